@@ -1,0 +1,55 @@
+import { TensorwireError } from "./errors.js";
+
+/** Bits per element of every dtype, in safetensors' spelling (safetensors 0.6, `Dtype`). */
+export const DTYPE_BITS = {
+  BOOL: 8,
+  F4: 4,
+  F6_E2M3: 6,
+  F6_E3M2: 6,
+  U8: 8,
+  I8: 8,
+  F8_E5M2: 8,
+  F8_E4M3: 8,
+  F8_E8M0: 8,
+  I16: 16,
+  U16: 16,
+  F16: 16,
+  BF16: 16,
+  I32: 32,
+  U32: 32,
+  F32: 32,
+  C64: 64,
+  F64: 64,
+  I64: 64,
+  U64: 64,
+} as const;
+
+export type DType = keyof typeof DTYPE_BITS;
+
+/** The dtypes that codecs quantize and that an output can be converted to; every other dtype travels exactly. */
+export const FLOAT_DTYPES = ["F16", "BF16", "F32", "F64"] as const;
+export type FloatDType = (typeof FLOAT_DTYPES)[number];
+
+export function isDType(name: unknown): name is DType {
+  return typeof name === "string" && Object.hasOwn(DTYPE_BITS, name);
+}
+
+export function isFloatDType(dtype: DType): dtype is FloatDType {
+  return (FLOAT_DTYPES as readonly DType[]).includes(dtype);
+}
+
+/**
+ * Bytes that `elements` elements take, packed.
+ * @throws TensorwireError `LIMIT_EXCEEDED` past 2⁵³, `INVALID_ARGUMENT` where they do not fill whole bytes.
+ */
+export function byteLength(dtype: DType, elements: number): number {
+  const bits = DTYPE_BITS[dtype];
+  const bytes = bits >= 8 ? elements * (bits / 8) : (elements * bits) / 8;
+  if (!(bytes <= Number.MAX_SAFE_INTEGER)) {
+    throw new TensorwireError("LIMIT_EXCEEDED", `${elements} elements of ${dtype} are more than 2^53 bytes`);
+  }
+  if (!Number.isInteger(bytes)) {
+    throw new TensorwireError("INVALID_ARGUMENT", `${elements} elements of ${dtype} do not fill whole bytes`);
+  }
+  return bytes;
+}

@@ -1,0 +1,111 @@
+/** Whether trying the same thing again, unchanged, can succeed. Each code is described in `docs/errors.md`. */
+const RETRYABLE = {
+  /** An argument or option that cannot be used. */
+  INVALID_ARGUMENT: false,
+  /** A source that is not what it says: a malformed, truncated or oversized file. */
+  SOURCE_INVALID: false,
+  /** A yielded tensor that disagrees with the declared infos, or a source that ended early. */
+  SOURCE_MISMATCH: false,
+  /** Reading the source failed. */
+  SOURCE_READ: true,
+  /** The source changed while it was being sent. */
+  SOURCE_CHANGED: true,
+  /** The destination exists, and overwriting was not asked for. */
+  TARGET_EXISTS: false,
+  /** Another receiver is writing the destination. */
+  TARGET_BUSY: true,
+  /** The destination has no room for the model. */
+  TARGET_FULL: true,
+  /** The destination cannot be written. */
+  TARGET_WRITE: false,
+  /** The sink's consumer stopped or threw. */
+  SINK_CLOSED: false,
+  /** A whole tensor was asked for that no buffer can hold. */
+  TENSOR_TOO_LARGE: false,
+  /** Bytes that are not a frame of this protocol, or a frame out of its order. */
+  PROTOCOL: false,
+  /** A frame whose checksum does not match. */
+  FRAME_CORRUPT: true,
+  /** A chunk whose payload does not match its hash. */
+  CHUNK_CORRUPT: true,
+  /** All chunks arrived, and the digests of the two ends differ. */
+  DIGEST_MISMATCH: true,
+  /** A manifest that contradicts itself. */
+  MANIFEST_INVALID: false,
+  /** A length, count or size beyond a limit. */
+  LIMIT_EXCEEDED: false,
+  /** More source bytes than were granted. */
+  CREDIT_EXCEEDED: false,
+  /** The peer speaks no common version. */
+  VERSION_UNSUPPORTED: false,
+  /** A codec that this side, or the other side, lacks. */
+  CODEC_UNSUPPORTED: false,
+  /** A payload that its codec cannot have made. */
+  PAYLOAD_INVALID: false,
+  /** Both ends want to send, or both to receive. */
+  ROLE_CONFLICT: false,
+  /** The channel could not be opened. */
+  CHANNEL_OPEN: true,
+  /** The channel closed before the transfer was complete. */
+  CHANNEL_CLOSED: true,
+  /** The transfer was cancelled, here or by the peer. */
+  ABORTED: false,
+  /** The peer failed; its own code and message are in the text. */
+  PEER_FAILED: false,
+  /** A defect of this library: please report it. */
+  INTERNAL: false,
+} as const;
+
+/** A stable error code: a contract between versions. */
+export type ErrorCode = keyof typeof RETRYABLE;
+
+/** Every code there is, for documentation and tests. */
+export const ERROR_CODES = Object.keys(RETRYABLE) as ErrorCode[];
+
+export interface ErrorDetail {
+  /** Name of the tensor at fault. */
+  tensor?: string | undefined;
+  /** Index of the chunk within its tensor. */
+  chunk?: number | undefined;
+  cause?: unknown;
+  retryable?: boolean | undefined;
+  /** The code that the peer reported, when `code` is `PEER_FAILED`. */
+  peerCode?: string | undefined;
+}
+
+/** The one error of this library. `message` names tensor, chunk and cause, and says what to do. */
+export class TensorwireError extends Error {
+  override readonly name = "TensorwireError";
+  readonly code: ErrorCode;
+  readonly retryable: boolean;
+  readonly tensor: string | undefined;
+  readonly chunk: number | undefined;
+  readonly peerCode: string | undefined;
+
+  constructor(code: ErrorCode, message: string, detail: ErrorDetail = {}) {
+    super(locate(message, detail), detail.cause === undefined ? undefined : { cause: detail.cause });
+    this.code = code;
+    this.retryable = detail.retryable ?? RETRYABLE[code];
+    this.tensor = detail.tensor;
+    this.chunk = detail.chunk;
+    this.peerCode = detail.peerCode;
+  }
+}
+
+function locate(message: string, { tensor, chunk }: ErrorDetail): string {
+  if (tensor === undefined) return message;
+  const where = chunk === undefined ? `tensor ${quote(tensor)}` : `tensor ${quote(tensor)}, chunk ${chunk}`;
+  return `${where}: ${message}`;
+}
+
+/** A peer's or file's name, made safe to print: control characters escaped, shortened to 200 characters. */
+export function quote(name: string): string {
+  return JSON.stringify(name.length > 200 ? `${name.slice(0, 197)}...` : name);
+}
+
+/** `error` itself if it is a TensorwireError, else one with `code` that keeps it as its cause. */
+export function asTensorwireError(error: unknown, code: ErrorCode, context?: string): TensorwireError {
+  if (error instanceof TensorwireError) return error;
+  const reason = error instanceof Error ? error.message : String(error);
+  return new TensorwireError(code, context ? `${context}: ${reason}` : reason, { cause: error });
+}

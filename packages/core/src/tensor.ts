@@ -1,0 +1,47 @@
+import { byteLength, type DType } from "./dtype.js";
+import { TensorwireError } from "./errors.js";
+
+/** What is known of a tensor before its data. `shape` is row-major; `[]` is a scalar, a 0 makes it empty. */
+export interface TensorInfo {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+}
+
+/** A tensor: its info and its little-endian contiguous elements. */
+export interface Tensor extends TensorInfo {
+  /** The elements' bytes, in any view (`Float32Array`, `Buffer`, …); the library never writes to them. */
+  readonly data: ArrayBufferView;
+}
+
+/** Product of the dimensions; 1 for a scalar. @throws TensorwireError `LIMIT_EXCEEDED` past 2⁵³. */
+export function elementCount(shape: readonly number[], name?: string): number {
+  let count = 1;
+  let empty = false;
+  for (const dimension of shape) {
+    if (!Number.isSafeInteger(dimension) || dimension < 0) {
+      throw new TensorwireError("INVALID_ARGUMENT", `shape [${shape}] has a dimension that is not a count`, {
+        tensor: name,
+      });
+    }
+    if (dimension === 0) empty = true;
+    else count *= dimension;
+    // Checked at each step and with zeros left out, so that no order of dimensions hides an overflow.
+    if (!Number.isSafeInteger(count)) {
+      throw new TensorwireError("LIMIT_EXCEEDED", `shape [${shape}] has more than 2^53 elements`, {
+        tensor: name,
+      });
+    }
+  }
+  return empty ? 0 : count;
+}
+
+/** Bytes of a tensor's data. @throws TensorwireError as `elementCount` and `byteLength` do. */
+export function tensorBytes(info: TensorInfo): number {
+  return byteLength(info.dtype, elementCount(info.shape, info.name));
+}
+
+/** The same memory as bytes. */
+export function bytesOf(view: ArrayBufferView): Uint8Array {
+  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+}
