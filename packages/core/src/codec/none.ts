@@ -1,0 +1,68 @@
+import { byteLength, type DType, isFloatDType } from "../dtype.js";
+import { TensorwireError } from "../errors.js";
+import type { Codec, CodecSpec, Encoded } from "./codec.js";
+import { checkDecode, checkElements, checkEncode, checkParameters } from "./codec-arguments.js";
+import { loadRun, RUN, storeRun } from "./float-run.js";
+
+/**
+ * The elements as they are, of any dtype. Decoding to another float dtype rounds to float32 and then to the output, to
+ * nearest even both times, as PyTorch converts; what lies outside the output's range becomes infinite.
+ */
+class None implements Codec {
+  readonly name = "none";
+  readonly id = 0;
+
+  resolve(spec: CodecSpec): CodecSpec {
+    checkParameters(this.name, spec, []);
+    return { name: this.name };
+  }
+
+  supports(): boolean {
+    return true;
+  }
+
+  payloadBytes(_spec: CodecSpec, dtype: DType, elements: number): number {
+    checkElements(this.name, elements);
+    return byteLength(dtype, elements);
+  }
+
+  scaleBytes(): number {
+    return 0;
+  }
+
+  encode(spec: CodecSpec, dtype: DType, elements: number, source: Uint8Array, target: Uint8Array): Encoded {
+    const bytes = this.payloadBytes(spec, dtype, elements);
+    checkEncode(this.name, dtype, elements, source, bytes, target);
+    target.set(source.subarray(0, bytes));
+    // NaN and infinity are carried as exactly as anything else.
+    return { bytes, scaleBytes: 0, nonFinite: 0, clamped: 0 };
+  }
+
+  decode(
+    spec: CodecSpec,
+    dtype: DType,
+    elements: number,
+    payload: Uint8Array,
+    output: DType,
+    target: Uint8Array,
+  ): void {
+    const bytes = this.payloadBytes(spec, dtype, elements);
+    if (output === dtype) {
+      checkDecode(this.name, bytes, payload, output, elements, target);
+      target.set(payload);
+      return;
+    }
+    if (!isFloatDType(dtype) || !isFloatDType(output)) {
+      throw new TensorwireError(
+        "INVALID_ARGUMENT",
+        `${dtype} cannot be converted to ${output}; only F16, BF16, F32 and F64 are converted`,
+      );
+    }
+    checkDecode(this.name, bytes, payload, output, elements, target);
+    for (let first = 0; first < elements; first += RUN) {
+      storeRun(loadRun(dtype, payload, first, Math.min(RUN, elements - first)), output, target, first);
+    }
+  }
+}
+
+export const none: Codec = new None();

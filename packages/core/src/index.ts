@@ -1,0 +1,16 @@
+export * from "./backend/backend.js";
+export { bfloat16 } from "./codec/bfloat16.js";
+export { BlockCodec, type BlockFormat } from "./codec/block-codec.js";
+export { blockwise8 } from "./codec/blockwise8.js";
+export * from "./codec/codebook.js";
+export * from "./codec/codec.js";
+export * from "./codec/float-bits.js";
+export { float4 } from "./codec/float4.js";
+export { float16 } from "./codec/float16.js";
+export { none } from "./codec/none.js";
+export { normfloat4 } from "./codec/normfloat4.js";
+export * from "./codec/registry.js";
+export * from "./dtype.js";
+export * from "./errors.js";
+export * from "./hash.js";
+export * from "./tensor.js";
