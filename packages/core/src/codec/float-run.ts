@@ -14,6 +14,7 @@ if (new Uint8Array(new Uint16Array([1]).buffer)[0] !== 1) {
 const widened = new Float32Array(RUN);
 const widenedBits = new Uint32Array(widened.buffer);
 const shifted = new Uint8Array(8 * RUN);
+const narrowed = new Uint8Array(8 * RUN);
 
 let halves: Uint32Array | undefined;
 
@@ -92,7 +93,7 @@ export function storeRun(values: Float32Array, dtype: FloatDType, target: Uint8A
   const direct = (target.byteOffset + width * first) % width === 0;
   const out = direct
     ? target.subarray(width * first, width * (first + count))
-    : shifted.subarray(0, width * count);
+    : narrowed.subarray(0, width * count);
   if (dtype === "F64") {
     new Float64Array(out.buffer, out.byteOffset, count).set(values);
   } else {

@@ -1,0 +1,156 @@
+import * as v from "valibot";
+import type { CodecSpec } from "./codec/codec.js";
+import { type CodecRegistry, defaultCodecs } from "./codec/registry.js";
+import { byteLength, DTYPE_BITS, type DType } from "./dtype.js";
+import { TensorwireError } from "./errors.js";
+import { Glob } from "./glob.js";
+import { elementCount, type TensorInfo } from "./tensor.js";
+
+/**
+ * Tensors with fewer elements stay as they are unless a policy says otherwise: norms and biases, whose error costs more
+ * than their bytes save. bitsandbytes' optimizers draw the same line (`min_8bit_size` = 4096).
+ */
+export const DEFAULT_MIN_ELEMENTS = 4096;
+
+/** A codec for the tensors that meet all of its conditions. */
+export interface Rule {
+  /** Patterns over the tensor's name, one of which must match: `*` is any run of characters, `?` one. */
+  readonly match?: string | readonly string[] | undefined;
+  readonly dtype?: DType | readonly DType[] | undefined;
+  /** Fewest elements that the rule is for. With it, the policy's own `minElements` does not apply. */
+  readonly minElements?: number | undefined;
+  /** Most elements that the rule is for. */
+  readonly maxElements?: number | undefined;
+  readonly codec: string | CodecSpec;
+}
+
+/** Which codec each tensor gets: that of the first rule that is for it, else `codec`. */
+export interface Policy {
+  readonly rules?: readonly Rule[] | undefined;
+  /** The codec where no rule matches; `none` by default. */
+  readonly codec?: string | CodecSpec | undefined;
+  /**
+   * Tensors with fewer elements than this travel as `none` under the default codec and under rules that have no
+   * `minElements` of their own; `DEFAULT_MIN_ELEMENTS` by default, 0 for no such bound.
+   */
+  readonly minElements?: number | undefined;
+}
+
+const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+// Bounds on what an untrusted policy can make the matching cost: names are at most 4 KiB.
+const MAX_RULES = 1024;
+const MAX_ALTERNATIVES = 256;
+const MAX_PATTERN = 256;
+
+const Pattern = v.pipe(v.string(), v.maxLength(MAX_PATTERN));
+const Dtype = v.picklist(Object.keys(DTYPE_BITS) as DType[]);
+const CodecName = v.pipe(v.string(), v.minLength(1), v.maxLength(64));
+// What else a spec holds is for its codec to judge.
+const Spec = v.looseObject({ name: CodecName });
+
+// Chosen by type, where a union would only say that neither alternative fits.
+const CodecChoice = v.lazy((given) => (typeof given === "string" ? CodecName : Spec));
+
+function oneOrMany<Item extends v.GenericSchema>(item: Item) {
+  const many = v.pipe(v.array(item), v.maxLength(MAX_ALTERNATIVES));
+  return v.lazy((given): typeof item | typeof many => (Array.isArray(given) ? many : item));
+}
+
+const PolicySchema = v.strictObject({
+  rules: v.optional(
+    v.pipe(
+      v.array(
+        v.strictObject({
+          match: v.optional(oneOrMany(Pattern)),
+          dtype: v.optional(oneOrMany(Dtype)),
+          minElements: v.optional(Count),
+          maxElements: v.optional(Count),
+          codec: CodecChoice,
+        }),
+      ),
+      v.maxLength(MAX_RULES),
+    ),
+  ),
+  codec: v.optional(CodecChoice),
+  minElements: v.optional(Count),
+});
+
+/**
+ * A policy from JSON that nobody has checked. Whether its codecs exist and take their parameters is known only beside a
+ * registry: `resolvePolicy` says that.
+ * @throws TensorwireError `INVALID_ARGUMENT` with the path of the fault.
+ */
+export function parsePolicy(json: unknown): Policy {
+  const result = v.safeParse(PolicySchema, json, { abortEarly: true });
+  if (result.success) return result.output as Policy;
+  const [issue] = result.issues;
+  const path = v.getDotPath(issue);
+  const where = path === null ? "the policy" : `the policy's ${path}`;
+  throw new TensorwireError("INVALID_ARGUMENT", `${where} is not valid: ${issue.message}`);
+}
+
+const NONE: CodecSpec = Object.freeze({ name: "none" });
+
+interface ResolvedRule {
+  readonly globs: readonly Glob[] | undefined;
+  readonly dtypes: readonly DType[] | undefined;
+  readonly minElements: number;
+  readonly maxElements: number;
+  /** Elements below which the rule holds, and gives `none`. */
+  readonly floor: number;
+  readonly codec: CodecSpec;
+}
+
+/**
+ * The codec of each tensor, its parameters filled in, in the order of `infos`. Where the chosen codec does not take the
+ * tensor's dtype, or its payload would not be smaller than the tensor, that is `none`.
+ * @throws TensorwireError `INVALID_ARGUMENT` for a policy that is not one, `CODEC_UNSUPPORTED` for an unknown codec,
+ * whether or not any tensor would get it.
+ */
+export function resolvePolicy(
+  policy: Policy,
+  infos: readonly TensorInfo[],
+  registry: CodecRegistry = defaultCodecs,
+): CodecSpec[] {
+  const { rules = [], codec = "none", minElements = DEFAULT_MIN_ELEMENTS } = parsePolicy(policy);
+  const resolved = rules.map((rule, i) => resolveRule(rule, minElements, registry, `rules.${i}.codec`));
+  resolved.push(resolveRule({ codec }, minElements, registry, "codec"));
+  return infos.map((info) => choose(resolved, info, registry));
+}
+
+function resolveRule(rule: Rule, floor: number, registry: CodecRegistry, path: string): ResolvedRule {
+  return {
+    globs: rule.match === undefined ? undefined : [rule.match].flat().map((pattern) => new Glob(pattern)),
+    dtypes: rule.dtype === undefined ? undefined : [rule.dtype].flat(),
+    minElements: rule.minElements ?? 0,
+    maxElements: rule.maxElements ?? Number.POSITIVE_INFINITY,
+    floor: rule.minElements === undefined ? floor : 0,
+    codec: resolveCodec(rule.codec, registry, path),
+  };
+}
+
+function resolveCodec(codec: string | CodecSpec, registry: CodecRegistry, path: string): CodecSpec {
+  try {
+    return registry.resolve(codec);
+  } catch (error) {
+    if (!(error instanceof TensorwireError)) throw error;
+    throw new TensorwireError(error.code, `the policy's ${path}: ${error.message}`, { cause: error });
+  }
+}
+
+function choose(rules: readonly ResolvedRule[], info: TensorInfo, registry: CodecRegistry): CodecSpec {
+  const elements = elementCount(info.shape, info.name);
+  // The last rule, the policy's default, has no conditions.
+  const rule = rules.find((candidate) => applies(candidate, info, elements))!;
+  if (elements < rule.floor) return NONE;
+  const codec = registry.get(rule.codec.name);
+  if (!codec.supports(info.dtype)) return NONE;
+  const smaller = codec.payloadBytes(rule.codec, info.dtype, elements) < byteLength(info.dtype, elements);
+  return smaller ? rule.codec : NONE;
+}
+
+function applies(rule: ResolvedRule, info: TensorInfo, elements: number): boolean {
+  if (elements < rule.minElements || elements > rule.maxElements) return false;
+  if (rule.dtypes !== undefined && !rule.dtypes.includes(info.dtype)) return false;
+  return rule.globs === undefined || rule.globs.some((glob) => glob.matches(info.name));
+}
