@@ -1,0 +1,109 @@
+import { TensorwireError } from "./errors.js";
+
+/** Bytes lent by a pool, or by a source from its own memory, until `release`. */
+export interface Loan {
+  readonly bytes: Uint8Array;
+  /** Gives the bytes back. Once: a second call is a defect, and throws. */
+  release(): void;
+}
+
+/** A loan of bytes that belong to nobody's pool. */
+export function unpooled(bytes: Uint8Array): Loan {
+  return { bytes, release() {} };
+}
+
+interface Slab {
+  readonly bytes: Uint8Array;
+  used: number;
+  loans: number;
+}
+
+/** Where a slab's memory comes from; `offset` puts its first byte on a 64-byte boundary. */
+export type SlabAlignment = (buffer: ArrayBuffer) => number;
+
+const ALIGNMENT = 64;
+
+// glibc hands out a large buffer 16 bytes past a page; 48 more make 64. Where the true address is known (the native
+// addon can tell), the pool's owner passes it.
+const presumedAlignment: SlabAlignment = () => ALIGNMENT - 16;
+
+const align = (bytes: number): number => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+
+/**
+ * Buffers that are reused and never left to the garbage collector, which returns external memory late. Memory is held
+ * in slabs of one size; small loans share a slab, from its beginning to its end, and a slab is used again when the
+ * last of its loans is back. Loans come back in about the order in which they were made, which is what chunks do.
+ */
+export class BufferPool {
+  readonly slabBytes: number;
+  readonly #alignment: SlabAlignment;
+  readonly #free: Slab[] = [];
+  #current: Slab | undefined;
+  #slabs = 0;
+  #lent = 0;
+  #loans = 0;
+
+  /** @param slabBytes The largest loan. */
+  constructor(slabBytes: number, alignment: SlabAlignment = presumedAlignment) {
+    this.slabBytes = align(slabBytes);
+    this.#alignment = alignment;
+  }
+
+  /** Loans that are out: 0 once every owner has given its buffers back. */
+  get loans(): number {
+    return this.#loans;
+  }
+
+  /** Bytes that are out. */
+  get lentBytes(): number {
+    return this.#lent;
+  }
+
+  /** Bytes of memory that the pool holds, lent or free. */
+  get heldBytes(): number {
+    return this.#slabs * this.slabBytes;
+  }
+
+  /** Lends `bytes` bytes, 64-byte aligned, with whatever they held before. */
+  lend(bytes: number): Loan {
+    if (bytes > this.slabBytes) {
+      throw new TensorwireError("INTERNAL", `a loan of ${bytes} bytes from a pool of ${this.slabBytes}`);
+    }
+    const slab = this.#slabFor(bytes);
+    const view = slab.bytes.subarray(slab.used, slab.used + bytes);
+    slab.used += align(bytes);
+    slab.loans++;
+    this.#loans++;
+    this.#lent += bytes;
+    let out = true;
+    return {
+      bytes: view,
+      release: () => {
+        if (!out) throw new TensorwireError("INTERNAL", "a buffer was released twice");
+        out = false;
+        this.#loans--;
+        this.#lent -= bytes;
+        if (--slab.loans === 0) this.#recycle(slab);
+      },
+    };
+  }
+
+  #slabFor(bytes: number): Slab {
+    const current = this.#current;
+    if (current && current.used + bytes <= this.slabBytes) return current;
+    const next = this.#free.pop() ?? this.#allocate();
+    this.#current = next;
+    return next;
+  }
+
+  #allocate(): Slab {
+    const buffer = new ArrayBuffer(this.slabBytes + ALIGNMENT);
+    this.#slabs++;
+    return { bytes: new Uint8Array(buffer, this.#alignment(buffer), this.slabBytes), used: 0, loans: 0 };
+  }
+
+  #recycle(slab: Slab): void {
+    slab.used = 0;
+    if (slab !== this.#current) this.#free.push(slab);
+  }
+}

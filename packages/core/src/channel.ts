@@ -1,0 +1,35 @@
+/** Who takes what a channel delivers. */
+export interface ChannelReceiver {
+  /**
+   * Takes bytes as they come, in any portions. They are lent for the duration of the call. It never throws and never
+   * blocks: credit bounds what a peer may send, so a channel need not be able to pause. A channel without a way back
+   * carries no credit: where a promise is returned, it waits for that before it delivers more.
+   */
+  bytes(portion: Uint8Array): void | Promise<void>;
+  /** No more bytes will come: in the peer's orderly way, or by a fault. Called once; nothing is called after it. */
+  end(error?: Error): void;
+}
+
+/**
+ * An ordered, reliable pipe of bytes in both directions, or in one. Frames are cut from its bytes by the parser, so
+ * its own message bounds mean nothing.
+ */
+export interface Channel {
+  /** For messages and summaries: `websocket`, `duplex`, `file`, … */
+  readonly kind: string;
+  /** Which directions exist. One without a way back carries no credit and no receipt. */
+  readonly direction: "both" | "send" | "receive";
+  /** Starts delivering to `receiver`. Called once, before the first `send`. */
+  open(receiver: ChannelReceiver): void;
+  /**
+   * Writes the parts, in order, after those of earlier calls. Resolves when the parts may be reused and the channel
+   * has room for more; rejects when it has failed or closed.
+   */
+  send(parts: readonly Uint8Array[]): Promise<void>;
+  /**
+   * Ends this side after what was sent has left. Without `error` it resolves when the bytes are with the peer's host
+   * or, for a file, durable under its name; with `error` it drops everything at once, and a file disappears.
+   * Idempotent; never rejects with `error`.
+   */
+  close(error?: Error): Promise<void>;
+}

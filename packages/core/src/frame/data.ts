@@ -1,0 +1,98 @@
+import { TensorwireError } from "../errors.js";
+import type { Limits } from "../limits.js";
+import { checkLimit } from "../limits.js";
+import { FrameType, HEADER_BYTES, sealHeader } from "./header.js";
+
+/** Bytes of one record, and of the count before them. */
+export const RECORD_BYTES = 36;
+export const COUNT_BYTES = 4;
+
+/** How a payload is wrapped on the wire. */
+export const Packing = { RAW: 0 } as const;
+
+/** One chunk in a DATA frame. */
+export interface ChunkRecord {
+  /** Index of the tensor in the manifest. */
+  readonly tensor: number;
+  readonly firstElement: number;
+  readonly elements: number;
+  /** Number of the codec that made the payload. */
+  readonly codec: number;
+  /** 0: the payload follows as it is. Other packings are reserved. */
+  readonly packing: number;
+  readonly payloadBytes: number;
+  /** Bytes that follow: the payload's, or its packing's. */
+  readonly packedBytes: number;
+  /** xxh64 of the unpacked payload. */
+  readonly hash: bigint;
+}
+
+/** Header and record table of a DATA frame; the packed payloads follow it, in the records' order. */
+export function encodeDataHead(transfer: number, records: readonly ChunkRecord[]): Uint8Array {
+  const table = COUNT_BYTES + records.length * RECORD_BYTES;
+  const head = new Uint8Array(HEADER_BYTES + table);
+  const view = new DataView(head.buffer, HEADER_BYTES);
+  view.setUint32(0, records.length, true);
+  let payloads = 0;
+  records.forEach((record, i) => {
+    const at = COUNT_BYTES + i * RECORD_BYTES;
+    view.setUint32(at, record.tensor, true);
+    view.setUint16(at + 4, record.codec, true);
+    view.setUint16(at + 6, record.packing, true);
+    view.setBigUint64(at + 8, BigInt(record.firstElement), true);
+    view.setUint32(at + 16, record.elements, true);
+    view.setUint32(at + 20, record.payloadBytes, true);
+    view.setUint32(at + 24, record.packedBytes, true);
+    view.setBigUint64(at + 28, record.hash, true);
+    payloads += record.packedBytes;
+  });
+  sealHeader(
+    head,
+    { type: FrameType.DATA, transfer, flags: 0, bodyBytes: table + payloads },
+    head.subarray(HEADER_BYTES),
+  );
+  return head;
+}
+
+/** Bytes of the record table of a DATA frame that begins with `count`. @throws TensorwireError `PROTOCOL`, `LIMIT_EXCEEDED`. */
+export function dataTableBytes(count: number, bodyBytes: number, limits: Limits): number {
+  checkLimit(limits, "maxRecords", count, "the number of chunk records in a DATA frame");
+  const table = COUNT_BYTES + count * RECORD_BYTES;
+  if (count === 0 || table > bodyBytes) {
+    throw new TensorwireError("PROTOCOL", `a DATA frame of ${bodyBytes} bytes cannot hold ${count} records`);
+  }
+  return table;
+}
+
+/** The records of a verified table. @throws TensorwireError `PROTOCOL` where the lengths disagree with the frame's. */
+export function parseDataTable(table: Uint8Array, bodyBytes: number): ChunkRecord[] {
+  const view = new DataView(table.buffer, table.byteOffset, table.length);
+  const count = view.getUint32(0, true);
+  const records: ChunkRecord[] = [];
+  let payloads = 0;
+  for (let i = 0; i < count; i++) {
+    const at = COUNT_BYTES + i * RECORD_BYTES;
+    const record = {
+      tensor: view.getUint32(at, true),
+      codec: view.getUint16(at + 4, true),
+      packing: view.getUint16(at + 6, true),
+      firstElement: Number(view.getBigUint64(at + 8, true)),
+      elements: view.getUint32(at + 16, true),
+      payloadBytes: view.getUint32(at + 20, true),
+      packedBytes: view.getUint32(at + 24, true),
+      hash: view.getBigUint64(at + 28, true),
+    };
+    if (record.packing !== Packing.RAW || record.packedBytes !== record.payloadBytes) {
+      throw new TensorwireError("PROTOCOL", `a chunk record with reserved packing ${record.packing}`);
+    }
+    payloads += record.packedBytes;
+    records.push(record);
+  }
+  if (table.length + payloads !== bodyBytes) {
+    throw new TensorwireError(
+      "PROTOCOL",
+      `a DATA frame of ${bodyBytes} bytes whose records take ${table.length + payloads}`,
+    );
+  }
+  return records;
+}

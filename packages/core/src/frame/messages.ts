@@ -1,0 +1,177 @@
+import * as v from "valibot";
+import type { ChunkRange } from "../chunk-plan.js";
+import { TensorwireError } from "../errors.js";
+import { type FrameType, frameName } from "./header.js";
+
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+const encoder = new TextEncoder();
+
+/** Bodies that are JSON in UTF-8: HELLO, CANCEL and ERROR. Unknown members are ignored, so that later versions can add some. */
+const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+
+export const HelloSchema = v.object({
+  /** Protocol versions that this side speaks. */
+  versions: v.pipe(v.array(v.pipe(v.number(), v.safeInteger())), v.minLength(1), v.maxLength(64)),
+  /** Name and version of the software, for people. */
+  software: v.pipe(v.string(), v.maxLength(200)),
+  /** What this side came for, where the channel is for one transfer. */
+  role: v.picklist(["send", "receive", "any"]),
+  /** Codecs that this side can decode. */
+  codecs: v.pipe(v.array(v.pipe(v.string(), v.maxLength(64))), v.maxLength(1024)),
+  /** The largest chunk and manifest that this side takes, in bytes. */
+  limits: v.object({ maxChunkBytes: Count, maxManifestBytes: Count }),
+});
+export type Hello = v.InferOutput<typeof HelloSchema>;
+
+export const FaultSchema = v.object({
+  code: v.pipe(v.string(), v.maxLength(64)),
+  message: v.pipe(v.string(), v.maxLength(4096)),
+  tensor: v.optional(v.pipe(v.string(), v.maxLength(4096))),
+  chunk: v.optional(Count),
+  retryable: v.optional(v.boolean()),
+});
+/** Body of CANCEL and ERROR. */
+export type Fault = v.InferOutput<typeof FaultSchema>;
+
+export function encodeJson(body: Hello | Fault): Uint8Array {
+  return encoder.encode(JSON.stringify(body));
+}
+
+/** @throws TensorwireError `PROTOCOL` where the body is not what the schema says. */
+export function parseJson<const Schema extends v.GenericSchema>(
+  type: FrameType,
+  schema: Schema,
+  body: Uint8Array,
+): v.InferOutput<Schema> {
+  let json: unknown;
+  try {
+    json = JSON.parse(utf8.decode(body));
+  } catch (cause) {
+    throw new TensorwireError("PROTOCOL", `the body of a ${frameName(type)} frame is not JSON`, { cause });
+  }
+  const result = v.safeParse(schema, json, { abortEarly: true });
+  if (result.success) return result.output;
+  const issue = result.issues[0];
+  throw new TensorwireError(
+    "PROTOCOL",
+    `the body of a ${frameName(type)} frame: ${v.getDotPath(issue) ?? "body"}: ${issue.message}`,
+  );
+}
+
+/** WANT: what the receiver lacks, and the window that it grants. */
+export interface Want {
+  /** Source bytes that may be in flight. */
+  readonly windowBytes: number;
+  /** Disjoint, ascending runs of chunk ordinals. */
+  readonly ranges: readonly ChunkRange[];
+}
+
+const WANT_HEAD = 16;
+const RANGE_BYTES = 8;
+
+export function encodeWant(want: Want): Uint8Array {
+  const body = new Uint8Array(WANT_HEAD + want.ranges.length * RANGE_BYTES);
+  const view = new DataView(body.buffer);
+  view.setBigUint64(0, BigInt(want.windowBytes), true);
+  view.setUint32(8, want.ranges.length, true);
+  want.ranges.forEach(({ first, count }, i) => {
+    view.setUint32(WANT_HEAD + i * RANGE_BYTES, first, true);
+    view.setUint32(WANT_HEAD + i * RANGE_BYTES + 4, count, true);
+  });
+  return body;
+}
+
+/** @param chunks Chunks in the plan: no range may reach past it. */
+export function parseWant(body: Uint8Array, chunks: number): Want {
+  const view = viewOf("WANT", body, WANT_HEAD, body.length);
+  const count = view.getUint32(8, true);
+  if (view.getUint32(12, true) !== 0)
+    throw new TensorwireError("PROTOCOL", "WANT: reserved bytes are not zero");
+  if (body.length !== WANT_HEAD + count * RANGE_BYTES) {
+    throw new TensorwireError("PROTOCOL", `WANT: ${count} ranges in ${body.length} bytes`);
+  }
+  const ranges: ChunkRange[] = [];
+  let next = 0;
+  for (let i = 0; i < count; i++) {
+    const first = view.getUint32(WANT_HEAD + i * RANGE_BYTES, true);
+    const length = view.getUint32(WANT_HEAD + i * RANGE_BYTES + 4, true);
+    if (first < next || length === 0 || first + length > chunks) {
+      throw new TensorwireError("PROTOCOL", `WANT: range ${first}+${length} of a plan of ${chunks} chunks`);
+    }
+    ranges.push({ first, count: length });
+    next = first + length;
+  }
+  return { windowBytes: safe("WANT", view.getBigUint64(0, true)), ranges };
+}
+
+/** CREDIT: both are totals since the transfer began on this connection, never increments. */
+export interface Credit {
+  /** Source bytes that the sender may have sent. */
+  readonly limit: number;
+  /** Source bytes that the sink has finished with. */
+  readonly finished: number;
+}
+
+const CREDIT_BYTES = 16;
+
+export function encodeCredit({ limit, finished }: Credit): Uint8Array {
+  const body = new Uint8Array(CREDIT_BYTES);
+  const view = new DataView(body.buffer);
+  view.setBigUint64(0, BigInt(limit), true);
+  view.setBigUint64(8, BigInt(finished), true);
+  return body;
+}
+
+export function parseCredit(body: Uint8Array): Credit {
+  const view = viewOf("CREDIT", body, CREDIT_BYTES, CREDIT_BYTES);
+  return {
+    limit: safe("CREDIT", view.getBigUint64(0, true)),
+    finished: safe("CREDIT", view.getBigUint64(8, true)),
+  };
+}
+
+/** Body of END and of RECEIPT: what was sent, and what is verified and durable. */
+export interface Totals {
+  /** Of the whole transfer, see `TransferDigest`. */
+  readonly digest: bigint;
+  /** Chunks sent, or received, on this connection. */
+  readonly chunks: number;
+  readonly sourceBytes: number;
+  /** Finite elements that the encoder clamped. */
+  readonly clamped: number;
+}
+
+const TOTALS_BYTES = 32;
+
+export function encodeTotals({ digest, chunks, sourceBytes, clamped }: Totals): Uint8Array {
+  const body = new Uint8Array(TOTALS_BYTES);
+  const view = new DataView(body.buffer);
+  view.setBigUint64(0, digest, true);
+  view.setBigUint64(8, BigInt(chunks), true);
+  view.setBigUint64(16, BigInt(sourceBytes), true);
+  view.setBigUint64(24, BigInt(clamped), true);
+  return body;
+}
+
+export function parseTotals(type: "END" | "RECEIPT", body: Uint8Array): Totals {
+  const view = viewOf(type, body, TOTALS_BYTES, TOTALS_BYTES);
+  return {
+    digest: view.getBigUint64(0, true),
+    chunks: safe(type, view.getBigUint64(8, true)),
+    sourceBytes: safe(type, view.getBigUint64(16, true)),
+    clamped: safe(type, view.getBigUint64(24, true)),
+  };
+}
+
+function viewOf(what: string, body: Uint8Array, min: number, exact: number): DataView {
+  if (body.length < min || body.length !== exact) {
+    throw new TensorwireError("PROTOCOL", `${what}: a body of ${body.length} bytes`);
+  }
+  return new DataView(body.buffer, body.byteOffset, body.length);
+}
+
+function safe(what: string, value: bigint): number {
+  if (value > BigInt(Number.MAX_SAFE_INTEGER))
+    throw new TensorwireError("PROTOCOL", `${what}: a count of ${value}`);
+  return Number(value);
+}

@@ -1,0 +1,189 @@
+import { randomFillSync } from "node:crypto";
+import { isIP } from "node:net";
+import { type Channel, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
+import WebSocket, { type ClientOptions, type RawData } from "ws";
+
+/** Bytes of one WebSocket message, whatever the frame: ws copies a message that spans socket reads. */
+const MESSAGE_BYTES = 256 * 1024;
+
+/**
+ * How a client masks what it sends (RFC 6455, 5.3). Masks keep hostile browser scripts from writing chosen bytes to
+ * proxies; between two Node processes they buy nothing and cost most of the throughput.
+ * `auto`: a mask of zeros, which changes no byte, to loopback and under TLS; random masks elsewhere.
+ */
+export type Masking = "auto" | "random" | "zero";
+
+export interface DialOptions {
+  readonly masking?: Masking | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Passed to `ws`, for TLS and headers. */
+  readonly client?: ClientOptions | undefined;
+}
+
+/** Opens a WebSocket and makes it a channel. @throws TensorwireError `CHANNEL_OPEN`, `ABORTED`. */
+export async function dialWebSocket(url: string, options: DialOptions = {}): Promise<Channel> {
+  const { signal } = options;
+  signal?.throwIfAborted();
+  const socket = new WebSocket(url, {
+    ...options.client,
+    perMessageDeflate: false,
+    maxPayload: MAX_PAYLOAD,
+    generateMask: maskFor(new URL(url), options.masking ?? "auto"),
+  });
+  const channel = webSocketChannel(socket);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      const onAbort = (): void => reject(signal!.reason);
+      signal?.addEventListener("abort", onAbort, { once: true });
+      socket.once("open", resolve);
+      socket.once("error", reject);
+      socket.once("close", () => reject(new Error("the peer closed the connection")));
+    });
+  } catch (cause) {
+    socket.on("error", () => {});
+    socket.terminate();
+    if (signal?.aborted) throw cause;
+    const reason =
+      cause instanceof Error ? cause.message || (cause as NodeJS.ErrnoException).code : String(cause);
+    throw new TensorwireError("CHANNEL_OPEN", `cannot reach ${url}: ${reason}`, { cause });
+  }
+  return channel;
+}
+
+/** Larger than any message of ours, for peers that do not cut theirs. */
+export const MAX_PAYLOAD = 64 * 1024 * 1024;
+
+const ZEROS = (mask: Buffer): void => void mask.fill(0);
+const RANDOM = (mask: Buffer): void => void randomFillSync(mask);
+
+function maskFor({ protocol, hostname }: URL, masking: Masking): (mask: Buffer) => void {
+  if (masking !== "auto") return masking === "zero" ? ZEROS : RANDOM;
+  return protocol === "wss:" || isLoopback(hostname) ? ZEROS : RANDOM;
+}
+
+/** Whether a host's name or address is this machine's loopback. */
+export function isLoopback(host: string): boolean {
+  const bare = host.replace(/^\[|\]$/g, "");
+  if (bare === "localhost" || bare === "::1") return true;
+  return isIP(bare) === 4 && bare.startsWith("127.");
+}
+
+/** An open, or opening, WebSocket as a channel. It can be opened once, from either side. */
+export function webSocketChannel(socket: WebSocket): Channel {
+  return new WebSocketChannel(socket);
+}
+
+class WebSocketChannel implements Channel {
+  readonly kind = "websocket";
+  readonly direction = "both";
+  #receiver: ChannelReceiver | undefined;
+  /** What came before `open`: a peer's HELLO may be as early as the socket. */
+  #early: Uint8Array[] | undefined = [];
+  #ended: { readonly error?: Error | undefined } | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(private readonly socket: WebSocket) {
+    socket.on("message", (data: RawData, isBinary: boolean) => this.#message(data, isBinary));
+    socket.on("error", (error) => this.#end(error));
+    socket.on("close", (code, reason) => this.#end(closeError(code, reason.toString())));
+  }
+
+  open(receiver: ChannelReceiver): void {
+    this.#receiver = receiver;
+    const early = this.#early ?? [];
+    this.#early = undefined;
+    for (const bytes of early) receiver.bytes(bytes);
+    if (this.#ended) receiver.end(this.#ended.error);
+  }
+
+  #message(data: RawData, isBinary: boolean): void {
+    if (this.#ended) return;
+    if (!isBinary) return this.#fail(new TensorwireError("PROTOCOL", "a text message on a channel of bytes"));
+    for (const bytes of Array.isArray(data) ? data : [data]) {
+      const portion = bytes instanceof ArrayBuffer ? new Uint8Array(bytes) : bytes;
+      if (this.#receiver) void this.#receiver.bytes(portion);
+      else this.#hold(portion);
+    }
+  }
+
+  #hold(portion: Uint8Array): void {
+    const early = this.#early!;
+    early.push(portion.slice());
+    // Nobody has granted credit yet: this is no transfer.
+    if (early.reduce((sum, { length }) => sum + length, 0) > MESSAGE_BYTES) {
+      this.#fail(new TensorwireError("PROTOCOL", "too many bytes before the channel was opened"));
+    }
+  }
+
+  async send(parts: readonly Uint8Array[]): Promise<void> {
+    const { socket } = this;
+    if (socket.readyState !== WebSocket.OPEN) {
+      throw this.#ended?.error ?? new TensorwireError("CHANNEL_CLOSED", "the WebSocket is not open");
+    }
+    await new Promise<void>((resolve, reject) => {
+      let left = 1;
+      const written = (error?: Error | null): void => {
+        if (error) reject(error);
+        else if (--left === 0) resolve();
+      };
+      for (const message of messages(parts)) {
+        left++;
+        socket.send(message, { binary: true, compress: false }, written);
+      }
+      written();
+    });
+  }
+
+  close(error?: Error): Promise<void> {
+    this.#closing ??= this.#close(error);
+    return this.#closing;
+  }
+
+  async #close(error?: Error): Promise<void> {
+    const { socket } = this;
+    if (socket.readyState === WebSocket.CLOSED) return;
+    const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
+    if (error || socket.readyState === WebSocket.CONNECTING) socket.terminate();
+    else socket.close(1000);
+    await closed;
+  }
+
+  #fail(error: Error): void {
+    this.#end(error);
+    this.socket.terminate();
+  }
+
+  #end(error?: Error): void {
+    if (this.#ended) return;
+    this.#ended = { error };
+    this.#receiver?.end(error);
+  }
+}
+
+function closeError(code: number, reason: string): Error | undefined {
+  if (code === 1000 || code === 1001 || code === 1005) return undefined;
+  return new TensorwireError("CHANNEL_CLOSED", `the WebSocket closed with ${code}${reason && ` ${reason}`}`);
+}
+
+/** Cuts large parts; joins small ones, which would cost a message each. */
+function* messages(parts: readonly Uint8Array[]): Generator<Uint8Array> {
+  let small: Uint8Array[] = [];
+  let bytes = 0;
+  for (const part of parts) {
+    if (bytes + part.length > MESSAGE_BYTES && bytes) {
+      yield join(small, bytes);
+      small = [];
+      bytes = 0;
+    }
+    if (part.length > MESSAGE_BYTES) {
+      for (let at = 0; at < part.length; at += MESSAGE_BYTES) yield part.subarray(at, at + MESSAGE_BYTES);
+    } else {
+      small.push(part);
+      bytes += part.length;
+    }
+  }
+  if (bytes) yield join(small, bytes);
+}
+
+const join = (parts: Uint8Array[], bytes: number): Uint8Array =>
+  parts.length === 1 ? parts[0]! : Buffer.concat(parts, bytes);

@@ -1,0 +1,289 @@
+import {
+  asTensorwireError,
+  type Channel,
+  type ChannelReceiver,
+  type ChunkRecord,
+  encodeFrame,
+  encodeJson,
+  type Fault,
+  FaultSchema,
+  FLAG_TO_SENDER,
+  type FrameHandler,
+  type FrameHeader,
+  FrameParser,
+  FrameType,
+  frameName,
+  type Hello,
+  HelloSchema,
+  type Limits,
+  type Loan,
+  PREAMBLE,
+  PROTOCOL_VERSION,
+  parseJson,
+  TensorwireError,
+  unpooled,
+} from "@tensorwire/core";
+import { deferred } from "./deferred.js";
+import { peerError } from "./fault.js";
+
+/**
+ * One end of one transfer, as its connection sees it. What `admit`, `control` and `lend` throw is a fault of the peer's
+ * bytes, and ends the connection.
+ */
+export interface TransferEnd {
+  /** A frame of this type is coming, not yet verified. */
+  admit(header: FrameHeader): void;
+  control(header: FrameHeader, body: Uint8Array): void;
+  lend(record: ChunkRecord): Loan;
+  payload(record: ChunkRecord, loan: Loan): void;
+  /** The connection, or the peer's end of the transfer, failed. */
+  fail(error: TensorwireError): void;
+  /** Resolves when more bytes are welcome, for channels without credit; `undefined` when they are now. */
+  brake?(): Promise<void> | undefined;
+}
+
+/** The receiving end: it learns its transfer from the manifest. */
+export interface ReceivingEnd extends TransferEnd {
+  /** Takes the manifest's bytes, verified but not validated. Payloads may follow within the same call of the channel. */
+  begin(transfer: number, manifest: Uint8Array): void;
+}
+
+/** A manifest that came before anybody here asked for one. */
+interface WaitingManifest {
+  readonly transfer: number;
+  readonly body: Uint8Array;
+}
+
+export interface ConnectionOptions {
+  readonly hello: Omit<Hello, "versions">;
+  readonly limits: Limits;
+}
+
+// A peer may announce this many transfers before anybody here asks for one.
+const MAX_WAITING_MANIFESTS = 16;
+
+/**
+ * A channel with frames on it: HELLO both ways, then any number of transfers in both directions. Every frame is
+ * handed to its transfer's end, told by the transfer id and the direction flag.
+ */
+export class Connection implements ChannelReceiver, FrameHandler {
+  readonly #parser: FrameParser;
+  readonly #sending = new Map<number, TransferEnd>();
+  readonly #receiving = new Map<number, TransferEnd>();
+  readonly #manifests: WaitingManifest[] = [];
+  readonly #receivers: ReceivingEnd[] = [];
+  readonly #hello = deferred<Hello>();
+  #greeted = false;
+  #transfers = 0;
+  /** The peer's latest transfer: its ids only rise. */
+  #announced = 0;
+  #failure: TensorwireError | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(
+    readonly channel: Channel,
+    readonly options: ConnectionOptions,
+  ) {
+    this.#parser = new FrameParser(this, options.limits);
+    channel.open(this);
+    if (channel.direction !== "receive") this.#greet();
+  }
+
+  #greet(): void {
+    const hello: Hello = { versions: [PROTOCOL_VERSION], ...this.options.hello };
+    this.send([PREAMBLE, encodeFrame(FrameType.HELLO, 0, 0, encodeJson(hello))]).catch((error) =>
+      this.#fail(asTensorwireError(error, "CHANNEL_CLOSED")),
+    );
+  }
+
+  /** The peer's HELLO. */
+  get hello(): Promise<Hello> {
+    return this.#hello.promise;
+  }
+
+  /** Writes whole frames. Resolves when their bytes may be reused. */
+  async send(parts: readonly Uint8Array[]): Promise<void> {
+    if (this.#failure) throw this.#failure;
+    try {
+      await this.channel.send(parts);
+    } catch (error) {
+      throw this.#failure ?? asTensorwireError(error, "CHANNEL_CLOSED");
+    }
+  }
+
+  /** Begins a transfer from here. */
+  openSending(end: TransferEnd): number {
+    if (this.#failure) throw this.#failure;
+    const transfer = ++this.#transfers;
+    this.#sending.set(transfer, end);
+    return transfer;
+  }
+
+  /** Gives `end` the next transfer that the peer begins. */
+  receive(end: ReceivingEnd): void {
+    if (this.#failure) throw this.#failure;
+    const waiting = this.#manifests.shift();
+    if (waiting) this.#begin(end, waiting);
+    else this.#receivers.push(end);
+  }
+
+  #begin(end: ReceivingEnd, { transfer, body }: WaitingManifest): void {
+    this.#receiving.set(transfer, end);
+    end.begin(transfer, body);
+  }
+
+  /** Forgets a transfer that is over. */
+  release(end: TransferEnd): void {
+    const waiting = this.#receivers.indexOf(end as ReceivingEnd);
+    if (waiting >= 0) this.#receivers.splice(waiting, 1);
+    for (const ends of [this.#sending, this.#receiving]) {
+      for (const [transfer, other] of ends) if (other === end) ends.delete(transfer);
+    }
+  }
+
+  /** Tells the peer why a transfer ends, as far as the channel still carries words. */
+  async sendFault(type: "ERROR" | "CANCEL", transfer: number, flags: number, fault: Fault): Promise<void> {
+    if (this.#failure || this.channel.direction === "receive") return;
+    const message = fault.message.slice(0, 4096);
+    const body = encodeJson({ ...fault, message });
+    await this.send([encodeFrame(FrameType[type], transfer, flags, body)]).catch(() => {});
+  }
+
+  /** Ends the channel: orderly, or at once with the error that everyone who waits gets. */
+  close(error?: TensorwireError): Promise<void> {
+    this.#closing ??= this.channel.close(error);
+    this.#fail(error ?? new TensorwireError("CHANNEL_CLOSED", "the connection was closed on this side"));
+    return this.#closing;
+  }
+
+  // --- ChannelReceiver
+
+  bytes(portion: Uint8Array): void | Promise<void> {
+    if (this.#failure) return;
+    try {
+      this.#parser.push(portion);
+    } catch (error) {
+      return this.#refuse(asTensorwireError(error, "INTERNAL"));
+    }
+    for (const end of this.#receiving.values()) {
+      const brake = end.brake?.();
+      if (brake) return brake;
+    }
+  }
+
+  end(error?: Error): void {
+    const position = this.#parser.position;
+    if (error)
+      return this.#fail(asTensorwireError(error, "CHANNEL_CLOSED", `the channel failed ${position}`));
+    this.#fail(new TensorwireError("CHANNEL_CLOSED", `the peer went away ${position}`));
+  }
+
+  // --- FrameHandler
+
+  admit(header: FrameHeader): void {
+    if (header.type === FrameType.HELLO) {
+      if (this.#greeted) throw new TensorwireError("PROTOCOL", "a second HELLO");
+      return;
+    }
+    if (!this.#greeted) throw new TensorwireError("PROTOCOL", `${frameName(header.type)} before HELLO`);
+    if (header.type === FrameType.PING) return;
+    if (header.type === FrameType.MANIFEST) {
+      if (header.transfer <= this.#announced) {
+        throw new TensorwireError(
+          "PROTOCOL",
+          `MANIFEST for transfer ${header.transfer} after ${this.#announced}`,
+        );
+      }
+      if (this.#manifests.length >= MAX_WAITING_MANIFESTS) {
+        throw new TensorwireError(
+          "LIMIT_EXCEEDED",
+          `${MAX_WAITING_MANIFESTS} transfers wait for a receiver already`,
+        );
+      }
+      return;
+    }
+    this.#endOf(header)?.admit(header);
+  }
+
+  control(header: FrameHeader, body: Uint8Array): void {
+    switch (header.type) {
+      case FrameType.HELLO:
+        return this.#welcome(parseJson(header.type, HelloSchema, body));
+      case FrameType.PING:
+        return;
+      case FrameType.MANIFEST: {
+        const manifest = { transfer: header.transfer, body: body.slice() };
+        this.#announced = header.transfer;
+        const receiver = this.#receivers.shift();
+        if (receiver) this.#begin(receiver, manifest);
+        else this.#manifests.push(manifest);
+        return;
+      }
+      case FrameType.CANCEL:
+      case FrameType.ERROR: {
+        const error = peerError(header.type, parseJson(header.type, FaultSchema, body));
+        if (header.transfer === 0) return this.#fail(error);
+        const waiting = this.#manifests.findIndex(({ transfer }) => transfer === header.transfer);
+        if (waiting >= 0 && !(header.flags & FLAG_TO_SENDER)) this.#manifests.splice(waiting, 1);
+        return this.#endOf(header)?.fail(error);
+      }
+      default:
+        return this.#endOf(header)?.control(header, body);
+    }
+  }
+
+  lend(header: FrameHeader, record: ChunkRecord): Loan {
+    const end = this.#endOf(header);
+    if (end) return end.lend(record);
+    if (header.transfer > this.#announced) {
+      throw new TensorwireError("PROTOCOL", `DATA for transfer ${header.transfer}, which nobody announced`);
+    }
+    // The rest of a transfer that failed here: read past.
+    return unpooled(new Uint8Array(record.packedBytes));
+  }
+
+  payload(header: FrameHeader, record: ChunkRecord, loan: Loan): void {
+    const end = this.#endOf(header);
+    if (end) end.payload(record, loan);
+    else loan.release();
+  }
+
+  #endOf(header: FrameHeader): TransferEnd | undefined {
+    const ends = header.flags & FLAG_TO_SENDER ? this.#sending : this.#receiving;
+    return ends.get(header.transfer);
+  }
+
+  #welcome(hello: Hello): void {
+    if (!hello.versions.includes(PROTOCOL_VERSION)) {
+      throw new TensorwireError(
+        "VERSION_UNSUPPORTED",
+        `the peer (${hello.software}) speaks versions ${hello.versions}, this side speaks ${PROTOCOL_VERSION}`,
+      );
+    }
+    const { role } = this.options.hello;
+    if (role !== "any" && role === hello.role) {
+      throw new TensorwireError(
+        "ROLE_CONFLICT",
+        `both ends want to ${role}: start one to send and one to receive`,
+      );
+    }
+    this.#greeted = true;
+    this.#hello.resolve(hello);
+  }
+
+  /** The peer's bytes are at fault: it is told, and the channel ends. */
+  #refuse(error: TensorwireError): void {
+    const told = this.sendFault("ERROR", 0, 0, { code: error.code, message: error.message });
+    this.#fail(error);
+    this.#closing ??= told.then(() => this.channel.close(error));
+  }
+
+  #fail(error: TensorwireError): void {
+    if (this.#failure) return;
+    this.#failure = error;
+    this.#parser.close();
+    this.#hello.reject(error);
+    for (const receiver of this.#receivers.splice(0)) receiver.fail(error);
+    for (const end of [...this.#sending.values(), ...this.#receiving.values()]) end.fail(error);
+  }
+}

@@ -1,0 +1,80 @@
+/** What `onProgress` is told, at most every 100 ms, and once at the end. */
+export interface ProgressEvent {
+  /** `done` comes once, after the receipt; until then nothing is complete. */
+  readonly phase: "transfer" | "done";
+  /** Source bytes of the whole transfer. */
+  readonly totalBytes: number;
+  /** Source bytes sent, or received, so far. */
+  readonly sourceBytes: number;
+  /** Source bytes that the receiver's sink has finished with: the position that cannot be taken back. */
+  readonly acknowledgedBytes: number;
+  /** Bytes on the wire so far. */
+  readonly wireBytes: number;
+  /** Tensors whose last chunk was sent, or received, and all of them. */
+  readonly tensors: number;
+  readonly totalTensors: number;
+  /** Source bytes a second over the last seconds. */
+  readonly bytesPerSecond: number;
+  /** Seconds since the transfer began. */
+  readonly seconds: number;
+}
+
+const INTERVAL_MS = 100;
+const RATE_WINDOW_MS = 5000;
+
+/** Counts a transfer's progress and reports it at a bounded rate. */
+export class Progress {
+  sourceBytes = 0;
+  acknowledgedBytes = 0;
+  wireBytes = 0;
+  tensors = 0;
+  totalBytes = 0;
+  totalTensors = 0;
+  readonly #started = performance.now();
+  #reported = 0;
+  /** Recent positions, `[time, source bytes]`, a few a second. */
+  readonly #recent: [number, number][] = [];
+
+  constructor(private readonly listener: ((event: ProgressEvent) => void) | undefined) {}
+
+  get seconds(): number {
+    return (performance.now() - this.#started) / 1000;
+  }
+
+  /** Something moved. */
+  tick(): void {
+    if (!this.listener) return;
+    const now = performance.now();
+    if (now - this.#reported < INTERVAL_MS) return;
+    this.#reported = now;
+    this.listener(this.#event("transfer"));
+  }
+
+  /** The receipt is here. */
+  done(): void {
+    this.listener?.(this.#event("done"));
+  }
+
+  #event(phase: ProgressEvent["phase"]): ProgressEvent {
+    const { totalBytes, sourceBytes, acknowledgedBytes, wireBytes, tensors, totalTensors, seconds } = this;
+    return {
+      phase,
+      totalBytes,
+      sourceBytes,
+      acknowledgedBytes,
+      wireBytes,
+      tensors,
+      totalTensors,
+      bytesPerSecond: this.#rate(),
+      seconds,
+    };
+  }
+
+  #rate(): number {
+    const now = performance.now();
+    this.#recent.push([now, this.sourceBytes]);
+    while (this.#recent.length > 2 && now - this.#recent[0]![0] > RATE_WINDOW_MS) this.#recent.shift();
+    const [time, bytes] = this.#recent.length > 1 ? this.#recent[0]! : [this.#started, 0];
+    return now > time ? ((this.sourceBytes - bytes) * 1000) / (now - time) : 0;
+  }
+}

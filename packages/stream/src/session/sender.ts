@@ -1,0 +1,292 @@
+import {
+  BufferPool,
+  type Chunk,
+  type ChunkPlan,
+  type ChunkRange,
+  type ChunkRecord,
+  type CodecBackend,
+  type CodecRegistry,
+  encodeDataHead,
+  encodeFrame,
+  encodeManifest,
+  encodeTotals,
+  type FrameHeader,
+  FrameType,
+  frameName,
+  type Loan,
+  type Manifest,
+  parseCredit,
+  parseTotals,
+  parseWant,
+  type SlabAlignment,
+  TensorwireError,
+  type Totals,
+  TransferDigest,
+  type Want,
+} from "@tensorwire/core";
+import { type EncodedSource, type ModelSource, READ_AHEAD_BYTES } from "../source/source.js";
+import { ChunkEncoder, type OutgoingChunk } from "./chunk-encoder.js";
+import type { Connection, TransferEnd } from "./connection.js";
+import { CreditGate } from "./credit.js";
+import { deferred } from "./deferred.js";
+import { Lane } from "./lane.js";
+import type { Progress } from "./progress.js";
+import { Tally, type TransferSummary } from "./summary.js";
+import type { TransferLife } from "./transfer.js";
+
+/** Small chunks share a frame up to this many bytes and records. */
+const BATCH_BYTES = 256 * 1024;
+const BATCH_RECORDS = 1024;
+
+export interface SenderSettings {
+  readonly manifest: Manifest;
+  readonly plan: ChunkPlan;
+  readonly source: ModelSource | EncodedSource;
+  readonly windowBytes: number;
+  readonly registry: CodecRegistry;
+  readonly backend: CodecBackend;
+  readonly alignment: SlabAlignment | undefined;
+  readonly progress: Progress;
+  readonly life: TransferLife;
+  /** The connection is closed when the transfer is over. */
+  readonly owned: boolean;
+}
+
+/** The sending end of one transfer: manifest, what the peer wants, chunks as credit allows, digests, receipt. */
+export class ModelSender implements TransferEnd {
+  readonly #want = deferred<Want>();
+  readonly #receipt = deferred<Totals>();
+  readonly #gate = new CreditGate();
+  readonly #lane: Lane<OutgoingChunk>;
+  readonly #tally: Tally;
+  readonly #digest: TransferDigest;
+  readonly #encoder: ChunkEncoder;
+  readonly #pool: BufferPool;
+  #wanted = false;
+  #ended = false;
+  #transfer = 0;
+
+  constructor(
+    private readonly connection: Connection,
+    private readonly settings: SenderSettings,
+  ) {
+    const { manifest, plan, registry, windowBytes, alignment } = settings;
+    // Chunks that are read, encoded or on their way out, decoded size: the sender's own share of the window.
+    this.#lane = new Lane(Math.min(windowBytes / 2, plan.maxChunkBytes * 4));
+    this.#tally = new Tally(manifest, registry);
+    this.#digest = new TransferDigest(plan);
+    this.#pool = new BufferPool(Math.max(plan.maxChunkBytes, READ_AHEAD_BYTES), alignment);
+    this.#encoder = new ChunkEncoder(settings, this.#pool);
+  }
+
+  async run(): Promise<TransferSummary> {
+    const { connection, settings } = this;
+    const { life, manifest, progress, plan, owned } = settings;
+    progress.totalBytes = plan.bytes;
+    progress.totalTensors = manifest.tensors.length;
+    life.failed.catch((error) => this.#stop(error));
+    let work: Promise<unknown> = Promise.resolve();
+    try {
+      this.#transfer = connection.openSending(this);
+      const bytes = encodeManifest(manifest);
+      const begin = this.#send(encodeFrame(FrameType.MANIFEST, this.#transfer, 0, bytes));
+      work = begin;
+      await life.race(begin);
+      const twoWay = connection.channel.direction === "both";
+      const ranges = twoWay ? await this.#negotiate() : this.#everything();
+      const streaming = this.#stream(ranges);
+      work = streaming;
+      await life.race(streaming);
+      const totals = this.#totals(bytes);
+      this.#ended = true;
+      const ending = this.#send(encodeFrame(FrameType.END, this.#transfer, 0, encodeTotals(totals)));
+      work = ending;
+      await life.race(ending);
+      if (twoWay) this.#confirm(totals, await life.race(this.#receipt.promise));
+      return this.#summary(totals, twoWay);
+    } catch (error) {
+      life.fail(error);
+      await life.abandon(connection, { transfer: this.#transfer, flags: 0, owned }, work);
+      throw life.error;
+    } finally {
+      connection.release(this);
+      await this.#lane.drain((chunk) => chunk.loan.release());
+    }
+  }
+
+  /** Loans that are out, for tests: 0 once the transfer is over. */
+  get loans(): number {
+    return this.#pool.loans + this.#encoder.loans;
+  }
+
+  async #negotiate(): Promise<readonly ChunkRange[]> {
+    const want = await this.settings.life.race(this.#want.promise);
+    if (want.windowBytes < this.settings.plan.maxChunkBytes) {
+      throw new TensorwireError("PROTOCOL", `the peer grants ${want.windowBytes} bytes, less than one chunk`);
+    }
+    this.#gate.grant(want.windowBytes);
+    return want.ranges;
+  }
+
+  #everything(): ChunkRange[] {
+    // Nobody grants credit on a channel without a way back: its own back-pressure paces it.
+    this.#gate.grant(Number.MAX_SAFE_INTEGER);
+    return [{ first: 0, count: this.settings.plan.chunks }];
+  }
+
+  async #stream(ranges: readonly ChunkRange[]): Promise<void> {
+    // Each loop stops the other: a failed read ends the writing, a failed write ends the reading.
+    const failing = (error: unknown): never => {
+      this.settings.life.fail(error);
+      throw error;
+    };
+    const loops = [this.#produce(ranges).catch(failing), this.#write().catch(failing)];
+    const results = await Promise.allSettled(loops);
+    for (const result of results) if (result.status === "rejected") throw result.reason;
+    const { source } = this.settings;
+    if ("verify" in source) await source.verify?.();
+  }
+
+  async #produce(ranges: readonly ChunkRange[]): Promise<void> {
+    const { plan } = this.settings;
+    for (const chunk of plan.walk(ranges)) {
+      await this.#lane.room(chunk.bytes);
+      await this.#gate.take(chunk.bytes);
+      const read = await this.#encoder.read(chunk);
+      this.#lane.put(chunk.bytes, this.#encoder.encode(chunk, read));
+    }
+    this.#lane.close();
+  }
+
+  async #write(): Promise<void> {
+    let batch: OutgoingChunk[] = [];
+    let bytes = 0;
+    const flush = async (): Promise<void> => {
+      const chunks = batch;
+      batch = [];
+      bytes = 0;
+      await this.#sendChunks(chunks);
+    };
+    try {
+      for (;;) {
+        if (batch.length && this.#lane.empty) await flush();
+        const chunk = await this.#lane.next();
+        if (!chunk) break;
+        batch.push(chunk);
+        bytes += chunk.record.payloadBytes;
+        if (bytes >= BATCH_BYTES || batch.length >= BATCH_RECORDS) await flush();
+      }
+      if (batch.length) await flush();
+    } catch (error) {
+      for (const chunk of batch) chunk.loan.release();
+      throw error;
+    }
+  }
+
+  async #sendChunks(chunks: readonly OutgoingChunk[]): Promise<void> {
+    const { progress } = this.settings;
+    try {
+      const head = encodeDataHead(
+        this.#transfer,
+        chunks.map(({ record }) => record),
+      );
+      await this.#send(head, ...chunks.map(({ loan }) => loan.bytes));
+    } finally {
+      for (const { loan } of chunks) loan.release();
+    }
+    for (const { chunk, record, clamped } of chunks) this.#count(chunk, record, clamped);
+    progress.tick();
+  }
+
+  #count(chunk: Chunk, record: ChunkRecord, clamped: number): void {
+    const { plan, progress } = this.settings;
+    this.#digest.add(chunk.ordinal, record.codec, record.hash);
+    this.#tally.add(record, chunk.bytes);
+    this.#tally.clamped += clamped;
+    progress.sourceBytes += chunk.bytes;
+    if (chunk.index === plan.range(chunk.tensor).count - 1) progress.tensors++;
+  }
+
+  async #send(...parts: Uint8Array[]): Promise<void> {
+    await this.connection.send(parts);
+    for (const part of parts) this.settings.progress.wireBytes += part.length;
+  }
+
+  #totals(manifest: Uint8Array): Totals {
+    const { tensors } = this.settings.manifest;
+    return {
+      digest: this.#digest.transfer(manifest, tensors.length),
+      chunks: this.#tally.chunks,
+      sourceBytes: this.#tally.sourceBytes,
+      clamped: this.#tally.clamped,
+    };
+  }
+
+  #confirm(sent: Totals, received: Totals): void {
+    if (sent.digest === received.digest && sent.chunks === received.chunks) return;
+    throw new TensorwireError(
+      "DIGEST_MISMATCH",
+      "the peer's receipt is for other data than was sent: send it again",
+    );
+  }
+
+  #summary(totals: Totals, confirmed: boolean): TransferSummary {
+    const { progress, backend } = this.settings;
+    // Empty tensors have no chunk to count them by.
+    progress.tensors = progress.totalTensors;
+    if (confirmed) progress.acknowledgedBytes = totals.sourceBytes;
+    progress.done();
+    return this.#tally.summary({
+      wireBytes: progress.wireBytes,
+      seconds: progress.seconds,
+      digest: totals.digest,
+      confirmed,
+      backend: backend.name,
+    });
+  }
+
+  #stop(error: unknown): void {
+    this.#gate.fail(error);
+    this.#lane.fail(error);
+  }
+
+  // --- TransferEnd
+
+  admit({ type }: FrameHeader): void {
+    const expected =
+      type === FrameType.WANT
+        ? !this.#wanted
+        : type === FrameType.CREDIT
+          ? this.#wanted
+          : type === FrameType.RECEIPT
+            ? this.#ended
+            : type === FrameType.ERROR || type === FrameType.CANCEL;
+    if (!expected) throw new TensorwireError("PROTOCOL", `${frameName(type)} out of its order`);
+  }
+
+  control({ type }: FrameHeader, body: Uint8Array): void {
+    if (type === FrameType.WANT) {
+      this.#wanted = true;
+      this.#want.resolve(parseWant(body, this.settings.plan.chunks));
+    } else if (type === FrameType.CREDIT) {
+      const { limit, finished } = parseCredit(body);
+      this.#gate.grant(limit);
+      this.settings.progress.acknowledgedBytes = finished;
+      this.settings.progress.tick();
+    } else {
+      this.#receipt.resolve(parseTotals("RECEIPT", body));
+    }
+  }
+
+  lend(): Loan {
+    throw new TensorwireError("PROTOCOL", "DATA towards the sender");
+  }
+
+  payload(): void {
+    throw new TensorwireError("PROTOCOL", "DATA towards the sender");
+  }
+
+  fail(error: TensorwireError): void {
+    this.settings.life.fail(error, true);
+  }
+}

@@ -1,0 +1,114 @@
+import { type ChunkRecord, type CodecRegistry, formatDigest, type Manifest } from "@tensorwire/core";
+
+export interface CodecSummary {
+  tensors: number;
+  sourceBytes: number;
+  /** Payload bytes, scale data included. */
+  wireBytes: number;
+}
+
+/** What a transfer did. Sizes are in bytes. */
+export interface TransferSummary {
+  tensors: number;
+  chunks: number;
+  /** The model's size, decoded. */
+  sourceBytes: number;
+  /** What went over the channel, frames and all. */
+  wireBytes: number;
+  /** Payloads without their scale data. */
+  codeBytes: number;
+  scaleBytes: number;
+  /** Chunks that travelled as `none` because their codec could not carry a value in them. */
+  fallbackChunks: number;
+  /** Finite elements that were clamped to their codec's range. */
+  clamped: number;
+  /** Source bytes that an earlier attempt had brought already. */
+  resumedBytes: number;
+  seconds: number;
+  /** The process's peak resident set so far. */
+  peakRssBytes: number;
+  codecs: Record<string, CodecSummary>;
+  /** Sixteen hexadecimal digits; the same at both ends. */
+  digest: string;
+  /** Whether the receiver said that everything is verified and durable. */
+  confirmed: boolean;
+  /** Where the codecs ran. */
+  backend: string;
+}
+
+/** Adds up a transfer as its chunks go by. */
+export class Tally {
+  #chunks = 0;
+  #sourceBytes = 0;
+  #codeBytes = 0;
+  #scaleBytes = 0;
+  #fallbackChunks = 0;
+  clamped = 0;
+  readonly #codecs = new Map<string, CodecSummary>();
+
+  constructor(
+    readonly manifest: Manifest,
+    readonly registry: CodecRegistry,
+  ) {
+    for (const { codec } of manifest.tensors) this.#codec(codec.name).tensors++;
+  }
+
+  get chunks(): number {
+    return this.#chunks;
+  }
+
+  get sourceBytes(): number {
+    return this.#sourceBytes;
+  }
+
+  add(
+    record: Pick<ChunkRecord, "tensor" | "codec" | "elements" | "payloadBytes">,
+    sourceBytes: number,
+  ): void {
+    const { codec: spec, dtype } = this.manifest.tensors[record.tensor]!;
+    const codec = this.registry.byId(record.codec);
+    const fallback = codec.name !== spec.name;
+    const scaleBytes = fallback ? 0 : codec.scaleBytes(spec, dtype, record.elements);
+    this.#chunks++;
+    this.#sourceBytes += sourceBytes;
+    this.#scaleBytes += scaleBytes;
+    this.#codeBytes += record.payloadBytes - scaleBytes;
+    if (fallback) this.#fallbackChunks++;
+    // Bytes count for the codec that carried them, tensors for the one that the manifest gave them.
+    const summary = this.#codec(codec.name);
+    summary.sourceBytes += sourceBytes;
+    summary.wireBytes += record.payloadBytes;
+  }
+
+  #codec(name: string): CodecSummary {
+    let summary = this.#codecs.get(name);
+    if (!summary) this.#codecs.set(name, (summary = { tensors: 0, sourceBytes: 0, wireBytes: 0 }));
+    return summary;
+  }
+
+  summary(end: {
+    wireBytes: number;
+    seconds: number;
+    digest: bigint;
+    confirmed: boolean;
+    backend: string;
+  }): TransferSummary {
+    return {
+      tensors: this.manifest.tensors.length,
+      chunks: this.#chunks,
+      sourceBytes: this.#sourceBytes,
+      wireBytes: end.wireBytes,
+      codeBytes: this.#codeBytes,
+      scaleBytes: this.#scaleBytes,
+      fallbackChunks: this.#fallbackChunks,
+      clamped: this.clamped,
+      resumedBytes: 0,
+      seconds: end.seconds,
+      peakRssBytes: process.resourceUsage().maxRSS * 1024,
+      codecs: Object.fromEntries(this.#codecs),
+      digest: formatDigest(end.digest),
+      confirmed: end.confirmed,
+      backend: end.backend,
+    };
+  }
+}

@@ -1,0 +1,107 @@
+import { asTensorwireError, TensorwireError } from "@tensorwire/core";
+import type { Connection } from "./connection.js";
+import { deferred } from "./deferred.js";
+import { faultOf } from "./fault.js";
+
+// How long the last words, and the frame that is half written, may take once a transfer has failed. It bounds only the
+// way out of a failure: no transfer fails by it.
+const GRACE_MS = 1000;
+
+/**
+ * How a transfer fails, on either end: once, with the first cause; whatever waits is told; the peer is told, if it was
+ * not the peer that failed; and nothing ends before its buffers are back.
+ */
+export class TransferLife {
+  readonly #abort = new AbortController();
+  readonly #failed = deferred<never>();
+  readonly #onAbort = (): void => this.fail(abortError(this.signal!.reason));
+  #error: TensorwireError | undefined;
+  #byPeer = false;
+
+  constructor(private readonly signal: AbortSignal | undefined) {
+    if (signal?.aborted) this.#onAbort();
+    else signal?.addEventListener("abort", this.#onAbort, { once: true });
+  }
+
+  /** Aborts codec jobs. */
+  get jobs(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  get error(): TensorwireError | undefined {
+    return this.#error;
+  }
+
+  /** Rejects when the transfer fails. */
+  get failed(): Promise<never> {
+    return this.#failed.promise;
+  }
+
+  /** The first call decides. */
+  fail(error: unknown, byPeer = false): void {
+    if (this.#error) return;
+    this.#error = asTensorwireError(error, "INTERNAL");
+    this.#byPeer = byPeer;
+    this.#failed.reject(this.#error);
+    this.#abort.abort(this.#error);
+  }
+
+  /** `work`, or the transfer's failure if that comes first. */
+  race<T>(work: Promise<T>): Promise<T> {
+    // Not Promise.race: every call would leave a reaction on a promise that lives as long as the transfer.
+    return new Promise((resolve, reject) => {
+      const onFailure = (): void => reject(this.#error);
+      if (this.#error) onFailure();
+      this.jobs.addEventListener("abort", onFailure, { once: true });
+      const settle = (): void => this.jobs.removeEventListener("abort", onFailure);
+      work.then(resolve, reject).finally(settle);
+    });
+  }
+
+  /**
+   * The way out of a failure: tells the peer, waits until `work` has let go of its buffers, and closes the connection
+   * if it was opened for this transfer, or if a frame is stuck half written in it.
+   */
+  async abandon(
+    connection: Connection,
+    to: { transfer: number; flags: number; owned: boolean },
+    work: Promise<unknown>,
+  ): Promise<void> {
+    const error = this.#error!;
+    const settled = work.then(
+      () => true,
+      () => true,
+    );
+    if (!this.#byPeer) {
+      const type = error.code === "ABORTED" ? "CANCEL" : "ERROR";
+      await withinGrace(connection.sendFault(type, to.transfer, to.flags, faultOf(error)));
+    }
+    const free = await withinGrace(settled);
+    if (to.owned || !free) await connection.close(error);
+    await settled;
+  }
+
+  /** The transfer is over, either way. */
+  end(): void {
+    this.signal?.removeEventListener("abort", this.#onAbort);
+  }
+}
+
+/** The error that an aborted signal stands for. */
+export function abortError(reason: unknown): TensorwireError {
+  if (reason instanceof TensorwireError) return reason;
+  const words = reason instanceof Error ? reason.message : String(reason);
+  return new TensorwireError("ABORTED", `the transfer was aborted: ${words}`, { cause: reason });
+}
+
+async function withinGrace<T>(work: Promise<T>): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), GRACE_MS);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,64 @@
+import type {
+  Chunk,
+  ChunkPlan,
+  ChunkRecord,
+  DType,
+  Manifest,
+  TensorwireError,
+  Totals,
+} from "@tensorwire/core";
+
+/** What a sink is told before any data. */
+export interface SinkModel {
+  readonly manifest: Manifest;
+  readonly plan: ChunkPlan;
+  /** The dtype that each tensor arrives in: the source's, or what the receiver asked for. */
+  readonly dtypes: readonly DType[];
+}
+
+interface AnySink {
+  /** For messages: a path, or what kind of sink it is. */
+  readonly name: string;
+  /**
+   * Refuses what cannot work (exists, no room, no permission) before any data is taken. Called once.
+   * @throws TensorwireError `TARGET_…`, `TENSOR_TOO_LARGE`.
+   */
+  open(model: SinkModel): Promise<void>;
+  /** Every chunk is written: makes it durable and visible. */
+  finish(totals: Totals): Promise<void>;
+  /** The transfer failed: leaves nothing behind. Also called after a failure of `open` or `finish`; never rejects. */
+  abort(error: TensorwireError): Promise<void>;
+}
+
+/** Takes decoded chunks, in the plan's order. */
+export interface ModelSink extends AnySink {
+  /** Whether several writes may be under way at once. */
+  readonly parallel: boolean;
+  /**
+   * The memory that the chunk is to be decoded into, where the sink has it; else the transfer lends some. Called once a
+   * chunk, in order; the promise resolves when the sink is ready for it.
+   */
+  place?(chunk: Chunk, bytes: number): Promise<Uint8Array | undefined> | undefined;
+  /**
+   * Takes a decoded chunk. The bytes are lent until the promise resolves, and credit comes back then; `undefined`
+   * means at once.
+   */
+  write(chunk: Chunk, bytes: Uint8Array): Promise<void> | undefined;
+}
+
+/** Takes chunks as they travelled, verified but not decoded. */
+export interface EncodedSink extends AnySink {
+  writeEncoded(chunk: Chunk, record: ChunkRecord, payload: Uint8Array): Promise<void> | undefined;
+}
+
+export type Sink = ModelSink | EncodedSink;
+
+export function isEncodedSink(sink: Sink): sink is EncodedSink {
+  return "writeEncoded" in sink;
+}
+
+export function isSink(value: unknown): value is Sink {
+  if (typeof value !== "object" || value === null) return false;
+  const { open, finish, abort, write, writeEncoded } = value as Record<string, unknown>;
+  return [open, finish, abort, write ?? writeEncoded].every((method) => typeof method === "function");
+}

@@ -1,0 +1,42 @@
+import type { BufferPool, Chunk, ChunkRecord, Loan, Manifest, ModelInfo } from "@tensorwire/core";
+
+/** A source may take this much from the pool at once, to read many small tensors in one piece. */
+export const READ_AHEAD_BYTES = 1024 * 1024;
+
+/** A model to send, chunk by chunk. Chunks are asked for in ascending order, one at a time. */
+export interface ModelSource {
+  /** For messages: a path, or what kind of source it is. */
+  readonly name: string;
+  /** Validates what can be validated before any data, and says what the model is. Called once. */
+  open(): Promise<ModelInfo>;
+  /**
+   * The chunk's bytes: the source's own memory, or a loan from `pool`. Unchanged until released.
+   * @throws TensorwireError `SOURCE_READ`, `SOURCE_MISMATCH`, `SOURCE_CHANGED`.
+   */
+  read(chunk: Chunk, pool: BufferPool): Loan | Promise<Loan>;
+  /** Called when every chunk has been read: the last chance to notice that the model changed meanwhile. */
+  verify?(): Promise<void>;
+  /** Frees everything. Called once, also after a failure of `open`. */
+  close(): Promise<void>;
+}
+
+/** A chunk as it travels: its codec's number, payload length and hash. */
+export type EncodedRecord = Pick<ChunkRecord, "codec" | "payloadBytes" | "hash">;
+
+/** A source whose chunks are encoded already; its manifest, codecs and chunk size are what they are. */
+export interface EncodedSource {
+  readonly name: string;
+  open(): Promise<Manifest>;
+  readEncoded(chunk: Chunk, pool: BufferPool): Promise<{ record: EncodedRecord; loan: Loan }>;
+  close(): Promise<void>;
+}
+
+export function isEncodedSource(source: ModelSource | EncodedSource): source is EncodedSource {
+  return "readEncoded" in source;
+}
+
+export function isModelSource(value: unknown): value is ModelSource | EncodedSource {
+  if (typeof value !== "object" || value === null) return false;
+  const { open, close, read, readEncoded } = value as Record<string, unknown>;
+  return [open, close, read ?? readEncoded].every((method) => typeof method === "function");
+}
