@@ -1,15 +1,13 @@
 import { TensorwireError } from "../errors.js";
 
-interface Queued {
-  run(): void;
-}
-
 /**
  * Runs synchronous jobs one after another, each in its own turn of the event loop, so that a long queue never keeps
  * sockets and timers waiting for more than one job.
  */
 export class JobQueue {
-  readonly #waiting = new Set<Queued>();
+  /** A set gives its members in the order they came, and lets go of any of them at once. */
+  readonly #waiting = new Set<() => void>();
+  readonly #signals = new Map<AbortSignal, AbortGroup>();
   #running = false;
 
   /**
@@ -26,17 +24,15 @@ export class JobQueue {
         this.#waiting.delete(job);
         reject(abortedError(signal!));
       };
-      const job: Queued = {
-        run() {
-          signal?.removeEventListener("abort", abort);
-          try {
-            resolve(work());
-          } catch (error) {
-            reject(error);
-          }
-        },
+      const job = () => {
+        if (signal !== undefined) this.#leave(signal, abort);
+        try {
+          resolve(work());
+        } catch (error) {
+          reject(error);
+        }
       };
-      signal?.addEventListener("abort", abort, { once: true });
+      if (signal !== undefined) this.#join(signal, abort);
       this.#waiting.add(job);
       if (!this.#running) void this.#drain();
     });
@@ -46,15 +42,47 @@ export class JobQueue {
     this.#running = true;
     while (this.#waiting.size > 0) {
       await nextTurn();
-      // Whatever was aborted meanwhile is gone; a set gives the others in the order they came.
+      // What was aborted meanwhile is gone.
       for (const job of this.#waiting) {
         this.#waiting.delete(job);
-        job.run();
+        job();
         break;
       }
     }
     this.#running = false;
   }
+
+  // One listener a signal, however many jobs share it: a transfer gives all of its jobs the same one, and Node warns of
+  // a leak at eleven.
+  #join(signal: AbortSignal, abort: () => void): void {
+    let group = this.#signals.get(signal);
+    if (group === undefined) {
+      const aborts = new Set<() => void>();
+      const listener = () => {
+        this.#signals.delete(signal);
+        for (const each of aborts) each();
+      };
+      group = { aborts, listener };
+      this.#signals.set(signal, group);
+      signal.addEventListener("abort", listener, { once: true });
+    }
+    group.aborts.add(abort);
+  }
+
+  #leave(signal: AbortSignal, abort: () => void): void {
+    const group = this.#signals.get(signal);
+    if (group === undefined) return;
+    group.aborts.delete(abort);
+    if (group.aborts.size > 0) return;
+    this.#signals.delete(signal);
+    signal.removeEventListener("abort", group.listener);
+  }
+}
+
+/** The jobs that wait under one signal. */
+interface AbortGroup {
+  readonly aborts: Set<() => void>;
+  readonly listener: () => void;
 }
 
 function abortedError(signal: AbortSignal): TensorwireError {

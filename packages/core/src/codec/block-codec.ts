@@ -139,7 +139,7 @@ export class BlockCodec implements Codec {
 
   #block(spec: CodecSpec): number {
     const { defaultBlock, minBlock } = this.#format;
-    const block: unknown = spec.block ?? defaultBlock;
+    const block: unknown = spec.block === undefined ? defaultBlock : spec.block;
     if (
       typeof block === "number" &&
       Number.isInteger(block) &&
