@@ -1,0 +1,4 @@
+export * from "./backend-suite.js";
+export * from "./codec-suite.js";
+export * from "./equality.js";
+export * from "./samples.js";
