@@ -28,3 +28,8 @@ export * from "./frame/messages.js";
 export * from "./frame/parser.js";
 export * from "./limits.js";
 export * from "./manifest.js";
+export * from "./file-name.js";
+export * from "./safetensors/header.js";
+export * from "./safetensors/serialize.js";
+export * from "./safetensors/shards.js";
+export * from "./tfjs.js";
