@@ -1,0 +1,93 @@
+import {
+  type CodecBackend,
+  type CodecRegistry,
+  type CodecSpec,
+  DEFAULT_CHUNK_BYTES,
+  DEFAULT_WINDOW_BYTES,
+  defaultCodecs,
+  type Limits,
+  MIN_CHUNK_BYTES,
+  type Policy,
+  resolveLimits,
+  type SlabAlignment,
+  TensorwireError,
+} from "@tensorwire/core";
+import { addressOffset, defaultBackend } from "@tensorwire/quant-native";
+import type { DialOptions } from "./channel/websocket.js";
+import type { ProgressEvent } from "./session/progress.js";
+
+/** Options of both ends. */
+export interface TransferOptions {
+  /** Source bytes that this end may hold at once. Default 32 MiB. At least twice the chunk size. */
+  readonly windowBytes?: number | undefined;
+  /** Cancels the transfer; the peer is told. */
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((event: ProgressEvent) => void) | undefined;
+  /** What a peer may announce, see `docs/limits.md`. */
+  readonly limits?: Partial<Limits> | undefined;
+  /** Where codecs run. Default: native, or portable where the addon is missing. */
+  readonly backend?: CodecBackend | undefined;
+  /** Codecs that this end knows. Default: all of this library. */
+  readonly registry?: CodecRegistry | undefined;
+  /** How a URL is dialled. */
+  readonly dial?: Omit<DialOptions, "signal"> | undefined;
+}
+
+/** Options of `streamModel`. */
+export interface StreamOptions extends TransferOptions {
+  /** The codec of every float tensor that is large enough, by name or with parameters. Default `none`. */
+  readonly codec?: string | CodecSpec | undefined;
+  /** Which codec each tensor gets; instead of `codec`. */
+  readonly policy?: Policy | undefined;
+  /** Tensors with fewer elements travel as `none`. Default 4096; 0 turns it off. */
+  readonly minElements?: number | undefined;
+  /** Source bytes of a chunk. Default 4 MiB, or less where a window asks for it. */
+  readonly chunkBytes?: number | undefined;
+}
+
+export interface ResolvedOptions {
+  readonly windowBytes: number;
+  readonly limits: Limits;
+  readonly backend: CodecBackend;
+  readonly registry: CodecRegistry;
+  readonly alignment: SlabAlignment | undefined;
+}
+
+/** Fills in the defaults of both ends. @throws TensorwireError `INVALID_ARGUMENT`. */
+export async function resolveOptions(options: TransferOptions): Promise<ResolvedOptions> {
+  const windowBytes = options.windowBytes ?? DEFAULT_WINDOW_BYTES;
+  if (!Number.isSafeInteger(windowBytes) || windowBytes < 2 * MIN_CHUNK_BYTES) {
+    throw new TensorwireError(
+      "INVALID_ARGUMENT",
+      `windowBytes must be an integer of at least ${2 * MIN_CHUNK_BYTES}, two of the smallest chunks, not ${windowBytes}`,
+    );
+  }
+  const registry = options.registry ?? defaultCodecs;
+  return {
+    windowBytes,
+    limits: resolveLimits(options.limits),
+    backend: options.backend ?? (await defaultBackend()),
+    registry,
+    alignment: slabAlignment(),
+  };
+}
+
+/** The chunk size: as asked, else the default or what the smaller window takes. */
+export function resolveChunkBytes(asked: number | undefined, windowBytes: number, peerMax: number): number {
+  if (asked === undefined) return Math.min(DEFAULT_CHUNK_BYTES, Math.floor(windowBytes / 2), peerMax);
+  if (!Number.isSafeInteger(asked) || asked < MIN_CHUNK_BYTES || asked > windowBytes / 2) {
+    throw new TensorwireError(
+      "INVALID_ARGUMENT",
+      `chunkBytes must be an integer from ${MIN_CHUNK_BYTES} to half the window, ${Math.floor(windowBytes / 2)}, not ${asked}`,
+    );
+  }
+  if (asked > peerMax) {
+    throw new TensorwireError("LIMIT_EXCEEDED", `chunkBytes is ${asked}; the peer takes at most ${peerMax}: lower it`);
+  }
+  return asked;
+}
+
+function slabAlignment(): SlabAlignment | undefined {
+  if (addressOffset(new ArrayBuffer(64), 64) === undefined) return undefined;
+  return (buffer) => (64 - addressOffset(buffer, 64)!) % 64;
+}

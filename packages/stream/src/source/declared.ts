@@ -1,0 +1,102 @@
+import {
+  type BufferPool,
+  bytesOf,
+  type Chunk,
+  type Loan,
+  type ModelInfo,
+  sameInfo,
+  type Tensor,
+  type TensorInfo,
+  TensorwireError,
+  tensorBytes,
+  unpooled,
+} from "@tensorwire/core";
+import type { ModelSource } from "./source.js";
+import { metadataOf, type TensorsOptions, tensorInfo } from "./tensors.js";
+
+/**
+ * A container stream: names, dtypes and shapes up front, data tensor by tensor, in that order. The next tensor is asked
+ * for only when there is credit for its first chunk; each one stays the caller's, and is not read after the next is asked for.
+ */
+export function fromTensors(
+  infos: readonly TensorInfo[],
+  tensors: Iterable<Tensor> | AsyncIterable<Tensor>,
+  options: Pick<TensorsOptions, "metadata"> = {},
+): ModelSource {
+  return new DeclaredSource(infos, tensors, options);
+}
+
+class DeclaredSource implements ModelSource {
+  readonly name = "declared tensors";
+  #infos: readonly TensorInfo[] = [];
+  #iterator: AsyncIterator<Tensor> | Iterator<Tensor> | undefined;
+  /** Index of the tensor that is being read. */
+  #at = -1;
+  #data: Uint8Array = new Uint8Array(0);
+
+  constructor(
+    private readonly infos: readonly TensorInfo[],
+    private readonly tensors: Iterable<Tensor> | AsyncIterable<Tensor>,
+    private readonly options: Pick<TensorsOptions, "metadata">,
+  ) {}
+
+  async open(): Promise<ModelInfo> {
+    this.#infos = this.infos.map(tensorInfo);
+    const { tensors } = this;
+    this.#iterator = Symbol.asyncIterator in tensors ? tensors[Symbol.asyncIterator]() : tensors[Symbol.iterator]();
+    return { kind: "model", tensors: this.#infos, metadata: metadataOf(this.options.metadata) };
+  }
+
+  read(chunk: Chunk, _pool: BufferPool): Loan | Promise<Loan> {
+    if (chunk.tensor === this.#at) return this.#view(chunk);
+    return this.#advance(chunk.tensor).then(() => this.#view(chunk));
+  }
+
+  #view({ offset, bytes }: Chunk): Loan {
+    return unpooled(this.#data.subarray(offset, offset + bytes));
+  }
+
+  /** Empty tensors have no chunks, but they are yielded too. */
+  async #advance(tensor: number): Promise<void> {
+    while (this.#at < tensor) {
+      const { done, value } = await this.#iterator!.next();
+      const info = this.#infos[this.#at + 1]!;
+      if (done) throw mismatch(info, "the iterable ended before this tensor");
+      this.#data = check(info, value);
+      this.#at++;
+    }
+  }
+
+  async verify(): Promise<void> {
+    await this.#advance(this.#infos.length - 1);
+    const { done, value } = await this.#iterator!.next();
+    this.#iterator = undefined;
+    if (!done) throw mismatch(value, "the iterable yields more tensors than were declared");
+  }
+
+  async close(): Promise<void> {
+    this.#data = new Uint8Array(0);
+    const iterator = this.#iterator;
+    this.#iterator = undefined;
+    // Not waited for: a generator that is busy finishes its step first, however long that takes.
+    void Promise.resolve(iterator?.return?.()).catch(() => {});
+  }
+}
+
+function check(info: TensorInfo, tensor: Tensor): Uint8Array {
+  if (typeof tensor !== "object" || tensor === null || !ArrayBuffer.isView(tensor.data)) {
+    throw mismatch(info, "the iterable yields something else than a tensor with data");
+  }
+  if (!sameInfo(info, tensor)) {
+    const got = `${tensor.dtype} [${tensor.shape}] ${JSON.stringify(tensor.name)}`;
+    throw mismatch(info, `declared as ${info.dtype} [${info.shape}], but the iterable yields ${got}`);
+  }
+  if (tensor.data.byteLength !== tensorBytes(info)) {
+    throw mismatch(info, `${tensor.data.byteLength} bytes of data where ${tensorBytes(info)} were declared`);
+  }
+  return bytesOf(tensor.data);
+}
+
+function mismatch(info: Pick<TensorInfo, "name"> | undefined, message: string): TensorwireError {
+  return new TensorwireError("SOURCE_MISMATCH", message, { tensor: info?.name });
+}

@@ -1,0 +1,119 @@
+import {
+  type BufferPool,
+  bytesOf,
+  type Chunk,
+  isDType,
+  type Loan,
+  type ModelInfo,
+  type Tensor,
+  type TensorInfo,
+  TensorwireError,
+  tensorBytes,
+  unpooled,
+} from "@tensorwire/core";
+import type { ModelSource } from "./source.js";
+
+/** A tensor without its name, as the value of a map. */
+export type TensorValue = Omit<Tensor, "name">;
+
+/** A model in memory. */
+export type TensorMap = Readonly<Record<string, TensorValue>> | ReadonlyMap<string, TensorValue>;
+
+export interface TensorsOptions {
+  readonly metadata?: Readonly<Record<string, string>> | ReadonlyMap<string, string> | undefined;
+  /**
+   * What to do with two names for the same memory (tied tensors): `notice` sends both and warns once, `refuse` throws
+   * `INVALID_ARGUMENT`. Default `notice`.
+   */
+  readonly tied?: "notice" | "refuse" | undefined;
+}
+
+/** A model in memory as a source. Its memory is read in place, never copied, never written. */
+export function tensorsSource(tensors: TensorMap, options: TensorsOptions = {}): ModelSource {
+  return new TensorsSource(tensors, options);
+}
+
+class TensorsSource implements ModelSource {
+  readonly name = "tensors in memory";
+  #data: Uint8Array[] = [];
+
+  constructor(
+    private readonly tensors: TensorMap,
+    private readonly options: TensorsOptions,
+  ) {}
+
+  async open(): Promise<ModelInfo> {
+    const entries = this.tensors instanceof Map ? [...this.tensors] : Object.entries(this.tensors);
+    const infos = entries.map(([name, tensor]) => tensorInfo({ ...tensor, name }));
+    this.#data = entries.map(([, { data }], i) => checkData(infos[i]!, data));
+    this.#noticeTied(infos);
+    return { kind: "model", tensors: infos, metadata: metadataOf(this.options.metadata) };
+  }
+
+  #noticeTied(infos: readonly TensorInfo[]): void {
+    const seen = new Map<ArrayBufferLike, Map<string, string>>();
+    const tied: string[] = [];
+    this.#data.forEach(({ buffer, byteOffset, length }, i) => {
+      if (length === 0) return;
+      const ranges = seen.get(buffer) ?? new Map<string, string>();
+      seen.set(buffer, ranges);
+      const range = `${byteOffset}+${length}`;
+      const other = ranges.get(range);
+      if (other === undefined) ranges.set(range, infos[i]!.name);
+      else tied.push(`${infos[i]!.name} = ${other}`);
+    });
+    if (!tied.length) return;
+    const words = `tied tensors share their memory and are sent once each: ${tied.slice(0, 8).join(", ")}`;
+    if (this.options.tied === "refuse") {
+      throw new TensorwireError("INVALID_ARGUMENT", `${words}; leave one out, or set tied: "notice"`);
+    }
+    process.emitWarning(`${words}; leave one out to halve what they cost`, { code: "TENSORWIRE_TIED" });
+  }
+
+  read(chunk: Chunk, _pool: BufferPool): Loan {
+    return unpooled(this.#data[chunk.tensor]!.subarray(chunk.offset, chunk.offset + chunk.bytes));
+  }
+
+  async close(): Promise<void> {
+    this.#data = [];
+  }
+}
+
+/** Checks what a caller says of a tensor. @throws TensorwireError `INVALID_ARGUMENT`. */
+export function tensorInfo({ name, dtype, shape }: TensorInfo): TensorInfo {
+  if (typeof name !== "string") throw new TensorwireError("INVALID_ARGUMENT", "a tensor needs a name");
+  if (!isDType(dtype)) {
+    throw new TensorwireError("INVALID_ARGUMENT", `${String(dtype)} is no dtype; F32, BF16, I64 are some`, { tensor: name });
+  }
+  if (!Array.isArray(shape)) throw new TensorwireError("INVALID_ARGUMENT", "a shape is an array of counts", { tensor: name });
+  tensorBytes({ name, dtype, shape });
+  return { name, dtype, shape: [...shape] };
+}
+
+/** The bytes of a tensor's data. @throws TensorwireError `INVALID_ARGUMENT` where they are not what dtype and shape take. */
+export function checkData(info: TensorInfo, data: unknown): Uint8Array {
+  if (!ArrayBuffer.isView(data)) {
+    throw new TensorwireError("INVALID_ARGUMENT", "data must be a view of bytes (a typed array or a Buffer)", {
+      tensor: info.name,
+    });
+  }
+  const expected = tensorBytes(info);
+  if (data.byteLength !== expected) {
+    throw new TensorwireError(
+      "INVALID_ARGUMENT",
+      `${data.byteLength} bytes of data where ${info.dtype} [${info.shape}] takes ${expected}`,
+      { tensor: info.name },
+    );
+  }
+  return bytesOf(data);
+}
+
+export function metadataOf(metadata: TensorsOptions["metadata"]): ReadonlyMap<string, string> {
+  if (!metadata) return new Map();
+  const entries: [string, unknown][] = metadata instanceof Map ? [...metadata] : Object.entries(metadata);
+  for (const [key, value] of entries) {
+    if (typeof value === "string") continue;
+    throw new TensorwireError("INVALID_ARGUMENT", `metadata ${JSON.stringify(key)} must be a string`);
+  }
+  return new Map(entries as [string, string][]);
+}
