@@ -1,0 +1,145 @@
+// The N-API face: checks arguments and schedules. Each call takes positional arguments, described in src/addon.ts.
+
+#include "arguments.h"
+#include "dispatch.h"
+#include "schedule.h"
+
+#include <new>
+
+namespace tensorwire {
+namespace {
+
+// Nothing in this addon is static and mutable: what it must remember belongs to one environment.
+struct Instance {
+  Schedule schedule;
+  const Kernels* kernels[kMaxIsas] = {};
+  size_t isas = 0;
+};
+
+Instance* instanceOf(napi_env env) {
+  void* data = nullptr;
+  napi_get_instance_data(env, &data);
+  return static_cast<Instance*>(data);
+}
+
+// Runs a job at once and returns its result, or with a callback queues it and returns its number.
+napi_value start(napi_env env, Instance* instance, Job job, napi_value callback) {
+  if (callback == nullptr) {
+    job.run();
+    return job.result(env);
+  }
+  const uint32_t number = instance->schedule.queue(job, callback);
+  napi_value value = nullptr;
+  if (number != 0) napi_create_uint32(env, number, &value);
+  return value;
+}
+
+// encode(isa, codec, block, dtype, elements, source, target, callback?)
+napi_value encode(napi_env env, napi_callback_info info) {
+  Instance* instance = instanceOf(env);
+  Arguments arguments(env, info);
+  Job job(Job::Kind::kEncode);
+  job.kernels = instance->kernels[arguments.integer(0, "the instruction set", instance->isas - 1)];
+  job.shape = arguments.shape(1);
+  job.input = arguments.bytes(5, "source");
+  job.output = arguments.bytes(6, "target");
+  const napi_value callback = arguments.callback(7);
+  if (!arguments.ok()) return nullptr;
+  arguments.require(job.input, job.shape.sourceBytes(), "source");
+  arguments.require(job.output, job.shape.payload(), "target");
+  return arguments.ok() ? start(env, instance, job, callback) : nullptr;
+}
+
+// decode(isa, codec, block, dtype, elements, payload, hash, output, target, callback?)
+napi_value decode(napi_env env, napi_callback_info info) {
+  Instance* instance = instanceOf(env);
+  Arguments arguments(env, info);
+  Job job(Job::Kind::kDecode);
+  job.kernels = instance->kernels[arguments.integer(0, "the instruction set", instance->isas - 1)];
+  job.shape = arguments.shape(1);
+  job.input = arguments.bytes(5, "payload");
+  job.hash = arguments.hash(6);
+  job.outputDType = arguments.output(7, job.shape);
+  job.output = arguments.bytes(8, "target");
+  const napi_value callback = arguments.callback(9);
+  if (!arguments.ok()) return nullptr;
+  if (job.input.length != job.shape.payload()) {
+    arguments.fail("PAYLOAD_INVALID", "the payload does not have the length of this many elements");
+  }
+  arguments.require(job.output, job.shape.elements * elementBytes(job.outputDType), "target");
+  return arguments.ok() ? start(env, instance, job, callback) : nullptr;
+}
+
+// hash(bytes, callback?)
+napi_value hash(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  Job job(Job::Kind::kHash);
+  job.input = arguments.bytes(0, "hashed view");
+  const napi_value callback = arguments.callback(1);
+  return arguments.ok() ? start(env, instanceOf(env), job, callback) : nullptr;
+}
+
+// cancel(number): whether the job had not begun
+napi_value cancel(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  const uint64_t number = arguments.integer(0, "the job", UINT32_MAX);
+  napi_value value = nullptr;
+  if (arguments.ok()) {
+    napi_get_boolean(env, instanceOf(env)->schedule.cancel(static_cast<uint32_t>(number)), &value);
+  }
+  return value;
+}
+
+// addressOffset(buffer, modulo): the address of an ArrayBuffer's first byte modulo a power of two
+napi_value addressOffset(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  const uint64_t modulo = arguments.integer(1, "the modulo", uint64_t{1} << 30);
+  if (!arguments.ok()) return nullptr;
+  void* data = nullptr;
+  size_t length = 0;
+  if (modulo == 0 || (modulo & (modulo - 1)) != 0) {
+    arguments.fail("INVALID_ARGUMENT", "the modulo is not a power of two");
+  } else if (napi_get_arraybuffer_info(env, arguments.value(0), &data, &length) != napi_ok) {
+    arguments.fail("INVALID_ARGUMENT", "this is not an ArrayBuffer");
+  }
+  if (!arguments.ok()) return nullptr;
+  napi_value value = nullptr;
+  napi_create_uint32(env, static_cast<uint32_t>(reinterpret_cast<uintptr_t>(data) & (modulo - 1)), &value);
+  return value;
+}
+
+// isas: names of the usable instruction sets, fastest first; calls give an index into it
+napi_value isaNames(napi_env env, const Instance& instance) {
+  napi_value names = nullptr, name = nullptr;
+  napi_create_array_with_length(env, instance.isas, &names);
+  for (size_t i = 0; i < instance.isas; i++) {
+    napi_create_string_utf8(env, instance.kernels[i]->isa, NAPI_AUTO_LENGTH, &name);
+    napi_set_element(env, names, static_cast<uint32_t>(i), name);
+  }
+  return names;
+}
+
+}  // namespace
+}  // namespace tensorwire
+
+NAPI_MODULE_INIT() {
+  using namespace tensorwire;
+  auto* instance = new (std::nothrow) Instance{Schedule(env)};
+  if (instance == nullptr) return nullptr;
+  instance->isas = usableKernels(instance->kernels);
+  const auto release = [](napi_env, void* data, void*) { delete static_cast<Instance*>(data); };
+  if (napi_set_instance_data(env, instance, release, nullptr) != napi_ok) {
+    delete instance;
+    return nullptr;
+  }
+  const napi_property_descriptor properties[] = {
+      {"encode", nullptr, encode, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+      {"decode", nullptr, decode, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+      {"hash", nullptr, hash, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+      {"cancel", nullptr, cancel, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+      {"addressOffset", nullptr, addressOffset, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+      {"isas", nullptr, nullptr, nullptr, nullptr, isaNames(env, *instance), napi_enumerable, nullptr},
+  };
+  napi_define_properties(env, exports, sizeof properties / sizeof properties[0], properties);
+  return exports;
+}

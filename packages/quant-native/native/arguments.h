@@ -1,0 +1,46 @@
+// What JavaScript passed, checked against the views' real lengths before a byte is touched.
+#pragma once
+
+#include "chunk.h"
+
+#define NAPI_VERSION 8
+#include <node_api.h>
+
+namespace tensorwire {
+
+struct Bytes {
+  napi_value view = nullptr;
+  uint8_t* data = nullptr;
+  size_t length = 0;
+};
+
+// The arguments of one call. The first that is wrong throws a JavaScript error whose `code` is a TensorwireError's;
+// whatever is read after that is zero, so that a caller reads all it needs and then asks `ok()` once.
+class Arguments {
+ public:
+  Arguments(napi_env env, napi_callback_info info);
+
+  bool ok() const { return ok_; }
+  void fail(const char* code, const char* message);
+
+  uint64_t integer(size_t index, const char* name, uint64_t largest);
+  uint64_t hash(size_t index);
+  Bytes bytes(size_t index, const char* name);
+  // The function at `index`, or nullptr where it was left out.
+  napi_value callback(size_t index);
+  napi_value value(size_t index) const { return values_[index]; }
+
+  // Codec, block, dtype and elements, from `first` on: a combination that exists.
+  ChunkShape shape(size_t first);
+  // What a payload of `shape` can be decoded to.
+  DType output(size_t index, const ChunkShape& shape);
+  void require(const Bytes& bytes, uint64_t needed, const char* name);
+
+ private:
+  static constexpr size_t kMost = 12;
+  napi_env env_;
+  napi_value values_[kMost];
+  bool ok_ = true;
+};
+
+}  // namespace tensorwire

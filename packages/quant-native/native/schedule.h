@@ -1,0 +1,53 @@
+// Jobs on libuv's worker threads. One Schedule for each environment (main thread, worker) that loaded the addon.
+#pragma once
+
+#include "arguments.h"
+
+namespace tensorwire {
+
+// What to do with bytes that someone keeps alive, and what came of it.
+struct Job {
+  enum class Kind { kEncode, kDecode, kHash };
+
+  explicit Job(Kind which) : kind(which) {}
+
+  Kind kind;
+  const Kernels* kernels = nullptr;
+  ChunkShape shape = {};
+  Bytes input;
+  Bytes output;                     // none for kHash
+  DType outputDType = DType::kRaw;  // kDecode
+  uint64_t hash = 0;                // kDecode: what the payload's must be; kHash: the result
+
+  EncodedChunk encoded;  // kEncode: the result
+  bool intact = false;   // kDecode: the result
+
+  void run();
+  // The result as JavaScript takes it: an object, a boolean or a bigint.
+  napi_value result(napi_env env) const;
+};
+
+struct QueuedJob;
+
+class Schedule {
+ public:
+  explicit Schedule(napi_env env) : env_(env) {}
+
+  // Runs `job` on a worker thread, and then calls `callback` on this one with its result, or with undefined if it was
+  // cancelled. The job's buffers are kept alive till then. Returns the job's number, or 0 after throwing.
+  uint32_t queue(const Job& job, napi_value callback);
+
+  // Takes a job that has not begun out of the queue; its callback follows. Otherwise it simply completes.
+  bool cancel(uint32_t number);
+
+ private:
+  static void execute(napi_env env, void* data);
+  static void complete(napi_env env, napi_status status, void* data);
+  void forget(QueuedJob* queued);
+
+  napi_env env_;
+  QueuedJob* first_ = nullptr;
+  uint32_t lastNumber_ = 0;
+};
+
+}  // namespace tensorwire

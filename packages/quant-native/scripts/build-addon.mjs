@@ -1,0 +1,167 @@
+// Compiles the addon with whatever C++ compiler there is: no node-gyp, nothing downloaded. Without one the portable
+// codecs serve, so that a missing compiler is a notice; with TENSORWIRE_REQUIRE_NATIVE=1 it is a failure.
+//
+//   node scripts/build-addon.mjs [--sanitize] [--output <directory>]
+//
+// --sanitize compiles for AddressSanitizer and UndefinedBehaviorSanitizer, into build/sanitize: see sanitize.mjs.
+import { execFile, execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { arch, platform } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs, promisify } from "node:util";
+import * as core from "@tensorwire/core";
+import nodeApi from "node-api-headers";
+import { codebookHeader } from "./codebook-header.mjs";
+
+const packageRoot = fileURLToPath(new URL("..", import.meta.url));
+const native = join(packageRoot, "native");
+const {
+  values: { sanitize, output = join(packageRoot, "build", sanitize ? "sanitize" : "") },
+} = parseArgs({ options: { sanitize: { type: "boolean" }, output: { type: "string" } } });
+const addon = join(output, "tensorwire_quant.node");
+const stampFile = join(output, "stamp");
+
+/** Source files that need their own flags, and the name under which the others learn that they are there. */
+const VECTOR_FILES = {
+  "kernels_avx2.cc": { arch: "x64", flags: ["-mavx2", "-mf16c"], define: "-DTENSORWIRE_AVX2" },
+};
+
+const SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+
+const FLAGS = [
+  "-std=c++17",
+  "-O3",
+  // A product and a sum may not become one rounding: payloads are the same on every machine.
+  "-ffp-contract=off",
+  "-fPIC",
+  "-fvisibility=hidden",
+  "-fno-exceptions",
+  "-fno-rtti",
+  "-Wall",
+  "-Wextra",
+  ...(sanitize ? ["-g", "-fno-omit-frame-pointer", ...SANITIZERS] : []),
+];
+
+// The addon's undefined napi_* symbols are in the process that loads it.
+const LINK_FLAGS = [
+  ...(platform() === "darwin" ? ["-bundle", "-undefined", "dynamic_lookup"] : ["-shared"]),
+  ...(sanitize ? SANITIZERS : []),
+];
+
+/** The first compiler that answers, and what it says it is. */
+function findCompiler() {
+  const candidates = process.env.CXX ? [process.env.CXX] : ["c++", "g++", "clang++"];
+  for (const command of candidates) {
+    const [program, ...prefix] = command.split(" ").filter(Boolean);
+    try {
+      const version = execFileSync(program, [...prefix, "--version"], {
+        encoding: "utf8",
+        stdio: ["ignore", "pipe", "ignore"],
+      });
+      return { program, prefix, version };
+    } catch {
+      // Not installed, or not a compiler: the next.
+    }
+  }
+  return undefined;
+}
+
+/** What is compiled, with its flags; a vector file only on its processor. */
+function units() {
+  const vector = Object.entries(VECTOR_FILES).filter(([, file]) => file.arch === arch());
+  const shared = [
+    ...FLAGS,
+    ...(process.env.CXXFLAGS ?? "").split(" ").filter(Boolean),
+    ...vector.map(([, file]) => file.define),
+    `-I${nodeApi.include_dir}`,
+    `-I${output}`,
+  ];
+  return readdirSync(native)
+    .filter((name) => name.endsWith(".cc") && (!(name in VECTOR_FILES) || VECTOR_FILES[name].arch === arch()))
+    .sort()
+    .map((name) => ({ name, flags: [...shared, ...(VECTOR_FILES[name]?.flags ?? [])] }));
+}
+
+/** Changes when anything does that the addon is made of. */
+function stampOf(compiler, header, sources) {
+  const hash = createHash("sha256");
+  const add = (text) => hash.update(`${text.length}:`).update(text);
+  add(`${compiler.program} ${compiler.prefix.join(" ")} ${compiler.version}`);
+  add(header);
+  add(JSON.stringify([sources, LINK_FLAGS]));
+  for (const name of readdirSync(native).sort()) add(name + readFileSync(join(native, name), "utf8"));
+  return hash.digest("hex");
+}
+
+async function compile(compiler, sources) {
+  const objects = mkdtempSync(join(output, "objects-"));
+  const part = join(objects, "addon");
+  const run = (args) =>
+    promisify(execFile)(compiler.program, [...compiler.prefix, ...args], { maxBuffer: 1 << 24 });
+  const linked = sources.map(({ name }) => join(objects, name.replace(/\.cc$/, ".o")));
+  try {
+    const results = await Promise.all(
+      sources.map(({ name, flags }, i) => run([...flags, "-c", join(native, name), "-o", linked[i]])),
+    );
+    for (const { stderr } of results) process.stderr.write(stderr);
+    await run([...LINK_FLAGS, ...linked, "-o", part]);
+    // Renamed into place: a running process keeps the file that it has mapped.
+    renameSync(part, addon);
+  } finally {
+    rmSync(objects, { recursive: true });
+  }
+}
+
+/** One notice; never a failed install unless that was asked for. */
+function goWithout(reason) {
+  rmSync(addon, { force: true });
+  rmSync(stampFile, { force: true });
+  const required = process.env.TENSORWIRE_REQUIRE_NATIVE === "1";
+  console.error(
+    [
+      `@tensorwire/quant-native: no native addon was built: ${reason}`,
+      required
+        ? "TENSORWIRE_REQUIRE_NATIVE=1 asks for it, so this build fails."
+        : "The portable codecs serve instead: the same bytes, an order of magnitude slower.",
+      "For the addon, install a C++17 compiler (Debian and Ubuntu: apt-get install g++; macOS: xcode-select --install;",
+      "or name one in CXX), and run `npm run build` again.",
+    ].join("\n"),
+  );
+  process.exitCode = required ? 1 : 0;
+}
+
+async function main() {
+  const compiler = findCompiler();
+  if (compiler === undefined) {
+    goWithout(
+      process.env.CXX ? `CXX is ${process.env.CXX}, which does not run` : "no C++ compiler was found",
+    );
+    return;
+  }
+  const header = codebookHeader(core);
+  const sources = units();
+  const stamp = stampOf(compiler, header, sources);
+  if (existsSync(addon) && existsSync(stampFile) && readFileSync(stampFile, "utf8") === stamp) return;
+  mkdirSync(output, { recursive: true });
+  writeFileSync(join(output, "codebook_tables.h"), header);
+  try {
+    await compile(compiler, sources);
+  } catch (error) {
+    goWithout(`${compiler.program} failed:\n${error.stderr || error.message}`);
+    return;
+  }
+  writeFileSync(stampFile, stamp);
+}
+
+await main();

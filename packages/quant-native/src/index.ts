@@ -1,0 +1,2 @@
+export { defaultBackend } from "./default-backend.js";
+export { addressOffset, loadNativeBackend, type NativeBackendOptions } from "./native-backend.js";

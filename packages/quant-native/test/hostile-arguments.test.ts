@@ -1,0 +1,158 @@
+import { loadNativeBackend } from "@tensorwire/quant-native";
+import { expect, it } from "vitest";
+import { addonPath, built, describeNative } from "./instruction-sets.js";
+
+const UNTOUCHED = 0xa5;
+const [NONE, FLOAT16, BLOCKWISE8, FLOAT4, NORMFLOAT4] = [0, 1, 3, 4, 5];
+const [RAW, F16, F32, F64] = [0, 1, 3, 4];
+
+// Straight to the addon: its own checks must hold, whatever the TypeScript in front of it does.
+describeNative("the addon refuses", () => {
+  const addon = built as unknown as Record<"encode" | "decode" | "hash" | "cancel" | "addressOffset", Call>;
+  const empty = new Uint8Array(0);
+  const hashOfNothing = 0xef46db3751d8e999n;
+
+  /** 256 bytes amid others, to see what is written beside them. */
+  function guarded(bytes = 256) {
+    const all = new Uint8Array(bytes + 512).fill(UNTOUCHED);
+    return { all, view: all.subarray(256, 256 + bytes) };
+  }
+
+  function refused(name: keyof typeof addon, args: unknown[], code = "INVALID_ARGUMENT"): void {
+    let thrown: unknown;
+    try {
+      addon[name](...args);
+    } catch (error) {
+      thrown = error;
+    }
+    expect(
+      thrown,
+      `${name} of ${args.map((arg) => (typeof arg === "object" ? arg?.constructor.name : String(arg))).join(", ")}`,
+    ).toMatchObject({ code });
+  }
+
+  it("no arguments at all", () => {
+    for (const name of ["encode", "decode", "hash", "cancel", "addressOffset"] as const) refused(name, []);
+  });
+
+  it("numbers that are none of what they should be", () => {
+    const source = new Uint8Array(256);
+    const { all, view: target } = guarded();
+    const good: unknown[] = [0, BLOCKWISE8, 64, F32, 64, source, target];
+    expect(() => addon.encode(...good)).not.toThrow();
+    target.fill(UNTOUCHED);
+    const wrong = [
+      -1,
+      0.5,
+      Number.NaN,
+      Infinity,
+      -Infinity,
+      2 ** 53 + 2,
+      2 ** 64,
+      2 ** 32 + 1,
+      "1",
+      null,
+      undefined,
+      1n,
+    ];
+    for (let at = 0; at < 5; at++) {
+      for (const value of wrong) refused("encode", good.toSpliced(at, 1, value));
+    }
+    refused("encode", good.toSpliced(0, 1, 9));
+    refused("encode", good.toSpliced(1, 1, 6));
+    for (const block of [0, 1, 32, 63, 96, 4095, 8192]) refused("encode", good.toSpliced(2, 1, block));
+    for (const block of [0, 2, 16, 31, 33, 8192])
+      refused("encode", [0, NORMFLOAT4, block, F32, 64, source, target]);
+    refused("encode", good.toSpliced(3, 1, 5));
+    refused("encode", good.toSpliced(3, 1, RAW));
+    expect(all.every((byte) => byte === UNTOUCHED)).toBe(true);
+  });
+
+  it("more elements than the views have room for", () => {
+    for (const [codec, block, dtype, elements, sourceBytes, targetBytes] of [
+      [NONE, 0, RAW, 256, 256, 256],
+      [NONE, 0, F64, 32, 256, 256],
+      [FLOAT16, 0, F32, 64, 256, 128],
+      [BLOCKWISE8, 64, F32, 65, 260, 8 + 65],
+      [FLOAT4, 32, F16, 65, 130, 12 + 33],
+      [NORMFLOAT4, 64, F64, 1, 8, 5],
+    ] as const) {
+      const shape = [0, codec, block, dtype, elements];
+      const source = new Uint8Array(sourceBytes);
+      const { all, view } = guarded(targetBytes);
+      refused("encode", [...shape, source.subarray(1), view]);
+      refused("encode", [...shape, source, view.subarray(1)]);
+      refused("encode", [...shape, empty, view]);
+      refused("encode", [...shape, source, empty]);
+      for (const many of [2 ** 31, 2 ** 32, 2 ** 53 - 1])
+        refused("encode", [0, codec, block, dtype, many, source, view]);
+      expect(all.every((byte) => byte === UNTOUCHED)).toBe(true);
+
+      const payload = new Uint8Array(targetBytes);
+      const hash = addon.hash(payload);
+      const { all: whole, view: target } = guarded(sourceBytes);
+      refused("decode", [...shape, payload, hash, dtype, target.subarray(1)]);
+      refused("decode", [...shape, payload.subarray(1), hash, dtype, target], "PAYLOAD_INVALID");
+      refused("decode", [...shape, new Uint8Array(targetBytes + 1), hash, dtype, target], "PAYLOAD_INVALID");
+      refused("decode", [...shape, empty, hashOfNothing, dtype, target], "PAYLOAD_INVALID");
+      refused("decode", [0, codec, block, dtype, 2 ** 53, payload, hash, dtype, target], "PAYLOAD_INVALID");
+      expect(whole.every((byte) => byte === UNTOUCHED)).toBe(true);
+    }
+  });
+
+  it("views that are no Uint8Array, or whose buffer is gone", () => {
+    const target = new Uint8Array(256);
+    const detached = new Uint8Array(256);
+    structuredClone(detached, { transfer: [detached.buffer] });
+    const views = [
+      new Float32Array(64),
+      new Uint8ClampedArray(256),
+      new DataView(new ArrayBuffer(256)),
+      detached,
+    ];
+    for (const view of [...views, new ArrayBuffer(256), [], {}, "bytes", null, undefined, 7]) {
+      refused("encode", [0, NONE, 0, RAW, 256, view, target]);
+      refused("encode", [0, NONE, 0, RAW, 256, target, view]);
+      if (view !== detached) refused("hash", [view]);
+    }
+    expect(addon.hash(detached)).toBe(hashOfNothing);
+  });
+
+  it("outputs that a payload does not have, and hashes that are none", () => {
+    const payload = new Uint8Array(128);
+    const target = new Uint8Array(512);
+    const hash = addon.hash(payload);
+    const decode = (wanted: unknown, output: unknown, dtype = F32) => [
+      0,
+      FLOAT16,
+      0,
+      dtype,
+      64,
+      payload,
+      wanted,
+      output,
+      target,
+    ];
+    expect(addon.decode(...decode(hash, F32))).toBe(true);
+    for (const output of [RAW, 5, -1, undefined]) refused("decode", decode(hash, output));
+    refused("decode", decode(hash, F32, RAW));
+    refused("decode", [0, NONE, 0, RAW, 128, payload, hash, F16, target]);
+    for (const wanted of [0, -1n, 1n << 64n, undefined, "0"]) refused("decode", decode(wanted, F32));
+  });
+
+  it("callbacks and jobs that are none", () => {
+    for (const callback of [null, 1, {}, "f"]) refused("hash", [empty, callback]);
+    expect(addon.cancel(0)).toBe(false);
+    expect(addon.cancel(12345)).toBe(false);
+    for (const job of [-1, 2 ** 32, 1.5, "1"]) refused("cancel", [job]);
+  });
+
+  it("buffers that can shrink under a running job", async () => {
+    const buffer = new (ArrayBuffer as unknown as Resizable)(1 << 20, { maxByteLength: 1 << 21 });
+    const backend = loadNativeBackend({ addon: addonPath })!;
+    await expect(backend.hash(new Uint8Array(buffer))).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  });
+});
+
+type Call = (...args: unknown[]) => unknown;
+type Resizable = new (length: number, options: { maxByteLength: number }) => ArrayBuffer;
