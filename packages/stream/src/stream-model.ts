@@ -1,10 +1,5 @@
-import type { Duplex } from "node:stream";
 import {
-  type Channel,
-  type CodecRegistry,
-  encodeManifest,
   type Hello,
-  type Limits,
   type Manifest,
   type ModelInfo,
   type Policy,
@@ -12,11 +7,9 @@ import {
   resolvePolicy,
   TensorwireError,
 } from "@tensorwire/core";
-import type WebSocket from "ws";
-import type { StreamPair } from "./channel/duplex.js";
-import type { Listener } from "./channel/listen.js";
-import { openConnection } from "./channel/open.js";
-import { resolveChunkBytes, resolveOptions, type StreamOptions } from "./options.js";
+import { type Endpoint, openConnection } from "./channel/open.js";
+import { type ResolvedOptions, resolveChunkBytes, resolveOptions, type StreamOptions } from "./options.js";
+import type { Connection } from "./session/connection.js";
 import { Progress } from "./session/progress.js";
 import { ModelSender } from "./session/sender.js";
 import type { TransferSummary } from "./session/summary.js";
@@ -32,7 +25,7 @@ export type SourceLike = string | TensorMap | ModelSource | EncodedSource;
  * Where a model goes: a URL (`ws:`, `wss:`), the path of an artifact to write (`*.twire`), an open `WebSocket`, a
  * `Duplex` or pair of streams, a channel, or a listener, whose first peer that gets as far as HELLO is served.
  */
-export type Destination = string | URL | WebSocket | Duplex | StreamPair | Channel | Listener;
+export type Destination = Endpoint;
 
 /**
  * Sends a model. Resolves with the receiver's receipt: everything is verified there, and durable where its sink is; on
@@ -47,36 +40,71 @@ export async function streamModel(
   destination: Destination,
   options: StreamOptions = {},
 ): Promise<TransferSummary> {
-  const settings = await resolveOptions(options);
   const life = new TransferLife(options.signal);
-  const progress = new Progress(options.onProgress);
-  const policy = policyOf(options, settings.registry);
-  if (options.chunkBytes !== undefined) {
-    resolveChunkBytes(options.chunkBytes, settings.windowBytes, settings.limits.maxChunkBytes);
-  }
   let opened: ModelSource | EncodedSource | undefined;
+  let connection: Connection | undefined;
+  let owned = false;
   try {
+    const settings = await resolveOptions(options);
+    const policy = policyOf(options);
     if (life.error) throw life.error;
     opened = await openSource(source, options, settings);
     const model = await opened.open();
-    const { connection, hello, owned } = await openConnection(destination, "send", options, settings);
-    try {
-      const manifest = describe(model, opened, hello, policy, { ...settings, chunkBytes: options.chunkBytes });
-      const plan = planManifest(manifest, settings.limits, settings.registry);
-      const sender = new ModelSender(connection, { ...settings, manifest, plan, source: opened, progress, life, owned });
-      const summary = await sender.run();
-      if (owned) await connection.close();
-      return summary;
-    } catch (error) {
-      life.fail(error);
-      if (owned) await connection.close(life.error);
-      throw life.error;
-    }
+    ({ connection, owned } = await openConnection(destination, "send", options, settings));
+    // A channel without a way back carries no HELLO either: whoever reads it takes it as it is.
+    const hello = connection.channel.direction === "both" ? await life.race(connection.hello) : undefined;
+    const manifest = describe(model, opened, { hello, policy, settings, chunkBytes: options.chunkBytes });
+    const plan = planManifest(manifest, settings.limits, settings.registry);
+    const progress = new Progress(options.onProgress);
+    const sender = new ModelSender(connection, { ...settings, manifest, plan, source: opened, progress, life, owned });
+    const summary = await sender.run();
+    if (owned) await connection.close();
+    return summary;
   } catch (error) {
     life.fail(error);
+    if (owned) await connection?.close(life.error);
     throw life.error;
   } finally {
     life.end();
     await opened?.close();
   }
+}
+
+function policyOf({ codec, policy, minElements }: StreamOptions): Policy {
+  if (policy && codec !== undefined) {
+    throw new TensorwireError("INVALID_ARGUMENT", "give a codec or a policy, not both: a policy names its own default codec");
+  }
+  return {
+    ...(policy ?? (codec !== undefined && { codec })),
+    ...(minElements !== undefined && { minElements }),
+  };
+}
+
+interface Terms {
+  readonly hello: Hello | undefined;
+  readonly policy: Policy;
+  readonly settings: ResolvedOptions;
+  readonly chunkBytes: number | undefined;
+}
+
+/** The manifest that this source gets on these terms. */
+function describe(model: ModelInfo | Manifest, source: ModelSource | EncodedSource, terms: Terms): Manifest {
+  const { hello, policy, settings } = terms;
+  const { registry, windowBytes } = settings;
+  const peerMax = hello?.limits.maxChunkBytes ?? settings.limits.maxChunkBytes;
+  const manifest = isEncodedSource(source) ? (model as Manifest) : plain();
+  function plain(): Manifest {
+    const fixed = (source as ModelSource).chunkBytes ?? terms.chunkBytes;
+    const chunkBytes = resolveChunkBytes(fixed, windowBytes, peerMax);
+    const codecs = model.kind === "raw" ? [] : resolvePolicy(policy, model.tensors, registry);
+    const none = registry.resolve("none");
+    const tensors = model.tensors.map((tensor, i) => ({ ...tensor, codec: codecs[i] ?? none }));
+    return { ...model, tensors, chunkBytes };
+  }
+  for (const { name, codec } of manifest.tensors) {
+    if (!hello || hello.codecs.includes(codec.name)) continue;
+    const message = `the peer (${hello.software}) has no codec ${codec.name}, only ${hello.codecs.join(", ")}: choose one of those`;
+    throw new TensorwireError("CODEC_UNSUPPORTED", message, { tensor: name });
+  }
+  return manifest;
 }

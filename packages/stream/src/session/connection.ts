@@ -73,6 +73,7 @@ export class Connection implements ChannelReceiver, FrameHandler {
   readonly #manifests: WaitingManifest[] = [];
   readonly #receivers: ReceivingEnd[] = [];
   readonly #hello = deferred<Hello>();
+  readonly #firstManifest = deferred<void>();
   #greeted = false;
   #transfers = 0;
   /** The peer's latest transfer: its ids only rise. */
@@ -99,6 +100,11 @@ export class Connection implements ChannelReceiver, FrameHandler {
   /** The peer's HELLO. */
   get hello(): Promise<Hello> {
     return this.#hello.promise;
+  }
+
+  /** Resolves when the peer has announced a model. */
+  get announced(): Promise<void> {
+    return this.#firstManifest.promise;
   }
 
   /** Writes whole frames. Resolves when their bytes may be reused. */
@@ -214,6 +220,7 @@ export class Connection implements ChannelReceiver, FrameHandler {
       case FrameType.MANIFEST: {
         const manifest = { transfer: header.transfer, body: body.slice() };
         this.#announced = header.transfer;
+        this.#firstManifest.resolve();
         const receiver = this.#receivers.shift();
         if (receiver) this.#begin(receiver, manifest);
         else this.#manifests.push(manifest);
@@ -283,6 +290,7 @@ export class Connection implements ChannelReceiver, FrameHandler {
     this.#failure = error;
     this.#parser.close();
     this.#hello.reject(error);
+    this.#firstManifest.reject(error);
     for (const receiver of this.#receivers.splice(0)) receiver.fail(error);
     for (const end of [...this.#sending.values(), ...this.#receiving.values()]) end.fail(error);
   }

@@ -7,6 +7,8 @@ export const READ_AHEAD_BYTES = 1024 * 1024;
 export interface ModelSource {
   /** For messages: a path, or what kind of source it is. */
   readonly name: string;
+  /** The only chunk size that it can be read in, where there is one. */
+  readonly chunkBytes?: number | undefined;
   /** Validates what can be validated before any data, and says what the model is. Called once. */
   open(): Promise<ModelInfo>;
   /**

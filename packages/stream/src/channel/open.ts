@@ -1,0 +1,141 @@
+import { Duplex, Readable, Writable } from "node:stream";
+import { fileURLToPath } from "node:url";
+import { type Channel, type Hello, quote, TensorwireError } from "@tensorwire/core";
+import type WebSocket from "ws";
+import type { ResolvedOptions, TransferOptions } from "../options.js";
+import { Connection } from "../session/connection.js";
+import { deferred } from "../session/deferred.js";
+import { abortError } from "../session/transfer.js";
+import { type StreamPair, duplexChannel } from "./duplex.js";
+import { fileReadChannel, fileWriteChannel } from "./file.js";
+import { Listener } from "./listen.js";
+import { dialWebSocket, webSocketChannel } from "./websocket.js";
+
+/** Where a model goes to, or comes from. */
+export type Endpoint = string | URL | WebSocket | Duplex | StreamPair | Channel | Listener;
+
+/** A connection for one transfer. */
+export interface OpenedConnection {
+  readonly connection: Connection;
+  /** Whether it was opened here, and so is closed here. */
+  readonly owned: boolean;
+}
+
+export interface OpenOptions extends Pick<TransferOptions, "signal" | "dial"> {
+  /** Replace a file that exists. */
+  readonly overwrite?: boolean | undefined;
+}
+
+type Role = "send" | "receive";
+
+export const SOFTWARE = "tensorwire/0.1.0";
+
+// One connection a channel, however many transfers: the second call on an open WebSocket finds the first one's.
+const connections = new WeakMap<object, Connection>();
+
+/** Opens what is no channel yet, and puts frames on it. */
+export async function openConnection(
+  endpoint: Endpoint,
+  role: Role,
+  options: OpenOptions,
+  settings: ResolvedOptions,
+): Promise<OpenedConnection> {
+  if (endpoint instanceof Listener) {
+    return { connection: await acceptConnection(endpoint, role, options, settings), owned: true };
+  }
+  if (typeof endpoint === "string" || endpoint instanceof URL) {
+    const channel = await openUrl(String(endpoint), role, options);
+    return { connection: connect(channel, role, settings), owned: true };
+  }
+  const known = connections.get(endpoint);
+  if (known) return { connection: known, owned: false };
+  const connection = connect(channelOf(endpoint), "any", settings);
+  connections.set(endpoint, connection);
+  return { connection, owned: false };
+}
+
+/**
+ * The first of a listener's peers that means business: one that has said HELLO, where we send; one that has announced
+ * a model, where we receive. Others come and go without harm, and do not hold it up.
+ */
+async function acceptConnection(
+  listener: Listener,
+  role: Role,
+  { signal }: OpenOptions,
+  settings: ResolvedOptions,
+): Promise<Connection> {
+  const candidates = new Set<Connection>();
+  const chosen = deferred<Connection>();
+  const onAbort = (): void => chosen.reject(abortError(signal!.reason));
+  if (signal?.aborted) onAbort();
+  signal?.addEventListener("abort", onAbort, { once: true });
+  const consider = (channel: Channel): void => {
+    const connection = connect(channel, role, settings);
+    candidates.add(connection);
+    const ready: Promise<unknown> = role === "send" ? connection.hello : connection.announced;
+    ready.then(
+      () => chosen.resolve(connection),
+      (error) => void connection.close(error),
+    );
+  };
+  const stopped = new AbortController();
+  listener.each(consider, stopped.signal).then(
+    () => chosen.reject(new TensorwireError("CHANNEL_CLOSED", "the listener was closed before a transfer began")),
+    (error) => chosen.reject(error),
+  );
+  let winner: Connection | undefined;
+  try {
+    winner = await chosen.promise;
+    return winner;
+  } finally {
+    stopped.abort();
+    signal?.removeEventListener("abort", onAbort);
+    for (const candidate of candidates) if (candidate !== winner) void candidate.close(busy());
+  }
+}
+
+const busy = (): TensorwireError => new TensorwireError("CHANNEL_CLOSED", "another peer's transfer was taken");
+
+function connect(channel: Channel, role: Role | "any", settings: ResolvedOptions): Connection {
+  const { registry, limits, windowBytes } = settings;
+  const hello: Omit<Hello, "versions"> = {
+    software: SOFTWARE,
+    role,
+    codecs: registry.names(),
+    limits: {
+      maxChunkBytes: Math.min(limits.maxChunkBytes, Math.floor(windowBytes / 2)),
+      maxManifestBytes: limits.maxManifestBytes,
+    },
+  };
+  return new Connection(channel, { hello, limits });
+}
+
+async function openUrl(url: string, role: Role, { signal, dial, overwrite }: OpenOptions): Promise<Channel> {
+  if (/^wss?:\/\//i.test(url)) return dialWebSocket(url, { ...dial, signal });
+  if (/^[a-z][a-z0-9+.-]+:\/\//i.test(url) && !/^file:/i.test(url)) {
+    throw new TensorwireError("INVALID_ARGUMENT", `${quote(url)}: only ws:, wss: and file: URLs can be opened`);
+  }
+  const path = /^file:/i.test(url) ? fileURLToPath(url) : url;
+  if (!path.endsWith(".twire")) {
+    const advice = role === "send" ? "send to a URL, or write an artifact" : "receive from a URL, or read an artifact";
+    throw new TensorwireError("INVALID_ARGUMENT", `${quote(path)} is no URL and no artifact: ${advice} (*.twire)`);
+  }
+  return role === "send" ? fileWriteChannel(path, { overwrite }) : fileReadChannel(path);
+}
+
+function channelOf(endpoint: Exclude<Endpoint, string | URL | Listener>): Channel {
+  if (isWebSocket(endpoint)) return webSocketChannel(endpoint);
+  if (endpoint instanceof Duplex) return duplexChannel(endpoint);
+  const { readable, writable, open, send } = endpoint as Partial<StreamPair & Channel>;
+  if (typeof open === "function" && typeof send === "function") return endpoint as Channel;
+  if (endpoint instanceof Readable) return duplexChannel({ readable: endpoint });
+  if (endpoint instanceof Writable) return duplexChannel({ writable: endpoint });
+  if (readable instanceof Readable || writable instanceof Writable) return duplexChannel(endpoint as StreamPair);
+  throw new TensorwireError("INVALID_ARGUMENT", "this is no URL, path, WebSocket, stream, channel or listener");
+}
+
+// By its shape: the caller's `ws` may be another copy than ours.
+function isWebSocket(endpoint: object): endpoint is WebSocket {
+  const { readyState, terminate, ping } = endpoint as Partial<WebSocket>;
+  return typeof readyState === "number" && typeof terminate === "function" && typeof ping === "function";
+}

@@ -1,0 +1,153 @@
+import { isDType, isFloatDType, type FloatDType, type Manifest, quote, TensorwireError } from "@tensorwire/core";
+import { type Endpoint, openConnection } from "./channel/open.js";
+import { resolveOptions, type TransferOptions } from "./options.js";
+import type { Connection } from "./session/connection.js";
+import { deferred } from "./session/deferred.js";
+import { Progress } from "./session/progress.js";
+import { ModelReceiver } from "./session/receiver.js";
+import type { TransferSummary } from "./session/summary.js";
+import { TransferLife } from "./session/transfer.js";
+import { ChunksSink, type ReceivedChunk } from "./sink/chunks.js";
+import type { Handover } from "./sink/handover.js";
+import { openSink } from "./sink/open.js";
+import type { Sink } from "./sink/sink.js";
+import { type ReceivedTensor, TensorsSink } from "./sink/tensors.js";
+
+/**
+ * Where a model comes from: a URL (`ws:`, `wss:`), the path of an artifact (`*.twire`), an open `WebSocket`, a `Duplex`
+ * or pair of streams, a channel, or a listener, whose first peer that announces a model is served.
+ */
+export type Origin = Endpoint;
+
+/** Options of `receiveModel`. */
+export interface ReceiveOptions extends TransferOptions {
+  /**
+   * Where the model goes: a path (`*.safetensors`; `*.twire` keeps it encoded; a raw file goes to any path), or a sink.
+   * Without it the caller iterates.
+   */
+  readonly to?: string | Sink | undefined;
+  /** Replace a file that exists. Default false. */
+  readonly overwrite?: boolean | undefined;
+  /** Write shards of at most this many bytes, with an index, instead of one file. */
+  readonly maxShardBytes?: number | undefined;
+  /** Convert every float tensor to this dtype; others keep theirs. Default: each keeps its own. */
+  readonly outputDtype?: FloatDType | undefined;
+  /** When iterating over tensors, lend one reused buffer until the next step. Default false. */
+  readonly borrow?: boolean | undefined;
+}
+
+/** A model on its way in. */
+export interface ReceivedModel extends AsyncIterable<ReceivedTensor> {
+  /** Tensor by tensor. Nothing moves past the window until the next one is asked for. */
+  [Symbol.asyncIterator](): AsyncIterator<ReceivedTensor, undefined> & AsyncIterable<ReceivedTensor>;
+  /** Chunk by chunk, for consumers that want less than a tensor; each is lent until the next step. */
+  chunks(): AsyncIterable<ReceivedChunk>;
+  /** What is announced, once it is here and valid. */
+  readonly manifest: Promise<Manifest>;
+  /**
+   * Resolves when everything is verified and the sink, or the consumer, has it; rejects with the first cause. Without
+   * `to` it waits for the consumer: iterate first.
+   */
+  readonly done: Promise<TransferSummary>;
+}
+
+/**
+ * Receives a model, into a path or sink (`to`) or by iteration.
+ *
+ * @throws TensorwireError through `done`, `manifest` and the iterators: the first cause.
+ * @example
+ * for await (const { name, dtype, shape, data } of receiveModel("ws://host:9000")) use(name, data);
+ * await receiveModel("ws://host:9000", { to: "model.safetensors" }).done;
+ */
+export function receiveModel(origin: Origin, options: ReceiveOptions = {}): ReceivedModel {
+  return new Receiving(origin, options);
+}
+
+class Receiving implements ReceivedModel {
+  readonly done: Promise<TransferSummary>;
+  readonly #life: TransferLife;
+  readonly #manifest = deferred<Manifest>();
+  readonly #sink = deferred<Sink>();
+  #iterated = false;
+
+  constructor(
+    origin: Origin,
+    private readonly options: ReceiveOptions,
+  ) {
+    this.#life = new TransferLife(options.signal);
+    this.#life.failed.catch((error) => {
+      this.#manifest.reject(error);
+      this.#sink.reject(error);
+    });
+    this.done = this.#run(origin);
+    // The same error comes out of the iterator: whoever uses only that has an unhandled rejection otherwise.
+    this.done.catch(() => {});
+  }
+
+  get manifest(): Promise<Manifest> {
+    return this.#manifest.promise;
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<ReceivedTensor, undefined> & AsyncIterable<ReceivedTensor> {
+    return this.#iterate(new TensorsSink({ borrow: this.options.borrow }));
+  }
+
+  chunks(): AsyncIterable<ReceivedChunk> {
+    return this.#iterate(new ChunksSink());
+  }
+
+  #iterate<T>(sink: Sink & { readonly handover: Handover<T> }): AsyncIterator<T, undefined> & AsyncIterable<T> {
+    if (this.options.to !== undefined || this.#iterated) {
+      const why = this.#iterated ? "it is iterated already" : "it goes where `to` says";
+      throw new TensorwireError("INVALID_ARGUMENT", `this model cannot be iterated: ${why}`);
+    }
+    this.#iterated = true;
+    sink.handover.onReturn = () =>
+      this.#life.fail(new TensorwireError("SINK_CLOSED", "the consumer stopped before the model was complete"));
+    this.#life.failed.catch((error) => sink.handover.fail(error));
+    this.#sink.resolve(sink);
+    return sink.handover.iterator();
+  }
+
+  async #run(origin: Origin): Promise<TransferSummary> {
+    const { options } = this;
+    const life = this.#life;
+    let connection: Connection | undefined;
+    let owned = false;
+    try {
+      checkOptions(options);
+      const settings = await resolveOptions(options);
+      if (life.error) throw life.error;
+      ({ connection, owned } = await openConnection(origin, "receive", { ...options, overwrite: false }, settings));
+      const receiver = new ModelReceiver(connection, {
+        ...settings,
+        sink: (manifest) => this.#open(manifest),
+        outputDtype: options.outputDtype,
+        progress: new Progress(options.onProgress),
+        life,
+        owned,
+      });
+      receiver.manifest.then(this.#manifest.resolve, () => {});
+      const summary = await receiver.run();
+      if (owned) await connection.close();
+      return summary;
+    } catch (error) {
+      life.fail(error);
+      if (owned) await connection?.close(life.error);
+      throw life.error;
+    } finally {
+      life.end();
+    }
+  }
+
+  #open(manifest: Manifest): Sink | Promise<Sink> {
+    const { to } = this.options;
+    if (to === undefined) return this.#life.race(this.#sink.promise);
+    return typeof to === "string" ? openSink(to, manifest, this.options) : to;
+  }
+}
+
+function checkOptions({ outputDtype }: ReceiveOptions): void {
+  if (outputDtype === undefined || (isDType(outputDtype) && isFloatDType(outputDtype))) return;
+  throw new TensorwireError("INVALID_ARGUMENT", `outputDtype can be F16, BF16, F32 or F64, not ${quote(String(outputDtype))}`);
+}
