@@ -207,11 +207,16 @@ export function backendSuite(
         ...encodeJob("normfloat4", "F32", 1 << 15, i),
         signal: i % 4 === 3 ? undefined : abort.signal,
       }));
-      const settled = Promise.allSettled(jobs.map((job) => backend.encode(job)));
+      const settled = Promise.allSettled(
+        jobs.map((job) =>
+          backend.encode(job).finally(() => {
+            // Its buffers may not be in use from now on: what is written to them stays.
+            job.target.fill(UNTOUCHED);
+          }),
+        ),
+      );
       abort.abort();
       const results = await settled;
-      // No job's buffers may be in use now: what is written to them stays.
-      for (const { target } of jobs) target.fill(UNTOUCHED);
       results.forEach((result, i) => {
         if (result.status === "fulfilled") return;
         expect(jobs[i]!.signal, `job ${i} has no signal`).toBe(abort.signal);
