@@ -48,15 +48,16 @@ export async function streamModel(
     const settings = await resolveOptions(options);
     const policy = policyOf(options);
     if (life.error) throw life.error;
-    opened = await openSource(source, options, settings);
-    const model = await opened.open();
+    const from = await openSource(source, options, settings);
+    opened = from;
+    const model = await from.open();
     ({ connection, owned } = await openConnection(destination, "send", options, settings));
     // A channel without a way back carries no HELLO either: whoever reads it takes it as it is.
     const hello = connection.channel.direction === "both" ? await life.race(connection.hello) : undefined;
-    const manifest = describe(model, opened, { hello, policy, settings, chunkBytes: options.chunkBytes });
+    const manifest = describe(model, from, { hello, policy, settings, chunkBytes: options.chunkBytes });
     const plan = planManifest(manifest, settings.limits, settings.registry);
     const progress = new Progress(options.onProgress);
-    const sender = new ModelSender(connection, { ...settings, manifest, plan, source: opened, progress, life, owned });
+    const sender = new ModelSender(connection, { ...settings, manifest, plan, source: from, progress, life, owned });
     const summary = await sender.run();
     if (owned) await connection.close();
     return summary;
