@@ -33,8 +33,9 @@ export function frameName(type: number): string {
 export const FLAG_TO_SENDER = 1;
 
 /** Bytes of a frame's header. */
-export const HEADER_BYTES = 20;
-const CHECKSUM_AT = 12;
+export const HEADER_BYTES = 24;
+const CHECK_AT = 12;
+const CHECKSUM_AT = 16;
 
 export interface FrameHeader {
   readonly type: FrameType;
@@ -42,7 +43,7 @@ export interface FrameHeader {
   /** 0 for frames of the channel itself (HELLO, PING). */
   readonly transfer: number;
   readonly bodyBytes: number;
-  /** xxh64 of the header's first 12 bytes and of the body but chunk payloads. */
+  /** xxh64 of the header's first 16 bytes and of the body but chunk payloads. */
   readonly checksum: bigint;
 }
 
@@ -71,12 +72,24 @@ export function sealHeader(
   view.setUint16(2, header.flags, true);
   view.setUint32(4, header.transfer, true);
   view.setUint32(8, header.bodyBytes, true);
+  view.setUint32(CHECK_AT, headerCheck(frame), true);
   view.setBigUint64(CHECKSUM_AT, xxh64(frame.subarray(0, CHECKSUM_AT), covered), true);
 }
 
-/** @throws TensorwireError `VERSION_UNSUPPORTED` or `PROTOCOL`. */
+// The header has a check of its own: a length that changed on the way would else be waited for, in vain and for ever.
+function headerCheck(header: Uint8Array): number {
+  return Number(xxh64(header.subarray(0, CHECK_AT)) & 0xffff_ffffn);
+}
+
+/** @throws TensorwireError `FRAME_CORRUPT`, `VERSION_UNSUPPORTED` or `PROTOCOL`. */
 export function parseHeader(bytes: Uint8Array): FrameHeader {
   const view = new DataView(bytes.buffer, bytes.byteOffset, HEADER_BYTES);
+  if (view.getUint32(CHECK_AT, true) !== headerCheck(bytes)) {
+    throw new TensorwireError(
+      "FRAME_CORRUPT",
+      "a frame's header does not match its check: bytes changed on the way, or these are no frames; send it again",
+    );
+  }
   const version = view.getUint8(0);
   if (version !== PROTOCOL_VERSION) {
     throw new TensorwireError(
@@ -102,7 +115,7 @@ export function parseHeader(bytes: Uint8Array): FrameHeader {
   };
 }
 
-/** @throws TensorwireError `FRAME_CORRUPT`. `header` is the frame's first 20 bytes. */
+/** @throws TensorwireError `FRAME_CORRUPT`. `header` is the frame's first 24 bytes. */
 export function verifyFrame(header: Uint8Array, parsed: FrameHeader, covered: Uint8Array): void {
   if (xxh64(header.subarray(0, CHECKSUM_AT), covered) !== parsed.checksum) {
     throw new TensorwireError(
