@@ -6,6 +6,10 @@
 
 namespace tensorwire {
 
+// Elsewhere the addon does not compile, and the portable codecs serve.
+static_assert(sizeof(size_t) == 8, "byte lengths are counted in 64 bits");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors and payloads are little-endian");
+
 // Numbers on the wire: @tensorwire/core's codec ids.
 enum class Codec : uint32_t { kNone, kFloat16, kBfloat16, kBlockwise8, kFloat4, kNormfloat4 };
 constexpr uint32_t kCodecs = 6;

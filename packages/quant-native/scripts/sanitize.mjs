@@ -11,8 +11,10 @@ const packageRoot = fileURLToPath(new URL("..", import.meta.url));
 const workspace = join(packageRoot, "..", "..");
 
 // Node itself is not instrumented, so that the sanitizer's library has to be in the process before anything else.
-const compiler = process.env.CXX ?? "c++";
-const library = execFileSync(compiler, ["-print-file-name=libasan.so"], { encoding: "utf8" }).trim();
+const [compiler, ...prefix] = (process.env.CXX || "c++").split(" ");
+const library = execFileSync(compiler, [...prefix, "-print-file-name=libasan.so"], {
+  encoding: "utf8",
+}).trim();
 if (!existsSync(library)) {
   console.log(`SKIPPED: needs libasan, which ${compiler} does not have`);
   process.exit(0);

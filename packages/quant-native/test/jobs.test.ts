@@ -46,6 +46,22 @@ describeNative("queued jobs", () => {
     for (const { target } of all) expect(target.every((byte) => byte === UNTOUCHED)).toBe(true);
   });
 
+  it("that had begun are let finish before they count as aborted", async () => {
+    const abort = new AbortController();
+    const [job] = jobs(1, abort.signal);
+    const outcome = backend().encode(job!);
+    // It is queued two microtasks later. No result can be delivered while this thread is busy here.
+    await undefined;
+    await undefined;
+    const deadline = Date.now() + 10_000;
+    while (Atomics.load(job!.target, 0) === UNTOUCHED && Date.now() < deadline) {}
+    abort.abort();
+    await expect(outcome).rejects.toMatchObject({ code: "ABORTED" });
+    const aborted = job!.target.slice();
+    await backend().encode({ ...job!, signal: undefined });
+    expect(aborted).toEqual(job!.target);
+  });
+
   it("share one listener of their signal, and leave none behind", async () => {
     const { signal } = new AbortController();
     const added = vi.spyOn(signal, "addEventListener");
