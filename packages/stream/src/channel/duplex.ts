@@ -1,5 +1,6 @@
 import type { Duplex, Readable, Writable } from "node:stream";
 import { type Channel, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
+import { deliverPaced } from "./paced.js";
 
 /** A pair of streams: either may be missing, which makes a channel without a way back. */
 export interface StreamPair {
@@ -41,6 +42,11 @@ class DuplexChannel implements Channel {
     writable?.on("error", (error) => this.#end(error));
     writable?.on("close", () => this.#end());
     if (!readable) return;
+    if (this.direction === "receive")
+      return deliverPaced(readable, {
+        bytes: (portion) => receiver.bytes(portion),
+        end: (error) => this.#end(error),
+      });
     readable.on("data", (portion: Buffer) => this.#deliver(portion));
     readable.on("end", () => this.#end());
     readable.on("error", (error) => this.#end(error));
@@ -48,11 +54,7 @@ class DuplexChannel implements Channel {
   }
 
   #deliver(portion: Buffer): void {
-    if (this.#ended) return;
-    const wait = this.#receiver!.bytes(portion);
-    if (!wait || this.direction === "both") return;
-    this.#readable!.pause();
-    void wait.then(() => this.#readable!.resume());
+    if (!this.#ended) void this.#receiver!.bytes(portion);
   }
 
   async send(parts: readonly Uint8Array[]): Promise<void> {

@@ -6,8 +6,9 @@ import type { ResolvedOptions, TransferOptions } from "../options.js";
 import { Connection } from "../session/connection.js";
 import { deferred } from "../session/deferred.js";
 import { abortError } from "../session/transfer.js";
-import { type StreamPair, duplexChannel } from "./duplex.js";
+import { duplexChannel, type StreamPair } from "./duplex.js";
 import { fileReadChannel, fileWriteChannel } from "./file.js";
+import { httpReadChannel } from "./http.js";
 import { Listener } from "./listen.js";
 import { dialWebSocket, webSocketChannel } from "./websocket.js";
 
@@ -80,7 +81,8 @@ async function acceptConnection(
   };
   const stopped = new AbortController();
   listener.each(consider, stopped.signal).then(
-    () => chosen.reject(new TensorwireError("CHANNEL_CLOSED", "the listener was closed before a transfer began")),
+    () =>
+      chosen.reject(new TensorwireError("CHANNEL_CLOSED", "the listener was closed before a transfer began")),
     (error) => chosen.reject(error),
   );
   let winner: Connection | undefined;
@@ -94,7 +96,8 @@ async function acceptConnection(
   }
 }
 
-const busy = (): TensorwireError => new TensorwireError("CHANNEL_CLOSED", "another peer's transfer was taken");
+const busy = (): TensorwireError =>
+  new TensorwireError("CHANNEL_CLOSED", "another peer's transfer was taken");
 
 function connect(channel: Channel, role: Role | "any", settings: ResolvedOptions): Connection {
   const { registry, limits, windowBytes } = settings;
@@ -112,13 +115,21 @@ function connect(channel: Channel, role: Role | "any", settings: ResolvedOptions
 
 async function openUrl(url: string, role: Role, { signal, dial, overwrite }: OpenOptions): Promise<Channel> {
   if (/^wss?:\/\//i.test(url)) return dialWebSocket(url, { ...dial, signal });
+  if (/^https?:\/\//i.test(url) && role === "receive") return httpReadChannel(url, { signal });
   if (/^[a-z][a-z0-9+.-]+:\/\//i.test(url) && !/^file:/i.test(url)) {
-    throw new TensorwireError("INVALID_ARGUMENT", `${quote(url)}: only ws:, wss: and file: URLs can be opened`);
+    throw new TensorwireError(
+      "INVALID_ARGUMENT",
+      `${quote(url)}: ws:, wss: and file: URLs can be opened, and http: and https: to receive`,
+    );
   }
   const path = /^file:/i.test(url) ? fileURLToPath(url) : url;
   if (!path.endsWith(".twire")) {
-    const advice = role === "send" ? "send to a URL, or write an artifact" : "receive from a URL, or read an artifact";
-    throw new TensorwireError("INVALID_ARGUMENT", `${quote(path)} is no URL and no artifact: ${advice} (*.twire)`);
+    const advice =
+      role === "send" ? "send to a URL, or write an artifact" : "receive from a URL, or read an artifact";
+    throw new TensorwireError(
+      "INVALID_ARGUMENT",
+      `${quote(path)} is no URL and no artifact: ${advice} (*.twire)`,
+    );
   }
   return role === "send" ? fileWriteChannel(path, { overwrite }) : fileReadChannel(path);
 }
@@ -130,8 +141,12 @@ function channelOf(endpoint: Exclude<Endpoint, string | URL | Listener>): Channe
   if (typeof open === "function" && typeof send === "function") return endpoint as Channel;
   if (endpoint instanceof Readable) return duplexChannel({ readable: endpoint });
   if (endpoint instanceof Writable) return duplexChannel({ writable: endpoint });
-  if (readable instanceof Readable || writable instanceof Writable) return duplexChannel(endpoint as StreamPair);
-  throw new TensorwireError("INVALID_ARGUMENT", "this is no URL, path, WebSocket, stream, channel or listener");
+  if (readable instanceof Readable || writable instanceof Writable)
+    return duplexChannel(endpoint as StreamPair);
+  throw new TensorwireError(
+    "INVALID_ARGUMENT",
+    "this is no URL, path, WebSocket, stream, channel or listener",
+  );
 }
 
 // By its shape: the caller's `ws` may be another copy than ours.

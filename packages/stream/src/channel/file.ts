@@ -1,0 +1,126 @@
+import { type FileHandle, open } from "node:fs/promises";
+import { asTensorwireError, type Channel, type ChannelReceiver, quote, TensorwireError } from "@tensorwire/core";
+import { PartFile, type PartFileOptions } from "../sink/part-file.js";
+
+/** Bytes of one read, into a buffer that is used again. */
+const READ_BYTES = 256 * 1024;
+
+/**
+ * A channel whose bytes become a file: the artifact's writer. The file appears when the channel is closed without an
+ * error, and not at all otherwise.
+ * @throws TensorwireError `TARGET_…`, before anything is taken.
+ */
+export async function fileWriteChannel(path: string, options: PartFileOptions = {}): Promise<Channel> {
+  return new FileWriteChannel(await PartFile.open(path, options));
+}
+
+class FileWriteChannel implements Channel {
+  readonly kind = "file";
+  readonly direction = "send";
+  #receiver: ChannelReceiver | undefined;
+  #position = 0;
+  #closing: Promise<void> | undefined;
+
+  constructor(private readonly file: PartFile) {}
+
+  open(receiver: ChannelReceiver): void {
+    this.#receiver = receiver;
+  }
+
+  async send(parts: readonly Uint8Array[]): Promise<void> {
+    if (this.#closing) throw new TensorwireError("CHANNEL_CLOSED", `${quote(this.file.path)} is closed`);
+    const position = this.#position;
+    // Known now, so that calls may overlap.
+    for (const { length } of parts) this.#position += length;
+    await this.file.write(parts, position);
+  }
+
+  close(error?: Error): Promise<void> {
+    this.#closing ??= this.#close(error).finally(() => this.#receiver?.end(error));
+    return this.#closing;
+  }
+
+  async #close(error?: Error): Promise<void> {
+    if (error) return this.file.abort();
+    try {
+      await this.file.finish();
+    } catch (cause) {
+      await this.file.abort();
+      throw cause;
+    }
+  }
+}
+
+/**
+ * A channel that delivers a file's bytes. Nobody grants credit to a file: it waits where the receiver asks it to.
+ * @throws TensorwireError `CHANNEL_OPEN`.
+ */
+export async function fileReadChannel(path: string): Promise<Channel> {
+  let file: FileHandle | undefined;
+  try {
+    file = await open(path, "r");
+    if ((await file.stat()).isDirectory()) throw new Error("it is a folder");
+    return new FileReadChannel(path, file);
+  } catch (cause) {
+    await file?.close();
+    const reason = (cause as NodeJS.ErrnoException).code === "ENOENT" ? "there is no such file" : (cause as Error).message;
+    throw new TensorwireError("CHANNEL_OPEN", `cannot open ${quote(path)}: ${reason}`, { cause, retryable: false });
+  }
+}
+
+class FileReadChannel implements Channel {
+  readonly kind = "file";
+  readonly direction = "receive";
+  #receiver: ChannelReceiver | undefined;
+  #reading: Promise<unknown> = Promise.resolve();
+  #ended = false;
+  #closing: Promise<void> | undefined;
+
+  constructor(
+    private readonly path: string,
+    private readonly file: FileHandle,
+  ) {}
+
+  open(receiver: ChannelReceiver): void {
+    this.#receiver = receiver;
+    this.#deliver(receiver).then(
+      () => this.#end(),
+      (cause) => this.#end(asTensorwireError(cause, "SOURCE_READ", `cannot read ${quote(this.path)}`)),
+    );
+  }
+
+  async #deliver(receiver: ChannelReceiver): Promise<void> {
+    const buffer = new Uint8Array(READ_BYTES);
+    let position = 0;
+    while (!this.#closing) {
+      const reading = this.file.read(buffer, 0, READ_BYTES, position);
+      this.#reading = reading;
+      const { bytesRead } = await reading;
+      if (this.#closing || bytesRead === 0) return;
+      position += bytesRead;
+      await receiver.bytes(buffer.subarray(0, bytesRead));
+    }
+  }
+
+  async send(): Promise<void> {
+    throw new TensorwireError("INVALID_ARGUMENT", "a file that is read takes nothing: this channel only receives");
+  }
+
+  close(error?: Error): Promise<void> {
+    this.#closing ??= this.#close(error);
+    return this.#closing;
+  }
+
+  async #close(error?: Error): Promise<void> {
+    // Not the receiver, who may never ask for more: only the read that fills the buffer.
+    await this.#reading.catch(() => {});
+    await this.file.close().catch(() => {});
+    this.#end(error);
+  }
+
+  #end(error?: Error): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#receiver?.end(error);
+  }
+}
