@@ -1,5 +1,11 @@
-import { type FileHandle, open } from "node:fs/promises";
-import { asTensorwireError, type Channel, type ChannelReceiver, quote, TensorwireError } from "@tensorwire/core";
+import { type FileHandle, open, stat } from "node:fs/promises";
+import {
+  asTensorwireError,
+  type Channel,
+  type ChannelReceiver,
+  quote,
+  TensorwireError,
+} from "@tensorwire/core";
 import { PartFile, type PartFileOptions } from "../sink/part-file.js";
 
 /** Bytes of one read, into a buffer that is used again. */
@@ -36,17 +42,21 @@ class FileWriteChannel implements Channel {
   }
 
   close(error?: Error): Promise<void> {
-    this.#closing ??= this.#close(error).finally(() => this.#receiver?.end(error));
+    this.#closing ??= this.#close(error);
     return this.#closing;
   }
 
   async #close(error?: Error): Promise<void> {
-    if (error) return this.file.abort();
+    let reason: Error | undefined = error;
     try {
-      await this.file.finish();
+      if (!error) await this.file.finish();
     } catch (cause) {
-      await this.file.abort();
+      reason = cause as Error;
       throw cause;
+    } finally {
+      // Of a finished file nothing is taken back.
+      await this.file.abort();
+      this.#receiver?.end(reason);
     }
   }
 }
@@ -56,15 +66,17 @@ class FileWriteChannel implements Channel {
  * @throws TensorwireError `CHANNEL_OPEN`.
  */
 export async function fileReadChannel(path: string): Promise<Channel> {
-  let file: FileHandle | undefined;
   try {
-    file = await open(path, "r");
-    if ((await file.stat()).isDirectory()) throw new Error("it is a folder");
-    return new FileReadChannel(path, file);
+    // Before it is opened: opening a pipe waits for its other end.
+    if (!(await stat(path)).isFile()) throw new Error("it is no regular file");
+    return new FileReadChannel(path, await open(path, "r"));
   } catch (cause) {
-    await file?.close();
-    const reason = (cause as NodeJS.ErrnoException).code === "ENOENT" ? "there is no such file" : (cause as Error).message;
-    throw new TensorwireError("CHANNEL_OPEN", `cannot open ${quote(path)}: ${reason}`, { cause, retryable: false });
+    const missing = (cause as NodeJS.ErrnoException).code === "ENOENT";
+    const reason = missing ? "there is no such file" : (cause as Error).message;
+    throw new TensorwireError("CHANNEL_OPEN", `cannot open ${quote(path)}: ${reason}`, {
+      cause,
+      retryable: false,
+    });
   }
 }
 
@@ -83,10 +95,18 @@ class FileReadChannel implements Channel {
 
   open(receiver: ChannelReceiver): void {
     this.#receiver = receiver;
-    this.#deliver(receiver).then(
-      () => this.#end(),
-      (cause) => this.#end(asTensorwireError(cause, "SOURCE_READ", `cannot read ${quote(this.path)}`)),
-    );
+    void this.#run(receiver);
+  }
+
+  async #run(receiver: ChannelReceiver): Promise<void> {
+    let error: Error | undefined;
+    try {
+      await this.#deliver(receiver);
+    } catch (cause) {
+      error = asTensorwireError(cause, "SOURCE_READ", `cannot read ${quote(this.path)}`);
+    }
+    await this.file.close().catch(() => {});
+    this.#end(error);
   }
 
   async #deliver(receiver: ChannelReceiver): Promise<void> {
@@ -103,7 +123,10 @@ class FileReadChannel implements Channel {
   }
 
   async send(): Promise<void> {
-    throw new TensorwireError("INVALID_ARGUMENT", "a file that is read takes nothing: this channel only receives");
+    throw new TensorwireError(
+      "INVALID_ARGUMENT",
+      "a file that is read takes nothing: this channel only receives",
+    );
   }
 
   close(error?: Error): Promise<void> {

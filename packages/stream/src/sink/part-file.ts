@@ -1,0 +1,246 @@
+import type { Stats } from "node:fs";
+import { type FileHandle, link, lstat, open, rename, unlink } from "node:fs/promises";
+import { dirname } from "node:path";
+import { quote, TensorwireError } from "@tensorwire/core";
+import { refuseFull, refuseTaken, resolveTarget, targetExists } from "./destination.js";
+import { Lock } from "./lock.js";
+import { isErrno, targetError } from "./target-error.js";
+
+export interface TargetOptions {
+  /** Replace a file that exists. Default false. A symbolic link is replaced, not followed. */
+  readonly overwrite?: boolean | undefined;
+}
+
+export interface PartFileOptions extends TargetOptions {
+  /** Bytes that will be written, as far as that is known: refused at once where the disk has fewer. */
+  readonly expectedBytes?: number | undefined;
+}
+
+// Linux writes no more than 2 GiB in one call, and no more than 1024 pieces.
+const MAX_PIECE_BYTES = 1024 * 1024 * 1024;
+const MAX_PIECES = 1024;
+
+/**
+ * A file that appears under its name only when it is complete. Until then it is `NAME.part`, under the lock
+ * `NAME.part.lock`, and grows with what is written: nothing is allocated ahead.
+ */
+export class PartFile {
+  #handle: FileHandle | undefined;
+  #identity: Stats | undefined;
+  #naming = false;
+  #released = false;
+  #failure: TensorwireError | undefined;
+  #aborting: Promise<void> | undefined;
+  readonly #writing = new Set<Promise<void>>();
+
+  private constructor(
+    /** Where it will appear. */
+    readonly path: string,
+    private readonly overwrite: boolean,
+    private readonly lock: Lock,
+    handle: FileHandle,
+  ) {
+    this.#handle = handle;
+  }
+
+  /**
+   * Refuses what cannot work before anything is taken, then creates the part file.
+   * @throws TensorwireError `TARGET_EXISTS`, `TARGET_BUSY`, `TARGET_FULL`, `TARGET_WRITE`.
+   */
+  static async open(
+    path: string,
+    { overwrite = false, expectedBytes = 0 }: PartFileOptions = {},
+  ): Promise<PartFile> {
+    const target = await resolveTarget(path);
+    await refuseTaken(target, overwrite);
+    await refuseFull(target, expectedBytes);
+    const lock = await Lock.take(`${target}.part.lock`, target);
+    try {
+      // Again, under the lock: another receiver may just have finished.
+      await refuseTaken(target, overwrite);
+      return new PartFile(target, overwrite, lock, await createPart(target, overwrite || lock.inherited));
+    } catch (cause) {
+      await lock.release();
+      throw targetError(cause, target);
+    }
+  }
+
+  /**
+   * Writes bytes, or several parts one after the other, at `position`. Calls may overlap. The bytes are lent until it resolves.
+   * @throws TensorwireError `TARGET_FULL`, `TARGET_WRITE`.
+   */
+  write(data: Uint8Array | readonly Uint8Array[], position: number): Promise<void> {
+    const parts = (data instanceof Uint8Array ? [data] : data).filter(({ length }) => length > 0);
+    const writing = this.#write(parts, position).catch((cause) => {
+      this.#failure ??= targetError(cause, this.path);
+      throw this.#failure;
+    });
+    this.#writing.add(writing);
+    const settled = (): void => void this.#writing.delete(writing);
+    writing.then(settled, settled);
+    return writing;
+  }
+
+  async #write(parts: Uint8Array[], position: number): Promise<void> {
+    const handle = this.#open();
+    let at = position;
+    let next = 0;
+    while (next < parts.length) {
+      let written = await writePieces(handle, parts.slice(next, next + MAX_PIECES), at);
+      // A full disk can take a part of what it was given, and say why only at the next call.
+      if (written === 0)
+        throw new TensorwireError("TARGET_WRITE", `cannot write ${quote(this.path)}: it takes no bytes`);
+      at += written;
+      while (next < parts.length && written >= parts[next]!.length) written -= parts[next++]!.length;
+      if (written) parts[next] = parts[next]!.subarray(written);
+    }
+  }
+
+  #open(): FileHandle {
+    if (this.#failure) throw this.#failure;
+    if (this.#handle && !this.#aborting) return this.#handle;
+    throw new TensorwireError("ABORTED", `${quote(this.path)} is not being written any more`);
+  }
+
+  /** Complete, durable and visible. @throws TensorwireError `TARGET_EXISTS`, `TARGET_FULL`, `TARGET_WRITE`. */
+  async finish(): Promise<void> {
+    await this.complete();
+    await this.publish();
+    await this.release();
+  }
+
+  /** The first third of `finish`, for files that appear together: durable and closed, but still under its part name. */
+  async complete(): Promise<void> {
+    const handle = this.#open();
+    await Promise.allSettled(this.#writing);
+    // Delayed allocation: the disk may turn out to be full only now.
+    await this.#attempt(async () => {
+      await sync(handle);
+      this.#identity = await handle.stat();
+    });
+    await this.#attempt(() => this.#close());
+  }
+
+  /** The second third: gives it its name. */
+  async publish(): Promise<void> {
+    const part = `${this.path}.part`;
+    await this.#attempt(async () => {
+      this.#naming = true;
+      if (this.overwrite) await rename(part, this.path);
+      else await nameOnce(part, this.path);
+      await syncFolder(dirname(this.path));
+    });
+  }
+
+  /** The last third: nobody will take it back. */
+  async release(): Promise<void> {
+    this.#released = true;
+    await this.lock.release();
+  }
+
+  async #attempt(step: () => Promise<void>): Promise<void> {
+    if (this.#failure) throw this.#failure;
+    try {
+      await step();
+    } catch (cause) {
+      this.#failure = targetError(cause, this.path);
+      throw this.#failure;
+    }
+  }
+
+  /** Leaves nothing behind, unless it is finished. Waits for writes that are under way; never rejects. */
+  abort(): Promise<void> {
+    this.#aborting ??= this.#abort();
+    return this.#aborting;
+  }
+
+  async #abort(): Promise<void> {
+    await Promise.allSettled(this.#writing);
+    await this.#close().catch(() => {});
+    if (this.#released) return;
+    await unlink(`${this.path}.part`).catch(() => {});
+    if (this.#naming) await this.#withdraw().catch(() => {});
+    await this.lock.release();
+  }
+
+  /** Takes back the name: other files that should have appeared with this one did not, or it is not known to be durable. */
+  async #withdraw(): Promise<void> {
+    const { dev, ino } = await lstat(this.path);
+    // What has the name may be what was there before, or somebody else's.
+    if (dev === this.#identity?.dev && ino === this.#identity.ino) await unlink(this.path);
+  }
+
+  async #close(): Promise<void> {
+    const handle = this.#handle;
+    this.#handle = undefined;
+    await handle?.close();
+  }
+}
+
+async function writePieces(
+  handle: FileHandle,
+  parts: readonly Uint8Array[],
+  position: number,
+): Promise<number> {
+  const [first] = parts;
+  const one = parts.length === 1 || first!.length >= MAX_PIECE_BYTES;
+  if (!one) return (await handle.writev(parts, position)).bytesWritten;
+  return (await handle.write(first!, 0, Math.min(first!.length, MAX_PIECE_BYTES), position)).bytesWritten;
+}
+
+/** Creates `NAME.part`: always a new file, so that nothing that was put there is followed, shared or added to. */
+async function createPart(target: string, replace: boolean): Promise<FileHandle> {
+  const part = `${target}.part`;
+  if (replace) {
+    await unlink(part).catch((error) => {
+      if (!isErrno(error, "ENOENT")) throw error;
+    });
+  }
+  try {
+    return await open(part, "wx");
+  } catch (cause) {
+    if (!isErrno(cause, "EEXIST")) throw cause;
+    const message = `${quote(part)} is in the way, and nobody of ours is writing it: remove it, or pass --overwrite (overwrite: true)`;
+    throw new TensorwireError("TARGET_EXISTS", message, { cause });
+  }
+}
+
+const NO_LINKS = ["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK", "EXDEV", "EACCES"];
+
+/** Names the file where nothing has that name. A link never replaces anything, unlike a rename. */
+async function nameOnce(part: string, path: string): Promise<void> {
+  try {
+    await link(part, path);
+  } catch (cause) {
+    if (isErrno(cause, "EEXIST")) throw targetExists(path, cause);
+    if (!isErrno(cause, ...NO_LINKS)) throw cause;
+    // A file system without hard links: nothing better than to look first.
+    await refuseTaken(path, false);
+    return rename(part, path);
+  }
+  await unlink(part);
+}
+
+const NO_SYNC = ["EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EPERM", "EISDIR", "EACCES"];
+
+async function sync(handle: FileHandle): Promise<void> {
+  try {
+    await handle.sync();
+  } catch (error) {
+    // Some network and user-space file systems have no such call.
+    if (!isErrno(error, "EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS")) throw error;
+  }
+}
+
+/** Makes names durable. Where folders cannot be opened or synced (Windows, some file systems) the system sees to it. */
+async function syncFolder(path: string): Promise<void> {
+  let folder: FileHandle | undefined;
+  try {
+    folder = await open(path, "r");
+    await folder.sync();
+  } catch (error) {
+    if (!isErrno(error, ...NO_SYNC)) throw error;
+  } finally {
+    await folder?.close();
+  }
+}
