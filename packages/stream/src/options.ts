@@ -43,6 +43,8 @@ export interface StreamOptions extends TransferOptions {
   readonly minElements?: number | undefined;
   /** Source bytes of a chunk. Default 4 MiB, or less where a window asks for it. */
   readonly chunkBytes?: number | undefined;
+  /** Replace an artifact that exists. Default false. */
+  readonly overwrite?: boolean | undefined;
 }
 
 export interface ResolvedOptions {

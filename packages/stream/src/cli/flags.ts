@@ -1,0 +1,158 @@
+import { readFile } from "node:fs/promises";
+import {
+  type CodecSpec,
+  DEFAULT_LIMITS,
+  DEFAULT_WINDOW_BYTES,
+  defaultCodecs,
+  type FloatDType,
+  type Policy,
+  parsePolicy,
+  quote,
+  resolvePolicy,
+  TensorwireError,
+} from "@tensorwire/core";
+import { type Command, Option } from "commander";
+import { resolveChunkBytes, type StreamOptions, type TransferOptions } from "../options.js";
+import type { ReceiveOptions } from "../receive-model.js";
+import { parseSize } from "./sizes.js";
+
+/** What the options of all commands parse to. */
+export interface Flags {
+  readonly codec?: CodecSpec;
+  readonly policy?: string;
+  readonly minElements?: number;
+  readonly chunk?: number;
+  readonly raw?: boolean;
+  readonly window?: number;
+  readonly maxModelBytes?: number;
+  readonly overwrite?: boolean;
+  readonly shardSize?: number;
+  readonly outputDtype?: FloatDType;
+  readonly listen?: string;
+  readonly insecure?: boolean;
+  readonly out?: string;
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+}
+
+const size = (flag: string, description: string): Option =>
+  new Option(`${flag} <size>`, description).argParser((text) => parseSize(text, flag));
+
+/** Options of every command that moves a model. */
+export function addTransferFlags(command: Command): Command {
+  return addOutputFlags(command)
+    .addOption(size("--window", "model bytes held at once, at least twice the chunk size (default 32MiB)"))
+    .addOption(size("--max-model-bytes", "refuse larger models (default 64TiB)"))
+    .option("--quiet", "no progress and no summary");
+}
+
+export function addOutputFlags(command: Command): Command {
+  return command.option("--json", "print one JSON object, last, instead of text");
+}
+
+/** Options of commands that encode. */
+export function addEncodeFlags(command: Command): Command {
+  return command
+    .addOption(
+      new Option(
+        "--codec <name>",
+        `${defaultCodecs.names().join(", ")}; parameters as in normfloat4:block=128`,
+      )
+        .argParser(parseCodec)
+        .conflicts("policy"),
+    )
+    .option("--policy <file>", "JSON: which codec each tensor gets, by name, dtype and size")
+    .addOption(
+      new Option(
+        "--min-elements <n>",
+        "smaller tensors travel unencoded (default 4096, 0: none is too small)",
+      ).argParser((text) => parseCount(text, "--min-elements")),
+    )
+    .addOption(size("--chunk", "model bytes in a chunk (default 4MiB)"))
+    .addOption(
+      new Option("--raw", "the file's bytes as they are, whatever its name says").conflicts([
+        "codec",
+        "policy",
+        "minElements",
+      ]),
+    );
+}
+
+/** Options of commands that write a model. */
+export function addWriteFlags(command: Command): Command {
+  return addOverwriteFlag(command)
+    .addOption(size("--shard-size", "write safetensors shards of at most this size, and an index"))
+    .addOption(
+      new Option("--output-dtype <dtype>", "convert float tensors")
+        .argParser((text) => text.toUpperCase() as FloatDType)
+        .choices(["F16", "BF16", "F32", "F64"]),
+    );
+}
+
+export function addOverwriteFlag(command: Command): Command {
+  return command.option("--overwrite", "replace what exists");
+}
+
+/** Options of commands that can wait for their peer. */
+export function addListenFlags(command: Command): Command {
+  return command
+    .option("--listen <host:port>", "wait for one peer here instead of dialling; port 0 takes a free one")
+    .option(
+      "--insecure",
+      "listen beyond loopback, without credentials: any peer that reaches the port is taken",
+    );
+}
+
+export function transferOptions({ window, maxModelBytes }: Flags): TransferOptions {
+  return { windowBytes: window, limits: { maxModelBytes: maxModelBytes ?? DEFAULT_LIMITS.maxModelBytes } };
+}
+
+/** Checked here and now: whoever waits for a peer hears of a mistake before the peer comes. */
+export async function streamOptions(flags: Flags): Promise<StreamOptions> {
+  const { codec, minElements, chunk, window = DEFAULT_WINDOW_BYTES } = flags;
+  if (chunk !== undefined) resolveChunkBytes(chunk, window, Number.POSITIVE_INFINITY);
+  const policy = flags.policy === undefined ? undefined : await readPolicy(flags.policy);
+  return { ...transferOptions(flags), codec, policy, minElements, chunkBytes: chunk };
+}
+
+export function receiveOptions(flags: Flags): ReceiveOptions {
+  const { overwrite, shardSize, outputDtype } = flags;
+  return { ...transferOptions(flags), overwrite, maxShardBytes: shardSize, outputDtype };
+}
+
+/** `normfloat4`, or `normfloat4:block=128,other=true`. */
+function parseCodec(text: string): CodecSpec {
+  const colon = text.indexOf(":");
+  if (colon < 0) return defaultCodecs.resolve(text);
+  const parameters = text.slice(colon + 1).split(",");
+  const spec = Object.fromEntries(parameters.map((parameter) => parseParameter(parameter, text)));
+  return defaultCodecs.resolve({ ...spec, name: text.slice(0, colon) });
+}
+
+function parseParameter(parameter: string, text: string): [string, number | boolean | string] {
+  const match = /^(\w+)=(\S+)$/.exec(parameter);
+  if (!match || match[1] === "name") {
+    throw new TensorwireError("INVALID_ARGUMENT", `--codec ${quote(text)}: parameters look like block=128`);
+  }
+  const [, name = "", value = ""] = match;
+  if (value === "true" || value === "false") return [name, value === "true"];
+  const number = Number(value);
+  return [name, Number.isNaN(number) ? value : number];
+}
+
+function parseCount(text: string, flag: string): number {
+  const count = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (Number.isSafeInteger(count)) return count;
+  throw new TensorwireError("INVALID_ARGUMENT", `${flag} takes a whole number, not ${quote(text)}`);
+}
+
+async function readPolicy(path: string): Promise<Policy> {
+  try {
+    const policy = parsePolicy(JSON.parse(await readFile(path, "utf8")));
+    resolvePolicy(policy, []);
+    return policy;
+  } catch (cause) {
+    const code = cause instanceof TensorwireError ? cause.code : "INVALID_ARGUMENT";
+    throw new TensorwireError(code, `--policy ${quote(path)}: ${(cause as Error).message}`, { cause });
+  }
+}

@@ -1,0 +1,57 @@
+import type { CodecSpec } from "@tensorwire/core";
+import type { InspectedTensor, Inspection } from "./inspect.js";
+import { printable } from "./printable.js";
+import { counted } from "./report.js";
+import { formatSize } from "./sizes.js";
+
+/** An inspection for people: a line for each tensor, in columns, then the totals. */
+export function inspectionText(inspection: Inspection): string {
+  const { tensors, metadata, totals } = inspection;
+  const lines = columns(tensors.map(row));
+  const notes = Object.entries(metadata).map(
+    ([key, value]) => `  ${printable(key)}: ${printable(shortened(value))}`,
+  );
+  if (notes.length) lines.push("metadata:", ...notes);
+  const payload = totals.payloadBytes === undefined ? "" : `, ${formatSize(totals.payloadBytes)} encoded`;
+  lines.push(
+    `${counted(totals.tensors, "tensor")}, ${counted(totals.elements, "element")}, ${formatSize(totals.bytes)}${payload}`,
+  );
+  if (inspection.artifact) lines.push(artifactLine(inspection.artifact));
+  return lines.join("\n");
+}
+
+function row({ name, dtype, shape, bytes, codec, payloadBytes }: InspectedTensor): string[] {
+  const cells = [printable(name), dtype, `[${shape.join(", ")}]`, formatSize(bytes)];
+  return codec && payloadBytes !== undefined ? [...cells, specText(codec), formatSize(payloadBytes)] : cells;
+}
+
+/** A codec as `--codec` takes it. */
+function specText({ name, ...parameters }: CodecSpec): string {
+  const pairs = Object.entries(parameters).map(([key, value]) => `${key}=${value}`);
+  return pairs.length ? `${name}:${pairs.join(",")}` : name;
+}
+
+function artifactLine(artifact: NonNullable<Inspection["artifact"]>): string {
+  const { fileBytes, software, chunkBytes, chunks, fallbackChunks, clamped, digest } = artifact;
+  const parts = [
+    `artifact of ${formatSize(fileBytes)} by ${printable(software)}`,
+    `${counted(chunks, "chunk")} of at most ${formatSize(chunkBytes)}`,
+    ...(fallbackChunks ? [`${counted(fallbackChunks, "chunk")} unencoded`] : []),
+    ...(clamped ? [`${counted(clamped, "value")} clamped`] : []),
+    `digest ${digest}`,
+  ];
+  return parts.join("; ");
+}
+
+function columns(rows: readonly string[][]): string[] {
+  const widths: number[] = [];
+  for (const row of rows) row.forEach((cell, i) => void (widths[i] = Math.max(widths[i] ?? 0, cell.length)));
+  return rows.map((row) =>
+    row
+      .map((cell, i) => cell.padEnd(widths[i]!))
+      .join("  ")
+      .trimEnd(),
+  );
+}
+
+const shortened = (text: string): string => (text.length > 200 ? `${text.slice(0, 197)}...` : text);

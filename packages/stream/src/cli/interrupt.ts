@@ -1,0 +1,38 @@
+import { TensorwireError } from "@tensorwire/core";
+import { EXIT_CODES } from "./exit-code.js";
+
+const SIGNALS = { SIGINT: EXIT_CODES.interrupted, SIGTERM: EXIT_CODES.terminated } as const;
+type Signal = keyof typeof SIGNALS;
+
+// npm, npx and terminals each deliver the same Ctrl-C: what follows this closely is no second one.
+const ECHO_MS = 500;
+
+/** The first SIGINT or SIGTERM cancels the transfer, which tells the peer and cleans up; the second kills. */
+export class Interrupt {
+  readonly #abort = new AbortController();
+  #received: { readonly name: Signal; readonly at: number } | undefined;
+
+  constructor() {
+    for (const name of Object.keys(SIGNALS) as Signal[]) process.on(name, () => this.#receive(name));
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  /** The exit code of the signal that came, if one did. */
+  get exitCode(): number | undefined {
+    return this.#received && SIGNALS[this.#received.name];
+  }
+
+  #receive(name: Signal): void {
+    const now = performance.now();
+    if (!this.#received) {
+      this.#received = { name, at: now };
+      this.#abort.abort(new TensorwireError("ABORTED", `the transfer was cancelled by ${name}`));
+    } else if (now - this.#received.at > ECHO_MS) {
+      process.removeAllListeners(name);
+      process.kill(process.pid, name);
+    }
+  }
+}

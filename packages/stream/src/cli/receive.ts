@@ -1,0 +1,52 @@
+import { stat } from "node:fs/promises";
+import { quote, TensorwireError } from "@tensorwire/core";
+import type { Command } from "commander";
+import { receiveModel } from "../receive-model.js";
+import { openPeer } from "./endpoint.js";
+import { addListenFlags, addTransferFlags, addWriteFlags, type Flags, receiveOptions } from "./flags.js";
+import { type Invocation, runTransfer } from "./invocation.js";
+
+export function declareReceive(program: Command, invocation: Invocation): void {
+  const command = program
+    .command("receive")
+    .summary("receive a model from a peer")
+    .description(
+      "Receives a model from a peer: from a URL, from whoever connects (--listen), or from a pipe (-).",
+    )
+    .argument("[url]", "ws:// or wss:// URL of the sender, or http(s):// URL of an artifact; - reads stdin")
+    .requiredOption(
+      "--out <path>",
+      "where it goes: *.safetensors, *.twire to keep it encoded, any path for a raw file",
+    )
+    .action((url: string | undefined, flags: Flags) => receive(url, flags, invocation));
+  addTransferFlags(addWriteFlags(addListenFlags(command)));
+}
+
+async function receive(url: string | undefined, flags: Flags, invocation: Invocation): Promise<void> {
+  const { output } = invocation;
+  output.quiet = flags.quiet ?? false;
+  const to = flags.out!;
+  if (!flags.overwrite) await refuseExisting(to);
+  const { endpoint, oneWay, close } = await openPeer(url, "receive", flags, output);
+  const words = {
+    counter: "acknowledged",
+    deed: `received ${to}`,
+    confirmation: ({ confirmed }: { confirmed: boolean }) =>
+      confirmed || oneWay
+        ? "verified and durable"
+        : "verified and durable, but the sender left before it could be told",
+  } as const;
+  try {
+    await runTransfer(invocation, words, (watch) => {
+      return receiveModel(endpoint, { ...receiveOptions(flags), to, ...watch }).done;
+    });
+  } finally {
+    await close();
+  }
+}
+
+// The sink refuses too; this is before anybody waits for a peer.
+async function refuseExisting(path: string): Promise<void> {
+  const found = await stat(path).catch(() => undefined);
+  if (found?.isFile()) throw new TensorwireError("TARGET_EXISTS", `${quote(path)} exists`);
+}

@@ -1,0 +1,110 @@
+import type { ErrorCode, TensorwireError } from "@tensorwire/core";
+import type { TransferSummary } from "../session/summary.js";
+import { printable } from "./printable.js";
+import { formatRate, formatSeconds, formatSize } from "./sizes.js";
+
+/** What `--json` prints of a transfer: these keys, in this order, are a contract. */
+export function summaryJson(summary: TransferSummary): string {
+  const { tensors, chunks, sourceBytes, wireBytes, codeBytes, scaleBytes, fallbackChunks, clamped } = summary;
+  const { resumedBytes, seconds, peakRssBytes, codecs, digest, confirmed } = summary;
+  return JSON.stringify({
+    tensors,
+    chunks,
+    sourceBytes,
+    wireBytes,
+    codeBytes,
+    scaleBytes,
+    fallbackChunks,
+    clamped,
+    resumedBytes,
+    seconds,
+    peakRssBytes,
+    codecs,
+    digest,
+    confirmed,
+  });
+}
+
+/** What `--json` prints of a failure: every key is there, `null` where it says nothing. */
+export function errorJson({ code, message, tensor, chunk, retryable, peerCode }: TensorwireError): string {
+  return JSON.stringify({
+    error: {
+      code,
+      message,
+      tensor: tensor ?? null,
+      chunk: chunk ?? null,
+      retryable,
+      peerCode: peerCode ?? null,
+    },
+  });
+}
+
+/** A transfer for people. `deed`: what was done, e.g. `sent model.safetensors`. */
+export function summaryText(deed: string, summary: TransferSummary, confirmation: string): string {
+  const { tensors, sourceBytes, wireBytes, seconds, codeBytes, scaleBytes, digest, peakRssBytes } = summary;
+  const scales = scaleBytes ? ` and ${formatSize(scaleBytes)} of scales` : "";
+  const lines = [
+    `${deed}: ${counted(tensors, "tensor")}, ${formatSize(sourceBytes)} in ${formatSeconds(seconds)} (${formatRate(sourceBytes, seconds)})`,
+    `${formatSize(wireBytes)} on the wire${ratio(sourceBytes, wireBytes)}: ${formatSize(codeBytes)} of codes${scales}`,
+    ...codecLines(summary),
+    ...warnings(summary),
+    `${confirmation}; digest ${digest}, peak memory ${formatSize(peakRssBytes)}`,
+  ];
+  return lines.join("\n");
+}
+
+function codecLines({ codecs }: TransferSummary): string[] {
+  return Object.entries(codecs).map(
+    ([name, { tensors, sourceBytes, wireBytes }]) =>
+      `  ${name}: ${counted(tensors, "tensor")}, ${formatSize(sourceBytes)} as ${formatSize(wireBytes)}`,
+  );
+}
+
+function warnings({ fallbackChunks, clamped, resumedBytes }: TransferSummary): string[] {
+  const lines: string[] = [];
+  if (fallbackChunks) {
+    lines.push(
+      `${counted(fallbackChunks, "chunk")} travelled unencoded: NaN, infinity or values out of range`,
+    );
+  }
+  if (clamped) lines.push(`${counted(clamped, "value")} clamped to the codec's range`);
+  if (resumedBytes) lines.push(`${formatSize(resumedBytes)} were there from an earlier attempt`);
+  return lines;
+}
+
+function ratio(sourceBytes: number, wireBytes: number): string {
+  // Frames make an unencoded model larger by a little: no ratio worth a word.
+  return wireBytes > 0 && sourceBytes > wireBytes * 1.01
+    ? ` (${(sourceBytes / wireBytes).toFixed(2)}x smaller)`
+    : "";
+}
+
+export function counted(n: number, noun: string): string {
+  return `${n} ${noun}${n === 1 ? "" : "s"}`;
+}
+
+/** A failure for people: one line, then what to do about it. */
+export function errorText(error: TensorwireError): string {
+  const code = error.code === "PEER_FAILED" && error.peerCode ? error.peerCode : error.code;
+  const advice = ADVICE[code as ErrorCode];
+  const line = `tensorwire: ${error.code}: ${printable(error.message)}`;
+  return advice ? `${line}\n  ${error.code === "PEER_FAILED" ? "on the peer's side: " : ""}${advice}` : line;
+}
+
+const ADVICE: Partial<Record<ErrorCode, string>> = {
+  INVALID_ARGUMENT: "see tensorwire --help, or tensorwire <command> --help",
+  SOURCE_INVALID: "the file is damaged or of another format; --raw sends any file as it is",
+  SOURCE_CHANGED: "something writes to the model: send it again when that is finished",
+  TARGET_EXISTS: "use --overwrite to replace it",
+  TARGET_BUSY: "wait for the other receiver, or choose another path",
+  TARGET_FULL: "free some space, or choose another path",
+  LIMIT_EXCEEDED: "if the peer is to be trusted, raise the limit, e.g. with --max-model-bytes or --window",
+  FRAME_CORRUPT: "the bytes were damaged on their way, or on disk: try again",
+  CHUNK_CORRUPT: "the bytes were damaged on their way, or on disk: try again",
+  DIGEST_MISMATCH: "try again",
+  CODEC_UNSUPPORTED: "choose another --codec, or the same version of tensorwire on both sides",
+  VERSION_UNSUPPORTED: "use the same version of tensorwire on both sides",
+  CHANNEL_OPEN: "is the other side listening there? Start it with --listen, then try again",
+  CHANNEL_CLOSED: "the other side went away: look there for the reason, then try again",
+  INTERNAL: "this is a defect of tensorwire: please report it, with the output under TENSORWIRE_DEBUG=1",
+};

@@ -1,0 +1,43 @@
+import type { Command } from "commander";
+import { rawFileSource } from "../source/raw-file.js";
+import { streamModel } from "../stream-model.js";
+import { openPeer } from "./endpoint.js";
+import { addEncodeFlags, addListenFlags, addTransferFlags, type Flags, streamOptions } from "./flags.js";
+import { type Invocation, runTransfer } from "./invocation.js";
+
+export function declareSend(program: Command, invocation: Invocation): void {
+  const command = program
+    .command("send")
+    .summary("send a model to a peer")
+    .description(
+      "Sends a model, or any file, to a peer: to a URL, to whoever connects (--listen), or to a pipe (-).",
+    )
+    .argument("<model>", "safetensors file or index, TensorFlow.js model.json, artifact, or any other file")
+    .argument("[url]", "ws:// or wss:// URL of the receiver; - writes a one-way stream to stdout")
+    .action((model: string, url: string | undefined, flags: Flags) => send(model, url, flags, invocation));
+  addTransferFlags(addEncodeFlags(addListenFlags(command)));
+}
+
+async function send(
+  model: string,
+  url: string | undefined,
+  flags: Flags,
+  invocation: Invocation,
+): Promise<void> {
+  const { output } = invocation;
+  output.quiet = flags.quiet ?? false;
+  output.stdoutIsModel = url === "-";
+  const options = await streamOptions(flags);
+  const source = flags.raw ? rawFileSource(model) : model;
+  const { endpoint, oneWay, close } = await openPeer(url, "send", flags, output);
+  const words = {
+    counter: oneWay ? "sent" : "acknowledged",
+    deed: `sent ${model}`,
+    confirmation: () => (oneWay ? "written to the pipe, which nobody confirms" : "confirmed by the receiver"),
+  } as const;
+  try {
+    await runTransfer(invocation, words, (watch) => streamModel(source, endpoint, { ...options, ...watch }));
+  } finally {
+    await close();
+  }
+}

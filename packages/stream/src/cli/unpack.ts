@@ -1,0 +1,31 @@
+import type { Command } from "commander";
+import { receiveModel } from "../receive-model.js";
+import { addTransferFlags, addWriteFlags, type Flags, receiveOptions } from "./flags.js";
+import { type Invocation, runTransfer } from "./invocation.js";
+import { checkArtifactPath } from "./pack.js";
+
+export function declareUnpack(program: Command, invocation: Invocation): void {
+  const command = program
+    .command("unpack")
+    .summary("make an artifact a model again")
+    .description(
+      "Decodes an artifact (*.twire) into a model; an artifact of a raw file becomes that file again.",
+    )
+    .argument("<artifact>", "path of the artifact, *.twire")
+    .argument("<model>", "path of the model to write: *.safetensors, or any path for a raw file")
+    .action((artifact: string, model: string, flags: Flags) => unpack(artifact, model, flags, invocation));
+  addTransferFlags(addWriteFlags(command));
+}
+
+async function unpack(artifact: string, model: string, flags: Flags, invocation: Invocation): Promise<void> {
+  invocation.output.quiet = flags.quiet ?? false;
+  checkArtifactPath(artifact);
+  const words = {
+    counter: "acknowledged",
+    deed: `unpacked ${artifact}`,
+    confirmation: () => `written to ${model}`,
+  } as const;
+  await runTransfer(invocation, words, (watch) => {
+    return receiveModel(artifact, { ...receiveOptions(flags), to: model, ...watch }).done;
+  });
+}
