@@ -1,9 +1,11 @@
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PortableBackend, TensorwireError } from "@tensorwire/core";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { memoryChannelPair, receiveModel, streamModel } from "../src/index.js";
+import type { TransferEndMessage } from "../src/session/diagnostics.js";
 import { flip, frameNames, type Tampering, type TravellingFrame, tampered } from "./tamper.js";
 
 // What travels: two chunks of one tensor, a small one, an empty one and a scalar; small enough to try every bit.
@@ -18,6 +20,15 @@ const backend = new PortableBackend();
 const pass: Tampering = ({ bytes }) => [bytes];
 
 let folder: string;
+const ends: TransferEndMessage[] = [];
+const onEnd = (message: unknown): void => void ends.push(message as TransferEndMessage);
+beforeEach(() => subscribe("tensorwire:transfer:end", onEnd));
+afterEach(() => {
+  unsubscribe("tensorwire:transfer:end", onEnd);
+  // Whatever happened, on both ends: every buffer is back.
+  expect(ends.length).toBeGreaterThan(0);
+  expect(ends.splice(0).filter(({ loans }) => loans !== 0)).toEqual([]);
+});
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "tensorwire-"));
 });
@@ -29,11 +40,21 @@ interface Ends {
 }
 
 /** Runs the transfer through the tampering; both ends end, and the errors that they ended with are given. */
-async function transfer({ toReceiver = pass, toSender = pass }: Ends): Promise<(TensorwireError | undefined)[]> {
+async function transfer({
+  toReceiver = pass,
+  toSender = pass,
+}: Ends): Promise<(TensorwireError | undefined)[]> {
   const [a, b] = memoryChannelPair(4099);
   const options = { backend, windowBytes: 65536 };
-  const sent = streamModel(model, tampered(a, toReceiver), { ...options, codec: "normfloat4", minElements: 0 });
-  const received = receiveModel(tampered(b, toSender), { ...options, to: join(folder, "model.safetensors") }).done;
+  const sent = streamModel(model, tampered(a, toReceiver), {
+    ...options,
+    codec: "normfloat4",
+    minElements: 0,
+  });
+  const received = receiveModel(tampered(b, toSender), {
+    ...options,
+    to: join(folder, "model.safetensors"),
+  }).done;
   const results = await Promise.allSettled([sent, received]);
   // What a user of two sockets does: the channel of a failed transfer is given up.
   await Promise.all([a.close(new Error("over")), b.close(new Error("over"))]);
@@ -86,7 +107,8 @@ describe.each(sides)("bytes changed on the way %s", (side) => {
         for (const cut of [0, 5, Math.floor(bits / 16), bits / 8]) {
           if (name === "RECEIPT" && cut === bits / 8) continue;
           const [sent, received] = await transfer({
-            [side]: (frame: TravellingFrame) => (frame.index === index ? [frame.bytes.subarray(0, cut), how] : [frame.bytes]),
+            [side]: (frame: TravellingFrame) =>
+              frame.index === index ? [frame.bytes.subarray(0, cut), how] : [frame.bytes],
           });
           const where = `${how} after ${cut} bytes of ${name}`;
           expect(sent, where).toBeDefined();
@@ -104,9 +126,13 @@ describe.each(sides)("bytes changed on the way %s", (side) => {
       // Credit is a total: hearing it twice changes nothing. After a receipt there is nobody left to refuse another.
       if (name === "CREDIT" || name === "RECEIPT" || name === "END") continue;
       const results = await transfer({
-        [side]: (frame: TravellingFrame) => (frame.index === index ? [frame.bytes, frame.bytes] : [frame.bytes]),
+        [side]: (frame: TravellingFrame) =>
+          frame.index === index ? [frame.bytes, frame.bytes] : [frame.bytes],
       });
-      expect(results.every((error) => error !== undefined), name).toBe(true);
+      expect(
+        results.every((error) => error !== undefined),
+        name,
+      ).toBe(true);
       expect(await readdir(folder), name).toEqual([]);
     }
   });
@@ -115,7 +141,9 @@ describe.each(sides)("bytes changed on the way %s", (side) => {
 describe("frames out of their order", () => {
   test("two neighbouring frames that change places are refused", async () => {
     const count = (await frames("toReceiver")).length;
-    for (let first = 1; first + 1 < count; first++) {
+    expect(count).toBeGreaterThan(3);
+    // Not HELLO and MANIFEST: what comes after them waits for an answer, and would never be sent.
+    for (let first = 2; first + 1 < count; first++) {
       let held: Uint8Array | undefined;
       const results = await transfer({
         toReceiver: ({ index, bytes }) => {
@@ -127,7 +155,11 @@ describe("frames out of their order", () => {
         },
       });
       // The manifest is waited for by nobody when it is held back: the sender then never hears what is wanted.
-      if (first > 1) expect(results.every((error) => error !== undefined), `frame ${first}`).toBe(true);
+      if (first > 1)
+        expect(
+          results.every((error) => error !== undefined),
+          `frame ${first}`,
+        ).toBe(true);
       expect(await readdir(folder), `frame ${first}`).toEqual([]);
     }
   });

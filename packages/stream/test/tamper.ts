@@ -32,7 +32,9 @@ export function tampered(channel: Channel, tamper: Tampering): Channel {
   };
 }
 
-export const frameNames = new Map<number, string>(Object.entries(FrameType).map(([name, type]) => [type, name]));
+export const frameNames = new Map<number, string>(
+  Object.entries(FrameType).map(([name, type]) => [type, name]),
+);
 
 /** A copy with one bit turned over. */
 export function flip(bytes: Uint8Array, bit: number): Uint8Array {
@@ -40,4 +42,3 @@ export function flip(bytes: Uint8Array, bit: number): Uint8Array {
   copy[bit >> 3]! ^= 1 << (bit & 7);
   return copy;
 }
-

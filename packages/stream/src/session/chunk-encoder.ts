@@ -61,12 +61,11 @@ export class ChunkEncoder {
       const reading = source.read(chunk, this.pool);
       if (!(reading instanceof Promise)) return { loan: reading };
       // A source may take its time (a caller that trains between two tensors): a failure does not wait for it.
-      const late = (loan: Loan): void => (life.error ? loan.release() : undefined);
-      return {
-        loan: await life
-          .race(reading)
-          .catch((error) => (reading.then(late, () => {}), Promise.reject(error))),
-      };
+      reading.then(
+        (loan) => life.error && loan.release(),
+        () => {},
+      );
+      return { loan: await life.race(reading) };
     } catch (error) {
       throw this.#locate(asTensorwireError(error, "SOURCE_READ", source.name), chunk);
     }

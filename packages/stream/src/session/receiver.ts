@@ -34,6 +34,7 @@ import { type ArrivedChunk, ChunkDecoder } from "./chunk-decoder.js";
 import type { Connection, ReceivingEnd } from "./connection.js";
 import { CreditLedger } from "./credit.js";
 import { type Deferred, deferred } from "./deferred.js";
+import { publishEnd } from "./diagnostics.js";
 import { ExpectedChunks } from "./expected-chunks.js";
 import { Lane } from "./lane.js";
 import type { Progress } from "./progress.js";
@@ -97,11 +98,6 @@ export class ModelReceiver implements ReceivingEnd {
     return this.#announced.promise.then(({ manifest }) => manifest);
   }
 
-  /** Loans that are out, for tests: 0 once the transfer is over. */
-  get loans(): number {
-    return (this.#begun?.pool.loans ?? 0) + (this.#begun?.decoder.loans ?? 0);
-  }
-
   async run(): Promise<TransferSummary> {
     const { life, owned } = this.settings;
     life.failed.catch((error) => this.#stop(error));
@@ -134,6 +130,8 @@ export class ModelReceiver implements ReceivingEnd {
     } finally {
       this.connection.release(this);
       await this.#arrivals.drain(({ loan }) => loan.release());
+      const { pool, decoder } = this.#begun ?? {};
+      publishEnd({ role: "receive", error: life.error, loans: (pool?.loans ?? 0) + (decoder?.loans ?? 0) });
     }
   }
 

@@ -29,6 +29,7 @@ import { ChunkEncoder, type OutgoingChunk } from "./chunk-encoder.js";
 import type { Connection, TransferEnd } from "./connection.js";
 import { CreditGate } from "./credit.js";
 import { deferred } from "./deferred.js";
+import { publishEnd } from "./diagnostics.js";
 import { Lane } from "./lane.js";
 import type { Progress } from "./progress.js";
 import { Tally, type TransferSummary } from "./summary.js";
@@ -111,12 +112,8 @@ export class ModelSender implements TransferEnd {
     } finally {
       connection.release(this);
       await this.#lane.drain((chunk) => chunk.loan.release());
+      publishEnd({ role: "send", error: life.error, loans: this.#pool.loans + this.#encoder.loans });
     }
-  }
-
-  /** Loans that are out, for tests: 0 once the transfer is over. */
-  get loans(): number {
-    return this.#pool.loans + this.#encoder.loans;
   }
 
   async #negotiate(): Promise<readonly ChunkRange[]> {
