@@ -31,7 +31,7 @@ export class PartFile {
   #released = false;
   #failure: TensorwireError | undefined;
   #aborting: Promise<void> | undefined;
-  readonly #writing = new Set<Promise<void>>();
+  readonly #underWay = new Set<Promise<void>>();
 
   private constructor(
     /** Where it will appear. */
@@ -71,14 +71,7 @@ export class PartFile {
    */
   write(data: Uint8Array | readonly Uint8Array[], position: number): Promise<void> {
     const parts = (data instanceof Uint8Array ? [data] : data).filter(({ length }) => length > 0);
-    const writing = this.#write(parts, position).catch((cause) => {
-      this.#failure ??= targetError(cause, this.path);
-      throw this.#failure;
-    });
-    this.#writing.add(writing);
-    const settled = (): void => void this.#writing.delete(writing);
-    writing.then(settled, settled);
-    return writing;
+    return this.#track(this.#write(parts, position));
   }
 
   async #write(parts: Uint8Array[], position: number): Promise<void> {
@@ -99,7 +92,7 @@ export class PartFile {
   #open(): FileHandle {
     if (this.#failure) throw this.#failure;
     if (this.#handle && !this.#aborting) return this.#handle;
-    throw new TensorwireError("ABORTED", `${quote(this.path)} is not being written any more`);
+    throw this.#abandoned();
   }
 
   /** Complete, durable and visible. @throws TensorwireError `TARGET_EXISTS`, `TARGET_FULL`, `TARGET_WRITE`. */
@@ -112,7 +105,7 @@ export class PartFile {
   /** The first third of `finish`, for files that appear together: durable and closed, but still under its part name. */
   async complete(): Promise<void> {
     const handle = this.#open();
-    await Promise.allSettled(this.#writing);
+    await Promise.allSettled(this.#underWay);
     // Delayed allocation: the disk may turn out to be full only now.
     await this.#attempt(async () => {
       await sync(handle);
@@ -134,28 +127,42 @@ export class PartFile {
 
   /** The last third: nobody will take it back. */
   async release(): Promise<void> {
-    this.#released = true;
-    await this.lock.release();
+    await this.#attempt(async () => {
+      this.#released = true;
+      await this.lock.release();
+    });
   }
 
   async #attempt(step: () => Promise<void>): Promise<void> {
     if (this.#failure) throw this.#failure;
-    try {
-      await step();
-    } catch (cause) {
-      this.#failure = targetError(cause, this.path);
-      throw this.#failure;
-    }
+    if (this.#aborting) throw this.#abandoned();
+    await this.#track(step());
   }
 
-  /** Leaves nothing behind, unless it is finished. Waits for writes that are under way; never rejects. */
+  /** What `abort` waits for, and what fails everything after it. */
+  #track(work: Promise<void>): Promise<void> {
+    const tracked = work.catch((cause) => {
+      this.#failure ??= targetError(cause, this.path);
+      throw this.#failure;
+    });
+    this.#underWay.add(tracked);
+    const settled = (): void => void this.#underWay.delete(tracked);
+    tracked.then(settled, settled);
+    return tracked;
+  }
+
+  #abandoned(): TensorwireError {
+    return new TensorwireError("ABORTED", `${quote(this.path)} is not being written any more`);
+  }
+
+  /** Leaves nothing behind, unless it is finished. Waits for what is under way; never rejects. */
   abort(): Promise<void> {
     this.#aborting ??= this.#abort();
     return this.#aborting;
   }
 
   async #abort(): Promise<void> {
-    await Promise.allSettled(this.#writing);
+    await Promise.allSettled(this.#underWay);
     await this.#close().catch(() => {});
     if (this.#released) return;
     await unlink(`${this.path}.part`).catch(() => {});

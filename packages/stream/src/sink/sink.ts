@@ -11,6 +11,8 @@ import type {
 /** What a sink is told before any data. */
 export interface SinkModel {
   readonly manifest: Manifest;
+  /** The manifest's bytes, as the digest takes them: another encoder's need not be the ones that ours would make. */
+  readonly bytes: Uint8Array;
   readonly plan: ChunkPlan;
   /** The dtype that each tensor arrives in: the source's, or what the receiver asked for. */
   readonly dtypes: readonly DType[];

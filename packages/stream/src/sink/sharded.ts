@@ -1,0 +1,209 @@
+import { mkdir, rmdir, stat, unlink } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import {
+  byteLength,
+  type Chunk,
+  type DType,
+  planShards,
+  quote,
+  serializeSafetensorsHeader,
+  serializeShardIndex,
+  shardFileName,
+  type TensorInfo,
+  TensorwireError,
+  tensorBytes,
+} from "@tensorwire/core";
+import { AdjoiningWrites } from "./adjoining-writes.js";
+import { refuseTaken } from "./destination.js";
+import { PartFile, type TargetOptions } from "./part-file.js";
+import { metadataOf, refuseRaw } from "./safetensors.js";
+import type { ModelSink, SinkModel } from "./sink.js";
+import { isErrno, targetError } from "./target-error.js";
+
+export interface ShardedOptions extends TargetOptions {
+  /** Bytes of tensors that a shard may hold; a larger tensor has a shard to itself. */
+  readonly maxShardBytes: number;
+}
+
+/** A shard as planned. */
+interface Shard {
+  readonly file: string;
+  readonly infos: readonly TensorInfo[];
+  readonly bytes: number;
+}
+
+const INDEX = ".safetensors.index.json";
+const SINGLE = ".safetensors";
+
+/**
+ * Writes `STEM-00001-of-0000N.safetensors` and, last, `STEM.safetensors.index.json`. Shards are written one after the other
+ * and get their names together, once all are complete.
+ *
+ * @param path A folder (`dir/`, where the stem is `model`), `STEM.safetensors.index.json` or `STEM.safetensors`.
+ */
+export function shardedSafetensorsSink(path: string, options: ShardedOptions): ModelSink {
+  return new ShardedSink(path, options);
+}
+
+class ShardedSink implements ModelSink {
+  readonly parallel = true;
+  readonly #writes = new AdjoiningWrites();
+  #folder = "";
+  #made = false;
+  #index: PartFile | undefined;
+  #metadata: ReadonlyMap<string, string> | undefined;
+  #dtypes: readonly DType[] = [];
+  #shards: readonly Shard[] = [];
+  /** For each tensor its shard, and where in that file it begins. */
+  #shardOf: number[] = [];
+  #begins: number[] = [];
+  /** Shards that were begun, in order: the last one is being written. */
+  readonly #parts: PartFile[] = [];
+  /** The shard that the last chunk asked for, and the promise of its file. */
+  #asked = -1;
+  #turn: Promise<void> = Promise.resolve();
+  #completing: Promise<void> = Promise.resolve();
+  #aborted = false;
+
+  constructor(
+    readonly name: string,
+    private readonly options: ShardedOptions,
+  ) {}
+
+  async open(model: SinkModel): Promise<void> {
+    refuseRaw(this.name, model);
+    const { overwrite = false } = this.options;
+    const { folder, stem } = await this.#place();
+    this.#plan(model, stem);
+    this.#folder = folder;
+    for (const { file } of this.#shards) await refuseTaken(join(folder, file), overwrite);
+    const expectedBytes = this.#shards.reduce((sum, { bytes }) => sum + bytes, 0);
+    // Its lock stands for all of them.
+    this.#index = await PartFile.open(join(folder, `${stem}${INDEX}`), { overwrite, expectedBytes });
+    await this.#ask(0);
+  }
+
+  async #place(): Promise<{ folder: string; stem: string }> {
+    const path = this.name;
+    const found = await stat(path).catch(() => undefined);
+    if (path.endsWith("/") || found?.isDirectory()) {
+      if (!found) await this.#makeFolder(path);
+      return { folder: path, stem: "model" };
+    }
+    const suffix = [INDEX, SINGLE].find((end) => path.endsWith(end) && basename(path) !== end);
+    if (suffix) return { folder: dirname(path), stem: basename(path, suffix) };
+    const message = `${quote(path)} names no sharded model: give a folder (ending in /), NAME${SINGLE} or NAME${INDEX}`;
+    throw new TensorwireError("INVALID_ARGUMENT", message);
+  }
+
+  async #makeFolder(path: string): Promise<void> {
+    try {
+      await mkdir(path);
+      this.#made = true;
+    } catch (cause) {
+      if (!isErrno(cause, "EEXIST")) throw targetError(cause, path);
+    }
+  }
+
+  #plan({ manifest, dtypes }: SinkModel, stem: string): void {
+    const infos = manifest.tensors.map(({ name, shape }, i) => ({ name, dtype: dtypes[i]!, shape }));
+    const runs = planShards(infos, this.options.maxShardBytes);
+    // A model without tensors still has metadata.
+    if (!runs.length) runs.push([]);
+    this.#dtypes = dtypes;
+    this.#metadata = metadataOf(manifest.metadata);
+    this.#shards = runs.map((run, i) => {
+      const { bytes, offsets, dataBytes } = serializeSafetensorsHeader(run, this.#metadata);
+      for (const { begin } of offsets) {
+        this.#shardOf.push(i);
+        this.#begins.push(bytes.length + begin);
+      }
+      return { file: shardFileName(stem, i, runs.length), infos: run, bytes: bytes.length + dataBytes };
+    });
+  }
+
+  write(chunk: Chunk, bytes: Uint8Array): Promise<void> | undefined {
+    const shard = this.#shardOf[chunk.tensor]!;
+    const position = this.#begins[chunk.tensor]! + byteLength(this.#dtypes[chunk.tensor]!, chunk.first);
+    const put = (): Promise<void> | undefined => this.#writes.write(this.#parts[shard]!, position, bytes);
+    return shard === this.#asked && this.#parts[shard] ? put() : this.#ask(shard).then(put);
+  }
+
+  /** Resolves when `shard`, or a later one, is the one that is written. */
+  #ask(shard: number): Promise<void> {
+    if (shard > this.#asked) {
+      this.#asked = shard;
+      // After whoever waits for the shard before has written: promises call back in turn.
+      this.#turn = this.#advance(this.#turn, shard);
+      this.#turn.catch(() => {});
+    }
+    return this.#turn;
+  }
+
+  async #advance(before: Promise<void>, shard: number): Promise<void> {
+    await before;
+    // Shards of empty tensors have no chunk that asks for them.
+    while (this.#parts.length <= shard) {
+      await this.#completeLast();
+      await this.#begin(this.#shards[this.#parts.length]!);
+    }
+  }
+
+  async #begin({ file, infos, bytes }: Shard): Promise<void> {
+    if (this.#aborted)
+      throw new TensorwireError("ABORTED", `${quote(this.name)} is not being written any more`);
+    const { overwrite } = this.options;
+    const part = await PartFile.open(join(this.#folder, file), { overwrite, expectedBytes: bytes });
+    this.#parts.push(part);
+    await part.write(serializeSafetensorsHeader(infos, this.#metadata).bytes, 0);
+  }
+
+  /** Two shards are open at most: the one that is written, and the one before it, until it is durable. */
+  async #completeLast(): Promise<void> {
+    await this.#writes.flush();
+    await this.#completing;
+    this.#completing = this.#parts.at(-1)?.complete() ?? Promise.resolve();
+    this.#completing.catch(() => {});
+  }
+
+  async finish(): Promise<void> {
+    const index = this.#index!;
+    await this.#ask(this.#shards.length - 1);
+    await this.#completeLast();
+    await this.#completing;
+    await index.write(Buffer.from(this.#indexText()), 0);
+    await index.complete();
+    if (this.options.overwrite) await removeOld(index.path);
+    const files = [...this.#parts, index];
+    for (const file of files) await file.publish();
+    for (const file of files) await file.release();
+  }
+
+  #indexText(): string {
+    let total = 0;
+    const files: [tensor: string, file: string][] = [];
+    for (const { file, infos } of this.#shards) {
+      for (const info of infos) {
+        files.push([info.name, file]);
+        total += tensorBytes(info);
+      }
+    }
+    return serializeShardIndex(files, { total_size: total });
+  }
+
+  async abort(): Promise<void> {
+    this.#aborted = true;
+    await this.#turn.catch(() => {});
+    for (const file of [...this.#parts, this.#index]) await file?.abort();
+    if (this.#made) await rmdir(this.#folder).catch(() => {});
+  }
+}
+
+/** An old index must never stand beside new shards, not even where the power fails between two of them. */
+async function removeOld(index: string): Promise<void> {
+  try {
+    await unlink(index);
+  } catch (cause) {
+    if (!isErrno(cause, "ENOENT")) throw targetError(cause, index);
+  }
+}
