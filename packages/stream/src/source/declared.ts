@@ -9,10 +9,20 @@ import {
   type TensorInfo,
   TensorwireError,
   tensorBytes,
-  unpooled,
 } from "@tensorwire/core";
+import { type Deferred, deferred } from "../session/deferred.js";
+import { SharedLoan } from "./shared-loan.js";
 import type { ModelSource } from "./source.js";
 import { metadataOf, type TensorsOptions, tensorInfo } from "./tensors.js";
+
+/** Tensors up to this size are copied, so that small ones are read ahead, and share frames. */
+const COPIED_BYTES = 64 * 1024;
+
+/** A tensor of the caller's, lent to chunks that are under way. */
+interface Lent {
+  readonly tensor: SharedLoan;
+  readonly back: Deferred<void>;
+}
 
 /**
  * A container stream: names, dtypes and shapes up front, data tensor by tensor, in that order. The next tensor is asked
@@ -33,6 +43,8 @@ class DeclaredSource implements ModelSource {
   /** Index of the tensor that is being read. */
   #at = -1;
   #data: Uint8Array = new Uint8Array(0);
+  /** The tensor that is being read, unless its chunks are copies. */
+  #lent: Lent | undefined;
 
   constructor(
     private readonly infos: readonly TensorInfo[],
@@ -43,32 +55,47 @@ class DeclaredSource implements ModelSource {
   async open(): Promise<ModelInfo> {
     this.#infos = this.infos.map(tensorInfo);
     const { tensors } = this;
-    this.#iterator = Symbol.asyncIterator in tensors ? tensors[Symbol.asyncIterator]() : tensors[Symbol.iterator]();
+    this.#iterator =
+      Symbol.asyncIterator in tensors ? tensors[Symbol.asyncIterator]() : tensors[Symbol.iterator]();
     return { kind: "model", tensors: this.#infos, metadata: metadataOf(this.options.metadata) };
   }
 
-  read(chunk: Chunk, _pool: BufferPool): Loan | Promise<Loan> {
-    if (chunk.tensor === this.#at) return this.#view(chunk);
-    return this.#advance(chunk.tensor).then(() => this.#view(chunk));
+  read(chunk: Chunk, pool: BufferPool): Loan | Promise<Loan> {
+    if (chunk.tensor === this.#at) return this.#lend(chunk, pool);
+    return this.#advance(chunk.tensor).then(() => this.#lend(chunk, pool));
   }
 
-  #view({ offset, bytes }: Chunk): Loan {
-    return unpooled(this.#data.subarray(offset, offset + bytes));
+  #lend({ offset, bytes }: Chunk, pool: BufferPool): Loan {
+    if (this.#lent) return this.#lent.tensor.part(offset, offset + bytes);
+    const copy = pool.lend(bytes);
+    copy.bytes.set(this.#data.subarray(offset, offset + bytes));
+    return copy;
   }
 
   /** Empty tensors have no chunks, but they are yielded too. */
   async #advance(tensor: number): Promise<void> {
     while (this.#at < tensor) {
+      await this.#returned();
       const { done, value } = await this.#iterator!.next();
       const info = this.#infos[this.#at + 1]!;
       if (done) throw mismatch(info, "the iterable ended before this tensor");
       this.#data = check(info, value);
+      if (this.#data.length > COPIED_BYTES) this.#lent = lend(this.#data);
       this.#at++;
     }
   }
 
+  /** What the caller yielded is its own again when it is asked for the next: it may have only one buffer. */
+  async #returned(): Promise<void> {
+    const lent = this.#lent;
+    this.#lent = undefined;
+    lent?.tensor.release();
+    await lent?.back.promise;
+  }
+
   async verify(): Promise<void> {
     await this.#advance(this.#infos.length - 1);
+    await this.#returned();
     const { done, value } = await this.#iterator!.next();
     this.#iterator = undefined;
     if (!done) throw mismatch(value, "the iterable yields more tensors than were declared");
@@ -81,6 +108,11 @@ class DeclaredSource implements ModelSource {
     // Not waited for: a generator that is busy finishes its step first, however long that takes.
     void Promise.resolve(iterator?.return?.()).catch(() => {});
   }
+}
+
+function lend(bytes: Uint8Array): Lent {
+  const back = deferred<void>();
+  return { tensor: new SharedLoan({ bytes, release: () => back.resolve() }), back };
 }
 
 function check(info: TensorInfo, tensor: Tensor): Uint8Array {
