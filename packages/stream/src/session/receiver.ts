@@ -304,6 +304,8 @@ export class ModelReceiver implements ReceivingEnd {
   }
 
   fail(error: TensorwireError): void {
+    // A file or pipe ends after END; the sink may still be writing.
+    if (this.#oneWay && this.#ended && error.code === "CHANNEL_CLOSED") return;
     this.settings.life.fail(error, true);
   }
 }
