@@ -18,10 +18,10 @@ export const EXIT_CODES = {
 export type ExitReason = keyof typeof EXIT_CODES;
 
 const MEANINGS: Record<ExitReason, string> = {
-  ok: "done; for transfers over a channel with a way back: confirmed by the receiver",
+  ok: "done; where a peer can answer, send waits until it has confirmed",
   internal: "a defect of tensorwire: please report it",
   usage: "an argument or option that cannot be used",
-  source: "the model to send is unreadable, invalid, or changed meanwhile",
+  source: "the model or artifact to read is missing, invalid, or changed meanwhile",
   target: "the output exists, is busy, full or not writable",
   channel: "the peer cannot be reached, or went away: trying again can help",
   integrity: "what arrived is damaged or breaks the protocol",

@@ -3,7 +3,7 @@ import type { TransferSummary } from "../session/summary.js";
 import type { Output } from "./output.js";
 import type { PositionCounter } from "./position.js";
 import { openProgressView } from "./progress-view.js";
-import { summaryJson, summaryText } from "./report.js";
+import { summaryJson, summaryText, type TransferWords } from "./report.js";
 
 /** What a command is run with. */
 export interface Invocation {
@@ -12,21 +12,18 @@ export interface Invocation {
   readonly signal: AbortSignal;
 }
 
-export interface TransferWords {
+/** How a transfer is shown. */
+export interface TransferView extends TransferWords {
   readonly counter: PositionCounter;
-  /** What was done, e.g. `sent model.safetensors`. */
-  readonly deed: string;
-  /** What the end of it means. */
-  confirmation(summary: TransferSummary): string;
 }
 
 /** Runs a transfer: its progress while it goes on, its result when it is over. */
 export async function runTransfer(
   { output, signal }: Invocation,
-  { counter, deed, confirmation }: TransferWords,
+  words: TransferView,
   transfer: (options: Pick<TransferOptions, "signal" | "onProgress">) => Promise<TransferSummary>,
 ): Promise<void> {
-  const view = openProgressView(output, counter);
+  const view = openProgressView(output, words.counter);
   let summary: TransferSummary;
   try {
     summary = await transfer({ signal, onProgress: (event) => view.show(event) });
@@ -34,5 +31,5 @@ export async function runTransfer(
     view.stop();
   }
   if (output.json) output.result(summaryJson(summary));
-  else if (!output.quiet) output.result(summaryText(deed, summary, confirmation(summary)));
+  else if (!output.quiet) output.result(summaryText(words, summary));
 }

@@ -36,7 +36,7 @@ function declare(invocation: Invocation): Command {
     .version(version)
     .exitOverride()
     // Errors are reported in one place and one form, below.
-    .configureOutput({ writeErr: () => {} })
+    .configureOutput({ outputError: () => {} })
     .showSuggestionAfterError()
     .addHelpText("after", `\n${exitCodeHelp()}\n\nSizes are bytes, or powers of 1024 as in 4M and 32MiB.`);
   for (const declareCommand of [declareSend, declareReceive, declarePack, declareUnpack, declareInspect]) {

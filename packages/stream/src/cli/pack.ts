@@ -25,6 +25,7 @@ async function pack(model: string, artifact: string, flags: Flags, invocation: I
   const words = {
     counter: "sent",
     deed: `packed ${model}`,
+    place: "in the artifact",
     confirmation: () => `written to ${artifact}`,
   } as const;
   await runTransfer(invocation, words, (watch) => streamModel(source, artifact, { ...options, ...watch }));

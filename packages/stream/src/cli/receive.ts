@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
-import { quote, TensorwireError } from "@tensorwire/core";
 import type { Command } from "commander";
 import { receiveModel } from "../receive-model.js";
+import { targetExists } from "../sink/destination.js";
 import { openPeer } from "./endpoint.js";
 import { addListenFlags, addTransferFlags, addWriteFlags, type Flags, receiveOptions } from "./flags.js";
 import { type Invocation, runTransfer } from "./invocation.js";
@@ -31,6 +31,7 @@ async function receive(url: string | undefined, flags: Flags, invocation: Invoca
   const words = {
     counter: "acknowledged",
     deed: `received ${to}`,
+    place: "on the wire",
     confirmation: ({ confirmed }: { confirmed: boolean }) =>
       confirmed || oneWay
         ? "verified and durable"
@@ -48,5 +49,5 @@ async function receive(url: string | undefined, flags: Flags, invocation: Invoca
 // The sink refuses too; this is before anybody waits for a peer.
 async function refuseExisting(path: string): Promise<void> {
   const found = await stat(path).catch(() => undefined);
-  if (found?.isFile()) throw new TensorwireError("TARGET_EXISTS", `${quote(path)} exists`);
+  if (found?.isFile()) throw targetExists(path);
 }

@@ -39,16 +39,27 @@ export function errorJson({ code, message, tensor, chunk, retryable, peerCode }:
   });
 }
 
-/** A transfer for people. `deed`: what was done, e.g. `sent model.safetensors`. */
-export function summaryText(deed: string, summary: TransferSummary, confirmation: string): string {
+/** How a command calls what it does. */
+export interface TransferWords {
+  /** What was done, e.g. `sent model.safetensors`. */
+  readonly deed: string;
+  /** Where the encoded bytes are, e.g. `on the wire`. */
+  readonly place: string;
+  /** What the end of it means. */
+  confirmation(summary: TransferSummary): string;
+}
+
+/** A transfer for people. */
+export function summaryText({ deed, place, confirmation }: TransferWords, summary: TransferSummary): string {
   const { tensors, sourceBytes, wireBytes, seconds, codeBytes, scaleBytes, digest, peakRssBytes } = summary;
-  const scales = scaleBytes ? ` and ${formatSize(scaleBytes)} of scales` : "";
+  const rate = formatRate(sourceBytes, seconds);
+  const parts = scaleBytes ? `: ${formatSize(codeBytes)} of codes, ${formatSize(scaleBytes)} of scales` : "";
   const lines = [
-    `${deed}: ${counted(tensors, "tensor")}, ${formatSize(sourceBytes)} in ${formatSeconds(seconds)} (${formatRate(sourceBytes, seconds)})`,
-    `${formatSize(wireBytes)} on the wire${ratio(sourceBytes, wireBytes)}: ${formatSize(codeBytes)} of codes${scales}`,
+    `${deed}: ${counted(tensors, "tensor")}, ${formatSize(sourceBytes)} in ${formatSeconds(seconds)} (${rate})`,
+    `${formatSize(wireBytes)} ${place}${ratio(sourceBytes, wireBytes)}${parts}`,
     ...codecLines(summary),
     ...warnings(summary),
-    `${confirmation}; digest ${digest}, peak memory ${formatSize(peakRssBytes)}`,
+    `${confirmation(summary)}; digest ${digest}, peak memory ${formatSize(peakRssBytes)}`,
   ];
   return lines.join("\n");
 }
@@ -95,9 +106,6 @@ const ADVICE: Partial<Record<ErrorCode, string>> = {
   INVALID_ARGUMENT: "see tensorwire --help, or tensorwire <command> --help",
   SOURCE_INVALID: "the file is damaged or of another format; --raw sends any file as it is",
   SOURCE_CHANGED: "something writes to the model: send it again when that is finished",
-  TARGET_EXISTS: "use --overwrite to replace it",
-  TARGET_BUSY: "wait for the other receiver, or choose another path",
-  TARGET_FULL: "free some space, or choose another path",
   LIMIT_EXCEEDED: "if the peer is to be trusted, raise the limit, e.g. with --max-model-bytes or --window",
   FRAME_CORRUPT: "the bytes were damaged on their way, or on disk: try again",
   CHUNK_CORRUPT: "the bytes were damaged on their way, or on disk: try again",

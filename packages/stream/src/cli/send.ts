@@ -13,7 +13,7 @@ export function declareSend(program: Command, invocation: Invocation): void {
       "Sends a model, or any file, to a peer: to a URL, to whoever connects (--listen), or to a pipe (-).",
     )
     .argument("<model>", "safetensors file or index, TensorFlow.js model.json, artifact, or any other file")
-    .argument("[url]", "ws:// or wss:// URL of the receiver; - writes a one-way stream to stdout")
+    .argument("[url]", "ws:// or wss:// URL of the receiver; - writes to stdout, and the result to stderr")
     .action((model: string, url: string | undefined, flags: Flags) => send(model, url, flags, invocation));
   addTransferFlags(addEncodeFlags(addListenFlags(command)));
 }
@@ -33,6 +33,7 @@ async function send(
   const words = {
     counter: oneWay ? "sent" : "acknowledged",
     deed: `sent ${model}`,
+    place: "on the wire",
     confirmation: () => (oneWay ? "written to the pipe, which nobody confirms" : "confirmed by the receiver"),
   } as const;
   try {

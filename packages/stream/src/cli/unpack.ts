@@ -23,6 +23,7 @@ async function unpack(artifact: string, model: string, flags: Flags, invocation:
   const words = {
     counter: "acknowledged",
     deed: `unpacked ${artifact}`,
+    place: "in the artifact",
     confirmation: () => `written to ${model}`,
   } as const;
   await runTransfer(invocation, words, (watch) => {
