@@ -66,6 +66,10 @@ export function sealHeader(
   header: Omit<FrameHeader, "checksum">,
   covered: Uint8Array,
 ): void {
+  if (header.bodyBytes > 0xffffffff) {
+    const frame = `a ${frameName(header.type)} frame of ${header.bodyBytes} bytes`;
+    throw new TensorwireError("INTERNAL", `${frame}, where a length is 32 bits`);
+  }
   const view = new DataView(frame.buffer, frame.byteOffset, HEADER_BYTES);
   view.setUint8(0, PROTOCOL_VERSION);
   view.setUint8(1, header.type);

@@ -48,7 +48,8 @@ export class FrameParser {
   #records: ChunkRecord[] = [];
   #record = 0;
   #loan: Loan | undefined;
-  #failed: unknown;
+  #failed: { readonly error: unknown } | undefined;
+  #closed = false;
 
   constructor(
     private readonly handler: FrameHandler,
@@ -67,23 +68,27 @@ export class FrameParser {
     return `within a ${frameName(this.#header?.type ?? 0)} frame`;
   }
 
-  /** @throws TensorwireError for bytes that are no frames, and whatever the handler throws; further pushes throw it again. */
+  /**
+   * Takes the next bytes.
+   * @throws TensorwireError for bytes that are no frames, and whatever the handler throws; further pushes throw it again.
+   */
   push(portion: Uint8Array): void {
-    if (this.#failed) throw this.#failed;
+    if (this.#failed) throw this.#failed.error;
     try {
-      let at = 0;
-      do {
+      // The handler may close the parser: what follows in the portion is then nobody's.
+      for (let at = 0; at < portion.length && !this.#closed; ) {
         at += this.#at === At.Payload ? this.#fill(portion, at) : this.#collect(portion, at);
-      } while (at < portion.length);
+      }
     } catch (error) {
-      this.#failed = error;
+      this.#failed = { error };
       this.close();
       throw error;
     }
   }
 
-  /** Gives back the loan of a payload that will not be completed. */
+  /** Gives back the loan of a payload that will not be completed. Bytes that come later are read past. */
   close(): void {
+    this.#closed = true;
     const loan = this.#loan;
     this.#loan = undefined;
     loan?.release();
@@ -166,29 +171,35 @@ export class FrameParser {
     if (this.#small.length > 64 * 1024) this.#small = new Uint8Array(1024);
   }
 
+  // A loop: a table may hold thousands of records without a byte of payload.
   #nextPayload(): void {
     const header = this.#header!;
-    this.#loan = undefined;
-    if (++this.#record === this.#records.length) {
-      this.#records = [];
-      return this.#await(At.Header, HEADER_BYTES);
+    while (++this.#record < this.#records.length) {
+      if (this.#closed) return;
+      const record = this.#records[this.#record]!;
+      this.#await(At.Payload, record.packedBytes);
+      this.#loan = this.handler.lend(header, record);
+      if (record.packedBytes > 0) return;
+      this.#deliver();
     }
-    const record = this.#records[this.#record]!;
-    this.#await(At.Payload, record.packedBytes);
-    this.#loan = this.handler.lend(header, record);
-    if (record.packedBytes === 0) this.#fill(new Uint8Array(0), 0);
+    this.#records = [];
+    this.#await(At.Header, HEADER_BYTES);
   }
 
   #fill(portion: Uint8Array, at: number): number {
-    const loan = this.#loan!;
     const take = Math.min(this.#need - this.#have, portion.length - at);
-    loan.bytes.set(portion.subarray(at, at + take), this.#have);
+    this.#loan!.bytes.set(portion.subarray(at, at + take), this.#have);
     this.#have += take;
     if (this.#have === this.#need) {
-      this.#loan = undefined;
-      this.handler.payload(this.#header!, this.#records[this.#record]!, loan);
+      this.#deliver();
       this.#nextPayload();
     }
     return take;
+  }
+
+  #deliver(): void {
+    const loan = this.#loan!;
+    this.#loan = undefined;
+    this.handler.payload(this.#header!, this.#records[this.#record]!, loan);
   }
 }
