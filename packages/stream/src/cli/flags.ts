@@ -4,6 +4,7 @@ import {
   DEFAULT_LIMITS,
   DEFAULT_WINDOW_BYTES,
   defaultCodecs,
+  FLOAT_DTYPES,
   type FloatDType,
   type Policy,
   parsePolicy,
@@ -83,9 +84,9 @@ export function addWriteFlags(command: Command): Command {
   return addOverwriteFlag(command)
     .addOption(size("--shard-size", "write safetensors shards of at most this size, and an index"))
     .addOption(
-      new Option("--output-dtype <dtype>", "convert float tensors")
-        .argParser((text) => text.toUpperCase() as FloatDType)
-        .choices(["F16", "BF16", "F32", "F64"]),
+      new Option("--output-dtype <dtype>", `convert float tensors: ${FLOAT_DTYPES.join(", ")}`).argParser(
+        parseFloatDType,
+      ),
     );
 }
 
@@ -138,6 +139,13 @@ function parseParameter(parameter: string, text: string): [string, number | bool
   if (value === "true" || value === "false") return [name, value === "true"];
   const number = Number(value);
   return [name, Number.isNaN(number) ? value : number];
+}
+
+function parseFloatDType(text: string): FloatDType {
+  const dtype = FLOAT_DTYPES.find((name) => name === text.toUpperCase());
+  if (dtype) return dtype;
+  const known = FLOAT_DTYPES.join(", ");
+  throw new TensorwireError("INVALID_ARGUMENT", `--output-dtype takes ${known}, not ${quote(text)}`);
 }
 
 function parseCount(text: string, flag: string): number {
