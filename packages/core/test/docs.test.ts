@@ -1,0 +1,356 @@
+import { readFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import {
+  BUILT_IN_CODECS,
+  CHUNK_ALIGNMENT,
+  ChunkPlan,
+  COUNT_BYTES,
+  DEFAULT_CHUNK_BYTES,
+  DEFAULT_LIMITS,
+  DEFAULT_WINDOW_BYTES,
+  DTYPE_BITS,
+  type DType,
+  DYNAMIC8,
+  DYNAMIC8_MIDPOINTS,
+  defaultCodecs,
+  ERROR_CODES,
+  encodeCredit,
+  encodeDataHead,
+  encodeFrame,
+  encodeJson,
+  encodeManifest,
+  encodeTotals,
+  encodeWant,
+  FLAG_TO_SENDER,
+  FP4,
+  FP4_CODES,
+  FP4_THRESHOLDS,
+  FrameType,
+  formatDigest,
+  HEADER_BYTES,
+  type Hello,
+  type Manifest,
+  MIN_CHUNK_BYTES,
+  NF4,
+  NF4_THRESHOLDS,
+  PREAMBLE,
+  PROTOCOL_VERSION,
+  RECORD_BYTES,
+  TensorwireError,
+  TransferDigest,
+  xxh64,
+} from "../src/index.js";
+
+const page = (name: string) => readFileSync(new URL(`../../../docs/${name}`, import.meta.url), "utf8");
+const wire = page("wire-format.md");
+
+/** The page from a heading to the next one of its level or a higher one. */
+function section(text: string, heading: string): string {
+  const at = text.indexOf(`\n${heading}\n`);
+  expect(at, `the page has ${heading}`).toBeGreaterThanOrEqual(0);
+  const level = /^#+/.exec(heading)![0].length;
+  const body = text.slice(at + heading.length + 2);
+  // In fenced blocks a # begins a comment.
+  const prose = body.replace(/^```.*?^```$/gms, (block) => block.replaceAll("#", "-"));
+  const next = prose.search(new RegExp(`^#{1,${level}} `, "m"));
+  return next < 0 ? body : body.slice(0, next);
+}
+
+/** Cells of the tables' rows, headings left out, without the backticks around them. */
+function rows(text: string): string[][] {
+  const lines = text.split("\n").filter((line) => line.startsWith("|"));
+  const cells = lines.map((line) =>
+    line
+      .slice(1, -1)
+      .split("|")
+      .map((cell) => cell.trim().replace(/^`([^`]*)`$/, "$1")),
+  );
+  return cells.filter((_, i) => !isRule(lines[i]!) && !(lines[i + 1] && isRule(lines[i + 1]!)));
+}
+
+const isRule = (line: string): boolean => /^\|[\s|:-]+\|$/.test(line);
+
+/** The first fenced block with this info string; what follows a # is a comment. */
+function fenced(text: string, info: string): string {
+  const block = new RegExp(`^\`\`\`${info}\n(.*?)^\`\`\`$`, "ms").exec(text)?.[1];
+  expect(block, `the page has a block ${info}`).toBeDefined();
+  return block!.replace(/#.*$/gm, "");
+}
+
+/** Bytes of the fields of a table whose columns begin with offset and size: one after the other, without gaps. */
+function layoutBytes(fields: readonly string[][]): number {
+  let end = 0;
+  for (const [offset, size, name] of fields) {
+    expect(Number(offset), name).toBe(end);
+    end += Number(size);
+  }
+  return end;
+}
+
+const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
+const hexOf = (text: string) => text.replace(/\s/g, "");
+
+function bits(values: readonly number[]): string[] {
+  const words = new Uint32Array(Float32Array.from(values).buffer);
+  return [...words].map((word) => word.toString(16).padStart(8, "0"));
+}
+
+const count = (text: string) => Number(text.replaceAll(",", ""));
+
+describe("docs/errors.md", () => {
+  const errors = page("errors.md");
+
+  it("has every code, and no other", () => {
+    const codes = [...errors.matchAll(/^### `(\w+)`$/gm)].map(([, code]) => code);
+    expect(codes.sort()).toEqual([...ERROR_CODES].sort());
+  });
+
+  it.each(ERROR_CODES)("says of %s whether it is retryable, what it means and what to do", (code) => {
+    const text = section(errors, `### \`${code}\``);
+    const { retryable } = new TensorwireError(code, "");
+    expect(text).toContain(`- **Retryable:** ${retryable ? "yes" : "no"}\n`);
+    for (const part of ["Meaning", "Causes", "What to do"]) expect(text).toContain(`- **${part}:** `);
+  });
+});
+
+describe("docs/limits.md", () => {
+  const limits = page("limits.md");
+
+  it("has every limit with its default", () => {
+    const documented = rows(section(limits, "## What a peer may announce"));
+    const found = documented.map(([name, value]) => [name, count(value!)]);
+    expect(Object.fromEntries(found)).toEqual(DEFAULT_LIMITS);
+    for (const [name, , , reason] of documented) expect(reason, `${name} has a reason`).not.toBe("");
+  });
+
+  it("has the defaults of chunk and window", () => {
+    const documented = rows(section(limits, "## The window and the chunk"));
+    const found = Object.fromEntries(documented.map(([name, value]) => [name, count(value!)]));
+    expect(found).toMatchObject({
+      windowBytes: DEFAULT_WINDOW_BYTES,
+      chunkBytes: DEFAULT_CHUNK_BYTES,
+      "smallest `windowBytes`": 2 * MIN_CHUNK_BYTES,
+      "smallest `chunkBytes`": MIN_CHUNK_BYTES,
+    });
+  });
+
+  it("computes window / round trip as it says", () => {
+    const found = rows(section(limits, "## How fast a window can be"));
+    expect(found.length).toBeGreaterThan(3);
+    for (const [window, trip, rate] of found) {
+      const mebibytes = Number.parseFloat(window!) * 2 ** 20;
+      const megabytes = mebibytes / (Number.parseFloat(trip!) / 1000) / 1e6;
+      expect(Number.parseFloat(rate!.replaceAll(",", "")), `${window} at ${trip}`).toBeCloseTo(megabytes, 1);
+    }
+  });
+});
+
+describe("docs/wire-format.md", () => {
+  it("has the version, the preamble and the sizes of the code", () => {
+    expect(wire).toContain(`# The wire format, version ${PROTOCOL_VERSION}\n`);
+    expect(hexOf(/\*\*preamble\*\* is the 8 bytes `([^`]*)`/.exec(wire)![1]!)).toBe(hex(PREAMBLE));
+    const header = section(wire, "## The frame header");
+    expect(header).toContain(`begins with ${HEADER_BYTES} bytes`);
+    expect(layoutBytes(rows(header).filter(({ length }) => length === 4))).toBe(HEADER_BYTES);
+    const data = section(wire, "### DATA");
+    expect(data).toContain(`| ${COUNT_BYTES} | ${RECORD_BYTES} × count | records |`);
+    expect(layoutBytes(rows(data.split("A record:")[1]!))).toBe(RECORD_BYTES);
+    const totals = { digest: 0n, chunks: 0, sourceBytes: 0, clamped: 0 };
+    expect(layoutBytes(rows(section(wire, "### END and RECEIPT")))).toBe(encodeTotals(totals).length);
+    expect(layoutBytes(rows(section(wire, "### CREDIT")))).toBe(
+      encodeCredit({ limit: 0, finished: 0 }).length,
+    );
+    const want = rows(section(wire, "### WANT"));
+    const [head, range] = [encodeWant({ windowBytes: 0, ranges: [] }), want.pop()!];
+    expect(layoutBytes(want)).toBe(head.length);
+    expect(range.slice(0, 2)).toEqual([String(head.length), "8 × ranges"]);
+  });
+
+  it("has every frame type with its number", () => {
+    const table = rows(section(wire, "## The frame header")).filter((row) => row.length === 5);
+    const found = table.filter(([, name]) => name !== "reserved").map(([type, name]) => [name, Number(type)]);
+    expect(Object.fromEntries(found)).toEqual(FrameType);
+    for (const [, name, , , flag] of table) {
+      if (["WANT", "RECEIPT", "CREDIT"].includes(name!)) expect(Number(flag)).toBe(FLAG_TO_SENDER);
+    }
+  });
+
+  it("has every dtype with its bits", () => {
+    const table = rows(section(wire, "## Conventions"));
+    const found = table.flatMap(([names, size]) =>
+      names!.split(", ").map((name) => [name.replaceAll("`", ""), Number(size)]),
+    );
+    expect(Object.fromEntries(found)).toEqual(DTYPE_BITS);
+  });
+
+  it("has every built-in codec, its number, sizes and parameters", () => {
+    const table = rows(section(wire, "## Codecs")).filter((row) => row.length === 4 && /^\d+$/.test(row[0]!));
+    expect(table.map(([id, name]) => [Number(id), name])).toEqual(
+      BUILT_IN_CODECS.map(({ id, name }) => [id, name]),
+    );
+    const size = (formula: string, n: number, block: number): number =>
+      formula.split(" + ").reduce((sum, term) => {
+        const [left, right] = term.replace("bits / 8", "4").split(" × ");
+        const value = (text: string): number => {
+          const ceil = /^ceil\(n \/ (\w+)\)$/.exec(text);
+          if (ceil) return Math.ceil(n / (ceil[1] === "block" ? block : Number(ceil[1])));
+          return text === "n" ? n : Number(text);
+        };
+        return sum + value(left!) * (right === undefined ? 1 : value(right));
+      }, 0);
+    for (const [, name, payload, scales] of table) {
+      const codec = defaultCodecs.get(name!);
+      const spec = codec.resolve({ name: name! });
+      for (const n of [1, 63, 64, 65, 4096, 4097, 9999]) {
+        expect(size(payload!, n, spec.block!), `${name} of ${n}`).toBe(codec.payloadBytes(spec, "F32", n));
+        expect(size(scales!, n, spec.block!), `${name} of ${n}`).toBe(codec.scaleBytes(spec, "F32", n));
+      }
+    }
+    for (const [names, parameter, values, byDefault] of rows(
+      section(wire, "### MANIFEST").split("Codec parameters")[1]!,
+    )) {
+      if (parameter !== "block") continue;
+      for (const name of names!.split(", ").map((quoted) => quoted.replaceAll("`", ""))) {
+        const codec = defaultCodecs.get(name);
+        expect(codec.resolve({ name })).toEqual({ name, block: Number(byDefault) });
+        const taken = values!.split(", ").map(Number);
+        for (let block = 1; block <= 8192; block++) {
+          const resolve = () => codec.resolve({ name, block });
+          if (taken.includes(block)) expect(resolve()).toEqual({ name, block });
+          else expect(resolve).toThrow("takes a block of");
+        }
+      }
+    }
+  });
+
+  it("has the codecs' tables bit for bit", () => {
+    const words = (info: string) => fenced(wire, info).trim().split(/\s+/);
+    const upper = words("dynamic8");
+    expect(upper).toEqual(bits(DYNAMIC8.slice(128)));
+    expect(DYNAMIC8[127]).toBe(0);
+    for (let k = 0; k < 127; k++) expect(DYNAMIC8[k]).toBe(-DYNAMIC8[254 - k]!);
+    const midpoint = (i: number) => Math.fround(Math.fround(DYNAMIC8[i]! + DYNAMIC8[i + 1]!) * 0.5);
+    expect(DYNAMIC8_MIDPOINTS).toEqual(Array.from({ length: 255 }, (_, i) => midpoint(i)));
+    expect(words("nf4")).toEqual(bits(NF4));
+    expect(words("nf4-thresholds")).toEqual(bits(NF4_THRESHOLDS));
+    expect(words("fp4")).toEqual(bits(FP4.slice(0, 8)));
+    expect(bits(FP4.slice(8))).toEqual(bits(FP4.slice(0, 8).map((value) => -value)));
+    expect(words("fp4-thresholds")).toEqual(bits(FP4_THRESHOLDS));
+    expect(wire).toContain(`entry c of\n\`${FP4_CODES.join(" ")}\``);
+  });
+
+  it("has the codes of blocks whose scale has no reciprocal", () => {
+    const table = rows(section(wire, "### Blocks"));
+    expect(table.map(([name]) => name)).toEqual(["blockwise8", "float4", "normfloat4"]);
+    for (const [name, above, below, zero] of table) {
+      const codec = defaultCodecs.get(name!);
+      const spec = codec.resolve({ name: name! });
+      const source = new Uint8Array(Float32Array.of(1e-40, -1e-40, 0, 0).buffer);
+      const payload = new Uint8Array(codec.payloadBytes(spec, "F32", 4));
+      codec.encode(spec, "F32", 4, source, payload);
+      const codes = [...payload.subarray(4)];
+      const wide = codes.length === 4 ? codes : codes.flatMap((pair) => [pair >> 4, pair & 15]);
+      expect(wide).toEqual([above, below, zero, zero].map(Number));
+    }
+  });
+
+  it("has test values that the codecs make", () => {
+    const table = rows(section(wire, "### Test values"));
+    expect(new Set(table.map(([name]) => name))).toEqual(new Set(defaultCodecs.names()));
+    for (const [name, elements, payload] of table) {
+      const codec = defaultCodecs.get(name!);
+      const spec = codec.resolve({ name: name! });
+      const values = Float32Array.from(elements!.split(", ").map(Number));
+      const made = new Uint8Array(codec.payloadBytes(spec, "F32", values.length));
+      codec.encode(spec, "F32", values.length, new Uint8Array(values.buffer), made);
+      expect(hex(made), `${name} of ${elements}`).toBe(hexOf(payload!));
+    }
+  });
+
+  it("has chunk plans as the code makes them", () => {
+    const text = section(wire, "## The chunk plan");
+    expect(text).toContain(`/ ${CHUNK_ALIGNMENT}) × ${CHUNK_ALIGNMENT}, 2^31)`);
+    const table = rows(text);
+    expect(table.length).toBeGreaterThan(5);
+    for (const [dtype, shape, chunkBytes, elements] of table) {
+      const tensor = { name: "x", dtype: dtype as DType, shape: JSON.parse(shape!) as number[] };
+      const chunks = [...new ChunkPlan([tensor], Number(chunkBytes)).walk()];
+      expect(chunks.map((chunk) => chunk.elements).join(", "), `${dtype} ${shape}`).toBe(elements);
+    }
+  });
+
+  it("has hashes as the code computes them", () => {
+    const encoder = new TextEncoder();
+    const found = [...section(wire, "## Conventions").matchAll(/`xxh64\("(\w*)"\)` is `(\w+)`/g)];
+    expect(found.length).toBe(2);
+    for (const [, text, hash] of found) expect(formatDigest(xxh64(encoder.encode(text)))).toBe(hash);
+  });
+
+  it("has limits that exist", () => {
+    const names = [...section(wire, "## Limits").matchAll(/`(max\w+)`/g)].map(([, name]) => name);
+    expect(new Set(names)).toEqual(new Set(Object.keys(DEFAULT_LIMITS)));
+  });
+});
+
+describe("the worked example of docs/wire-format.md", () => {
+  const hello: Hello = {
+    versions: [PROTOCOL_VERSION],
+    software: "example/1",
+    role: "send",
+    codecs: ["none"],
+    limits: { maxChunkBytes: 65536, maxManifestBytes: 1048576 },
+  };
+  const tensor = { name: "x", dtype: "F32", shape: [3], codec: { name: "none" } } as const;
+  const model: Manifest = { kind: "model", chunkBytes: 32768, tensors: [tensor], metadata: new Map() };
+  const manifest = encodeManifest(model);
+  const payload = new Uint8Array(Float32Array.of(1, -0.5, 0.25).buffer);
+  const hash = xxh64(payload);
+  const digest = new TransferDigest(new ChunkPlan(model.tensors, model.chunkBytes));
+  digest.add(0, 0, hash);
+  const totals = encodeTotals({
+    digest: digest.transfer(manifest, 1),
+    chunks: 1,
+    sourceBytes: 12,
+    clamped: 0,
+  });
+
+  it("is what the code writes", () => {
+    const record = {
+      tensor: 0,
+      firstElement: 0,
+      elements: 3,
+      codec: 0,
+      packing: 0,
+      payloadBytes: 12,
+      packedBytes: 12,
+    };
+    const sent = [
+      PREAMBLE,
+      encodeFrame(FrameType.HELLO, 0, 0, encodeJson(hello)),
+      encodeFrame(FrameType.MANIFEST, 1, 0, manifest),
+      encodeDataHead(1, [{ ...record, hash }]),
+      payload,
+      encodeFrame(FrameType.END, 1, 0, totals),
+    ];
+    expect(hexOf(fenced(wire, "sender"))).toBe(sent.map(hex).join(""));
+  });
+
+  it("is what the code answers", () => {
+    const want = encodeWant({ windowBytes: 131072, ranges: [{ first: 0, count: 1 }] });
+    const answers = [
+      encodeFrame(FrameType.WANT, 1, FLAG_TO_SENDER, want),
+      encodeFrame(FrameType.RECEIPT, 1, FLAG_TO_SENDER, totals),
+    ];
+    expect(hexOf(fenced(wire, "receiver"))).toBe(answers.map(hex).join(""));
+    const credit = encodeCredit({ limit: 131084, finished: 12 });
+    expect(hexOf(fenced(wire, "credit"))).toBe(hex(encodeFrame(FrameType.CREDIT, 1, FLAG_TO_SENDER, credit)));
+  });
+
+  it("has digests that are right", () => {
+    const text = section(wire, "## A worked example");
+    expect(text).toContain(`\`${formatDigest(digest.tensor(0))}\``);
+    expect(text).toContain(`\`${formatDigest(digest.transfer(manifest, 1))}\``);
+    expect(text).toContain(`xxh64 of the payload: ${formatDigest(hash)}`);
+    expect(text).toContain(`the manifest's ${manifest.length} bytes`);
+  });
+});

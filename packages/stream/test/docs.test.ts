@@ -1,0 +1,78 @@
+import { readFileSync } from "node:fs";
+import { PassThrough, Readable } from "node:stream";
+import {
+  CodecRegistry,
+  ERROR_CODES,
+  HEADER_BYTES,
+  MAX_SAFETENSORS_HEADER_BYTES,
+  none,
+} from "@tensorwire/core";
+import { describe, expect, it } from "vitest";
+import { MAX_PAYLOAD } from "../src/channel/websocket.js";
+import { EXIT_CODES, exitCodeOf } from "../src/cli/exit-code.js";
+import { receiveModel, streamModel } from "../src/index.js";
+import { READ_AHEAD_BYTES } from "../src/source/source.js";
+import { MAX_TEXT_FILE_BYTES } from "../src/source/text-file.js";
+
+const page = (name: string) => readFileSync(new URL(`../../../docs/${name}`, import.meta.url), "utf8");
+
+/** The first fenced block with this info string, as bytes; what follows a # is a comment. */
+function example(info: string): Uint8Array {
+  const block = new RegExp(`^\`\`\`${info}\n(.*?)^\`\`\`$`, "ms").exec(page("wire-format.md"))![1]!;
+  return Buffer.from(block.replace(/#.*$/gm, "").replace(/\s/g, ""), "hex");
+}
+
+/** Where the MANIFEST begins: behind the preamble and the HELLO, which names the software. */
+function afterHello(stream: Uint8Array): Uint8Array {
+  const view = new DataView(stream.buffer, stream.byteOffset, stream.length);
+  return stream.subarray(8 + HEADER_BYTES + view.getUint32(8 + 8, true));
+}
+
+describe("the worked example of docs/wire-format.md", () => {
+  const sent = example("sender");
+
+  it("is what a sender writes, but for the HELLO's words", async () => {
+    const writable = new PassThrough();
+    const written: Buffer[] = [];
+    writable.on("data", (portion: Buffer) => written.push(portion));
+    const tensors = { x: { dtype: "F32", shape: [3], data: Float32Array.of(1, -0.5, 0.25) } } as const;
+    const options = { chunkBytes: 32768, registry: new CodecRegistry([none]) };
+    const summary = await streamModel(tensors, { writable }, options);
+    expect(Buffer.from(afterHello(Buffer.concat(written))).toString("hex")).toBe(
+      Buffer.from(afterHello(sent)).toString("hex"),
+    );
+    expect(page("wire-format.md")).toContain(`\`${summary.digest}\``);
+  });
+
+  it("is a model that a receiver takes", async () => {
+    const model = receiveModel({ readable: Readable.from([sent]) });
+    const found = [];
+    for await (const { name, dtype, shape, data } of model) {
+      found.push({ name, dtype, shape, data: [...new Float32Array(data.slice().buffer)] });
+    }
+    expect(found).toEqual([{ name: "x", dtype: "F32", shape: [3], data: [1, -0.5, 0.25] }]);
+    expect(await model.done).toMatchObject({ tensors: 1, chunks: 1, sourceBytes: 12, confirmed: false });
+  });
+});
+
+it("docs/limits.md has the fixed numbers of the code", () => {
+  const table = page("limits.md").split("## Fixed numbers")[1]!;
+  const numberOf = (name: string) =>
+    Number(new RegExp(`^\\| ${name} \\| ([\\d,]+)`, "m").exec(table)?.[1]?.replaceAll(",", ""));
+  expect(numberOf("WebSocket message, as taken")).toBe(MAX_PAYLOAD);
+  expect(numberOf("read ahead of small tensors")).toBe(READ_AHEAD_BYTES);
+  expect(numberOf("safetensors header")).toBe(MAX_SAFETENSORS_HEADER_BYTES);
+  expect(numberOf("shard index, `model.json`")).toBe(MAX_TEXT_FILE_BYTES);
+});
+
+it("docs/errors.md has the command's exit code of every code", () => {
+  const table = page("errors.md").split("## Exit codes")[1]!;
+  const documented = new Map<string, number>();
+  const exits: number[] = [];
+  for (const [, exit, codes] of table.matchAll(/^\| (\d+) \|[^|]*\|([^|]*)\|$/gm)) {
+    exits.push(Number(exit));
+    for (const [, code] of codes!.matchAll(/`(\w+)`/g)) documented.set(code!, Number(exit));
+  }
+  expect(exits).toEqual(Object.values(EXIT_CODES));
+  for (const code of ERROR_CODES) expect(documented.get(code), code).toBe(exitCodeOf(code));
+});
