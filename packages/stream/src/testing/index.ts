@@ -1,0 +1,3 @@
+export { type SampleTensor, sampleModel, sampleTensors } from "./sample-model.js";
+export { type SinkUnderTest, sinkSuite } from "./sink-suite.js";
+export { type SourceUnderTest, sourceSuite } from "./source-suite.js";
