@@ -15,7 +15,7 @@ export class ProgressLines implements ProgressView {
 
   constructor(
     private readonly counter: PositionCounter,
-    private readonly output: Output,
+    private readonly output: Pick<Output, "note">,
   ) {}
 
   show(event: ProgressEvent): void {

@@ -36,8 +36,8 @@ export function formatRate(bytes: number, seconds: number): string {
 }
 
 export function formatSeconds(seconds: number): string {
-  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 2 : 1)} s`;
   const whole = Math.round(seconds);
+  if (whole < 60) return `${seconds.toFixed(seconds < 10 ? 2 : 1)} s`;
   const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
   return hours ? `${hours} h ${minutes} min` : `${minutes} min ${rest} s`;
 }

@@ -1,0 +1,105 @@
+import { once } from "node:events";
+import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { CliProcess, json, makeSparseModel } from "./cli-process.js";
+
+let folder: string;
+let model: string;
+let outputs: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "tensorwire-interrupt-"));
+  model = join(folder, "model.safetensors");
+  // It takes a second or more, and its receiver is stopped long before that.
+  await makeSparseModel(model, 1024 ** 3);
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+beforeEach(async () => {
+  outputs = join(folder, "outputs");
+  await mkdir(outputs);
+});
+afterEach(() => rm(outputs, { recursive: true }));
+
+const WINDOW = ["--window", "128KiB"];
+const PROGRESS = /^ +\d+ % /m;
+
+async function both(): Promise<{ sender: CliProcess; receiver: CliProcess }> {
+  const out = join(outputs, "received.safetensors");
+  const receiver = new CliProcess(["receive", "--listen", "127.0.0.1:0", "--out", out, "--json", ...WINDOW]);
+  const sender = new CliProcess(["send", model, await receiver.url(), "--json", ...WINDOW]);
+  // In the middle of it: both have moved bytes.
+  await Promise.all([sender.saw(PROGRESS), receiver.saw(PROGRESS)]);
+  expect(await readdir(outputs)).toContain("received.safetensors.part");
+  return { sender, receiver };
+}
+
+describe.each([
+  ["sender", "SIGINT", 130],
+  ["sender", "SIGTERM", 143],
+  ["receiver", "SIGINT", 130],
+  ["receiver", "SIGTERM", 143],
+] as const)("the %s gets %s", (side, signal, exit) => {
+  test("it exits by that, its peer is told, and no file is left", async () => {
+    const { sender, receiver } = await both();
+    const [cancelled, peer] = side === "sender" ? [sender, receiver] : [receiver, sender];
+    cancelled.child.kill(signal);
+    const [own, other] = await Promise.all([cancelled.ended, peer.ended]);
+    expect(own.code).toBe(exit);
+    expect(json(own).error).toMatchObject({ code: "ABORTED", retryable: false });
+    expect(json(own).error.message).toContain(signal);
+    expect(other.code).toBe(8);
+    expect(json(other).error.code).toBe("ABORTED");
+    expect(json(other).error.message).toMatch(/the peer cancelled the transfer/);
+    expect(await readdir(outputs)).toEqual([]);
+  });
+});
+
+test("a process that is killed outright is a peer that went away", async () => {
+  const { sender, receiver } = await both();
+  sender.child.kill("SIGKILL");
+  const received = await receiver.ended;
+  expect(received.code).toBe(5);
+  expect(json(received).error).toMatchObject({ code: "CHANNEL_CLOSED", retryable: true });
+  expect(await readdir(outputs)).toEqual([]);
+});
+
+test("packing that is cancelled leaves no artifact", async () => {
+  const packing = new CliProcess(["pack", model, join(outputs, "model.twire"), ...WINDOW]);
+  await packing.saw(PROGRESS);
+  packing.child.kill("SIGINT");
+  const { code, stdout, stderr } = await packing.ended;
+  expect(stderr).toMatch(/^tensorwire: ABORTED: the transfer was cancelled by SIGINT$/m);
+  expect([code, stdout]).toEqual([130, ""]);
+  expect(await readdir(outputs)).toEqual([]);
+});
+
+test("one Ctrl-C that arrives twice, as npx passes it on, is one", async () => {
+  const twice = await both();
+  twice.receiver.child.kill("SIGINT");
+  setTimeout(() => twice.receiver.child.kill("SIGINT"), 10);
+  expect((await twice.receiver.ended).code).toBe(130);
+  expect(await readdir(outputs)).toEqual([]);
+  await twice.sender.ended;
+});
+
+test("a second signal kills what the first could not end at once", async () => {
+  const sender = new CliProcess(["send", model, "-"]);
+  await once(sender.child.stdout!, "data");
+  // Nobody reads on: the last words cannot be said either.
+  sender.child.stdout!.pause();
+  sender.child.kill("SIGINT");
+  setTimeout(() => sender.child.kill("SIGINT"), 700);
+  expect(await once(sender.child, "exit")).toEqual([null, "SIGINT"]);
+  sender.child.stdout!.destroy();
+});
+
+test("while it waits for a peer", async () => {
+  const out = join(outputs, "never.safetensors");
+  const receiver = new CliProcess(["receive", "--listen", "127.0.0.1:0", "--out", out]);
+  await receiver.url();
+  receiver.child.kill("SIGINT");
+  expect((await receiver.ended).code).toBe(130);
+  expect(await readdir(outputs)).toEqual([]);
+});
