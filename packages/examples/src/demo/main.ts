@@ -31,7 +31,7 @@ async function demo(): Promise<void> {
   try {
     const receiving = receiver.run({ way: "file", target: TARGET });
     const url = await receiving.listening;
-    screen.row("channel", `WebSocket, process ${sender.pid} to process ${receiver.pid}, ${url}`);
+    screen.row("channel", `process ${sender.pid} to process ${receiver.pid}, ${url}`);
     screen.line();
     const job = { way: "file", source: model.path, url, options: { codec: CODEC } } as const;
     const sending = sender.run(job, (event) => screen.progress(event));
@@ -74,55 +74,45 @@ function showSizes({ summary, seconds }: JobResult): void {
   );
 }
 
-function showError({ tensors, floats }: Comparison): void {
-  const line = (name: string, figures: ErrorFigures): void =>
-    screen.line(`  ${tail(name, 28).padEnd(28)} ${cells(figures)}`);
-  const integers = tensors.filter(({ dtype }) => dtype !== "F32");
+function showError({ tensors, changed }: Comparison): void {
+  const line = (name: string, cells: readonly string[]): void =>
+    screen.line(`  ${tail(name, 28).padEnd(28)} ${cells.map((cell) => cell.padStart(9)).join("")}`);
   const worst = tensors.filter(({ exact }) => !exact).sort((a, b) => a.snrDb - b.snrDb);
+  const integers = tensors.filter(({ dtype }) => dtype !== "F32");
   screen.heading("Error against the original");
-  screen.line(
-    `  ${"".padEnd(28)} ${["max abs", "mean abs", "rel. L2", "cosine", "SNR"].map((word) => word.padStart(9)).join("")}`,
-  );
-  line(`all ${tensors.length - integers.length} of f32`, floats);
-  line(`  the ${worst.length} quantized, worst:`, { ...floats, elements: 0 });
-  for (const tensor of worst.slice(0, WORST)) line(`  ${tail(tensor.name, 26)}`, tensor);
-  const same = tensors.filter(({ exact }) => exact).length;
-  const kept = integers.every(({ exact }) => exact)
-    ? `all ${integers.length} of int32 among them`
-    : "int32 tensors are not";
-  screen.line(`  ${same} tensors are exactly the original's, ${kept}`);
+  line("", ["max abs", "mean abs", "rel. L2", "cosine", "SNR"]);
+  line(`all ${worst.length} quantized`, cells(changed));
+  for (const tensor of worst.slice(0, WORST)) line(tensor.name, cells(tensor));
+  if (worst.length > WORST) screen.line(`  and ${worst.length - WORST} that came nearer`);
+  const same = tensors.length - worst.length;
+  const kept = integers.every(({ exact }) => exact) ? ` among them the ${integers.length} of int32` : "";
+  screen.line(`  ${same} tensors are exactly the original's,${kept}`);
 }
 
-function cells({ elements, maxAbs, meanAbs, relativeL2, cosine, snrDb }: ErrorFigures): string {
-  if (!elements) return "";
+function cells({ maxAbs, meanAbs, relativeL2, cosine, snrDb }: ErrorFigures): string[] {
   return [
     maxAbs.toPrecision(3),
     meanAbs.toPrecision(3),
     relativeL2.toFixed(4),
     cosine.toFixed(5),
     `${snrDb.toFixed(1)} dB`,
-  ]
-    .map((cell) => cell.padStart(9))
-    .join("");
+  ];
 }
 
 function showMemory(ends: readonly { name: string; baseBytes: number; result: JobResult }[]): void {
   screen.heading("Memory of each process");
   for (const { name, baseBytes, result } of ends) {
     const peak = result.summary!.peakRssBytes;
-    screen.row(
-      name,
-      `${formatMiB(peak)} at its peak, ${formatMiB(peak - baseBytes)} over what Node and imports take`,
-    );
+    screen.row(name, `${formatMiB(peak)} at its peak, ${formatMiB(peak - baseBytes)} over Node and imports`);
   }
 }
 
 /** What a transfer must not do to a model. */
-function judge({ tensors, floats }: Comparison): void {
-  const changed = tensors.find(({ dtype, exact }) => dtype !== "F32" && !exact);
-  if (changed) throw new Error(`tensor ${changed.name} of ${changed.dtype} is not exactly the original's`);
-  if (!(floats.snrDb > LEAST_SNR_DB))
-    throw new Error(`an SNR of ${floats.snrDb} dB is below ${LEAST_SNR_DB}`);
+function judge({ tensors, changed }: Comparison): void {
+  const broken = tensors.find(({ dtype, exact }) => dtype !== "F32" && !exact);
+  if (broken) throw new Error(`tensor ${broken.name} of ${broken.dtype} is not exactly the original's`);
+  if (!(changed.snrDb > LEAST_SNR_DB))
+    throw new Error(`an SNR of ${changed.snrDb} dB is below ${LEAST_SNR_DB}`);
 }
 
 try {

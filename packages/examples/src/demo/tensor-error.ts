@@ -37,6 +37,17 @@ export class ErrorSums {
     this.#elements += original.length;
   }
 
+  /** Adds what others have summed. */
+  merge(other: ErrorSums): void {
+    this.#elements += other.#elements;
+    this.#abs += other.#abs;
+    this.#squares += other.#squares;
+    this.#original += other.#original;
+    this.#received += other.#received;
+    this.#product += other.#product;
+    if (!(other.#maxAbs <= this.#maxAbs)) this.#maxAbs = other.#maxAbs;
+  }
+
   get figures(): ErrorFigures {
     const exact = this.#maxAbs === 0;
     const elements = this.#elements;

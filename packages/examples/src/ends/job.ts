@@ -4,7 +4,8 @@ import type { ProgressEvent, StreamOptions, TensorInfo, TransferSummary } from "
 export type SendOptions = Pick<StreamOptions, "codec" | "minElements" | "windowBytes" | "chunkBytes">;
 
 /** The ways of NVFlare's own comparison: the whole model in memory as one blob, tensor by tensor, file to file. */
-export type Way = "regular" | "container" | "file";
+export const WAYS = ["regular", "container", "file"] as const;
+export type Way = (typeof WAYS)[number];
 
 /** What the sending process is asked to do. */
 export type SendJob =

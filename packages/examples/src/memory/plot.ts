@@ -1,6 +1,6 @@
 import { parse, type Spec, View } from "vega";
 import type { Way } from "../ends/job.js";
-import { formatMiB } from "../model/byte-size.js";
+import { formatSize } from "../model/byte-size.js";
 import { PEAK_BYTES } from "./bars.js";
 import type { EndMeasurement, Measurement } from "./measurement.js";
 
@@ -50,7 +50,7 @@ function plotSpec(runs: readonly Measurement[], modelBytes: number): Spec {
     padding: 12,
     config: { style: { "guide-label": { fontSize: 11 }, "guide-title": { fontSize: 12 } } },
     title: {
-      text: `Resident memory while a model of ${formatMiB(modelBytes)} moves between two processes`,
+      text: `Resident memory while a model of ${formatSize(modelBytes)} moves between two processes`,
       anchor: "start",
       fontSize: 14,
       offset: 14,

@@ -10,6 +10,7 @@ import { openScratch } from "./scratch.js";
 export interface SuiteOptions {
   readonly size: NoiseModelSize;
   readonly options: SendOptions;
+  readonly ways: readonly Way[];
   readonly runs: number;
   /** Told of every run when it is done. */
   readonly onRun?: (model: NoiseModelSize, run: Measurement) => void;
@@ -32,15 +33,19 @@ export const quarter = ({ bytes, largestBytes }: NoiseModelSize): NoiseModelSize
   largestBytes: largestBytes / 4,
 });
 
+/** The model's file, that of a quarter, and what becomes of it. */
+export const scratchBytes = (modelBytes: number): number => modelBytes * 2.25;
+
 /** @returns undefined where there is no room for the model's file and what becomes of it. */
 export async function runSuite(suite: SuiteOptions): Promise<SuiteResult | undefined> {
   const { bytes, largestBytes } = suite.size;
-  const memoryBytes = Math.max(2 * largestBytes, fitsTwice(bytes) ? 2 * bytes : 0) + PROCESS_BYTES;
-  const scratch = await openScratch({ bytes: 2 * bytes + bytes / 4, memoryBytes });
+  const ways = suite.ways.filter((way) => way !== "regular" || fitsTwice(bytes));
+  const memoryBytes = Math.max(2 * largestBytes, ways.includes("regular") ? 2 * bytes : 0) + PROCESS_BYTES;
+  const scratch = await openScratch({ bytes: scratchBytes(bytes), memoryBytes });
   if (!scratch) return undefined;
   try {
-    const small = await runModel(suite, quarter(suite.size), ["container", "file"], scratch.path);
-    const ways: Way[] = fitsTwice(bytes) ? ["regular", "container", "file"] : ["container", "file"];
+    const streaming = ways.filter((way) => way !== "regular");
+    const small = await runModel(suite, quarter(suite.size), streaming, scratch.path);
     const large = await runModel(suite, suite.size, ways, scratch.path);
     const runsOf = (way: "container" | "file"): WayRuns => ({ large: large[way], small: small[way] });
     return { regular: large.regular, container: runsOf("container"), file: runsOf("file") };

@@ -1,5 +1,5 @@
 import { formatMiB } from "../model/byte-size.js";
-import { type Bar, median } from "./bars.js";
+import { median } from "./bars.js";
 import type { Measurement } from "./measurement.js";
 
 /** Runs of one way with one model, for a row an end. */
@@ -33,15 +33,4 @@ export function memoryTable(rows: readonly TableRows[]): string {
   const pad = (cell: string, column: number): string =>
     column < 2 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!);
   return lines.map((line) => line.map(pad).join("  ").trimEnd()).join("\n");
-}
-
-/** A line a bar, beside what was measured. */
-export function barLines(bars: readonly Bar[]): string {
-  const width = Math.max(...bars.map(({ name }) => name.length));
-  return bars
-    .map(({ name, bytes, limitBytes, pass }) => {
-      const figures = `${formatMiB(bytes)} of at most ${formatMiB(limitBytes)}`;
-      return `${pass ? "PASS" : "FAIL"}  ${name.padEnd(width)}  ${figures}`;
-    })
-    .join("\n");
 }

@@ -24,3 +24,15 @@ export function formatMiB(bytes: number): string {
   const mib = bytes / 2 ** 20;
   return mib < 10240 ? `${mib.toFixed(1)} MiB` : `${(mib / 1024).toFixed(1)} GiB`;
 }
+
+/** A size that somebody chose: 4 GiB, 32 MiB. */
+export function formatSize(bytes: number): string {
+  for (const [unit, size] of [
+    ["GiB", 2 ** 30],
+    ["MiB", 2 ** 20],
+    ["KiB", 2 ** 10],
+  ] as const) {
+    if (bytes % size === 0) return `${bytes / size} ${unit}`;
+  }
+  return `${bytes} B`;
+}
