@@ -1,11 +1,11 @@
-import { mkdir, mkdtemp, readFile, rm, utimes, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, truncate, utimes, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { dequantizeTfjs, elementCount, type TfjsStored } from "@tensorwire/core";
+import { ChunkPlan, dequantizeTfjs, elementCount, type TfjsStored } from "@tensorwire/core";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { tensorflowJsSource } from "../src/source/tfjs.js";
-import { pattern, readWhole } from "./source-reading.js";
+import { pattern, poolFor, readWhole } from "./source-reading.js";
 
 let folder: string;
 let path: string;
@@ -80,7 +80,7 @@ test("groups, tensors within a file and over several, empty files and empty tens
       files: [3, 0, 500_000, 100, 299_897 + 28 + 333],
       seed: 5,
     },
-    { weights: [{ name: "d", dtype: "float16", shape: [2, 500] }], files: [1000, 1000], seed: 6 },
+    { weights: [{ name: "d", dtype: "float16", shape: [2, 500] }], files: [1999, 1], seed: 6 },
   ]);
   const { tensors, loans } = await readWhole(tensorflowJsSource(path), 1 << 19);
   const first = pattern(800_361, 5);
@@ -160,12 +160,22 @@ describe("faults", () => {
   });
 
   test("a weight file that changes while it is read", async () => {
-    await model([{ weights, files: [100, 300], seed: 1 }]);
-    const source = tensorflowJsSource(path);
-    await source.open();
-    await source.verify!();
-    await utimes(join(folder, "weights/group0-1.bin"), 1, 1);
-    await expect(source.verify!()).rejects.toMatchObject({ code: "SOURCE_CHANGED" });
-    await source.close();
+    const wide = [{ name: "w", dtype: "float32", shape: [1000] }];
+    await model([{ weights: wide, files: [1000, 3000], seed: 1 }]);
+    for (const file of [path, join(folder, "weights/group0-1.bin")]) {
+      const source = tensorflowJsSource(path);
+      const { tensors } = await source.open();
+      const plan = new ChunkPlan(tensors, 32768);
+      const pool = poolFor(plan);
+      await source.verify!();
+      await utimes(file, 1, 1);
+      await expect(source.verify!()).rejects.toMatchObject({ code: "SOURCE_CHANGED" });
+      if (file !== path) {
+        await truncate(file, 2999);
+        await expect(source.read(plan.chunk(0), pool)).rejects.toMatchObject({ code: "SOURCE_CHANGED" });
+      }
+      await source.close();
+      expect(pool.loans).toBe(0);
+    }
   });
 });

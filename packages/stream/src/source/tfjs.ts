@@ -116,7 +116,7 @@ class TensorflowJsSource implements ModelSource {
       for (const { file, begin, end } of files) {
         const from = position + done;
         const part = Math.min(end - from, loan.bytes.length - done);
-        if (part > 0) await this.#files.readInto(file, from - begin, loan.bytes.subarray(done, done + part));
+        await this.#files.readInto(file, from - begin, loan.bytes.subarray(done, done + part));
         done += part;
         if (done === loan.bytes.length) break;
       }

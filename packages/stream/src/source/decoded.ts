@@ -1,0 +1,93 @@
+import {
+  type BufferPool,
+  type Chunk,
+  ChunkPlan,
+  type CodecBackend,
+  type CodecRegistry,
+  type Loan,
+  type Manifest,
+  type ModelInfo,
+  quote,
+  TensorwireError,
+} from "@tensorwire/core";
+import type { EncodedSource, ModelSource } from "./source.js";
+
+/** An artifact's model, decoded. It is read in the artifact's own chunks, which a codec need not be able to divide. */
+export interface DecodedArtifact extends ModelSource {
+  /** Source bytes of a chunk: what the model must be planned with. Known once it is open. */
+  readonly chunkBytes: number;
+}
+
+export function isDecodedArtifact(source: ModelSource | EncodedSource): source is DecodedArtifact {
+  return source instanceof DecodedSource;
+}
+
+/** Decodes an encoded source chunk by chunk, to pack it again with other codecs or to unpack it. */
+export function decodedArtifact(
+  artifact: EncodedSource,
+  settings: { readonly backend: CodecBackend; readonly registry: CodecRegistry },
+): DecodedArtifact {
+  return new DecodedSource(artifact, settings.backend, settings.registry);
+}
+
+class DecodedSource implements DecodedArtifact {
+  readonly name: string;
+  #manifest: Manifest | undefined;
+  #plan: ChunkPlan | undefined;
+
+  constructor(
+    private readonly artifact: EncodedSource,
+    private readonly backend: CodecBackend,
+    private readonly registry: CodecRegistry,
+  ) {
+    this.name = artifact.name;
+  }
+
+  get chunkBytes(): number {
+    if (this.#manifest) return this.#manifest.chunkBytes;
+    throw new TensorwireError("INVALID_ARGUMENT", `${quote(this.name)} is not open`);
+  }
+
+  async open(): Promise<ModelInfo> {
+    this.#manifest = await this.artifact.open();
+    const { kind, tensors, metadata, header, chunkBytes } = this.#manifest;
+    this.#plan = new ChunkPlan(tensors, chunkBytes);
+    const infos = tensors.map(({ name, dtype, shape }) => ({ name, dtype, shape }));
+    return { kind, tensors: infos, metadata, header };
+  }
+
+  async read(chunk: Chunk, pool: BufferPool): Promise<Loan> {
+    this.#checkChunk(chunk);
+    const { codec, dtype } = this.#manifest!.tensors[chunk.tensor]!;
+    const { record, loan: payload } = await this.artifact.readEncoded(chunk, pool);
+    // Also a chunk that its tensor's codec could not carry.
+    if (this.registry.byId(record.codec).name === "none") return payload;
+    let target: Loan | undefined;
+    try {
+      target = pool.lend(chunk.bytes);
+      const { elements } = chunk;
+      const job = { codec, dtype, elements, payload: payload.bytes, hash: record.hash };
+      await this.backend.decode({ ...job, output: dtype, target: target.bytes });
+      return target;
+    } catch (error) {
+      target?.release();
+      throw error;
+    } finally {
+      payload.release();
+    }
+  }
+
+  #checkChunk({ ordinal, tensor, first, elements }: Chunk): void {
+    const plan = this.#plan!;
+    const own = ordinal < plan.chunks ? plan.chunk(ordinal) : undefined;
+    if (own?.tensor === tensor && own.first === first && own.elements === elements) return;
+    throw new TensorwireError(
+      "INVALID_ARGUMENT",
+      `${quote(this.name)} is read in its own chunks of ${this.chunkBytes} bytes, and in no others`,
+    );
+  }
+
+  async close(): Promise<void> {
+    await this.artifact.close();
+  }
+}
