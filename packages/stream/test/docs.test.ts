@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { PassThrough, Readable } from "node:stream";
 import {
   CodecRegistry,
@@ -75,4 +75,34 @@ it("docs/errors.md has the command's exit code of every code", () => {
   }
   expect(exits).toEqual(Object.values(EXIT_CODES));
   for (const code of ERROR_CODES) expect(documented.get(code), code).toBe(exitCodeOf(code));
+});
+
+describe("docs/architecture.md", () => {
+  const root = new URL("../../../", import.meta.url);
+  const rooms = new Map<string, string[]>();
+  let room: string[] = [];
+  const table = page("architecture.md").split("## Rooms")[1]!.split("\n## ")[0]!;
+  for (const [, place, names] of table.matchAll(/^\| (`packages\/\S+`)? *\| ([^|]+) \|/gm)) {
+    if (place) rooms.set(place.slice(1, -1), (room = []));
+    for (const [, name] of names!.matchAll(/`([\w.-]+)`/g)) room.push(name!);
+  }
+  const folders = [...rooms].filter(([folder]) => folder.includes("/src"));
+
+  it("names files that exist", () => {
+    expect(folders.length).toBeGreaterThan(10);
+    for (const [folder, names] of rooms) {
+      for (const name of names) {
+        const found = ["", ".ts", ".mjs"].some((end) => existsSync(new URL(`${folder}/${name}${end}`, root)));
+        expect(found, `${folder}/${name}`).toBe(true);
+      }
+    }
+  });
+
+  it.each(folders)("names every file of %s", (folder, names) => {
+    if (folder.endsWith("/cli")) return;
+    const files = readdirSync(new URL(folder, root)).filter(
+      (file) => file.endsWith(".ts") && file !== "index.ts",
+    );
+    expect([...names].sort()).toEqual(files.map((file) => file.slice(0, -3)).sort());
+  });
 });
