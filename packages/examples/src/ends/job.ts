@@ -27,8 +27,8 @@ export type ReceiveJob =
   | {
       readonly way: "container";
       readonly windowBytes?: number | undefined;
-      /** What the codec may be off, as a share of a block's largest value: see `checkNoise`. */
-      readonly tolerance: number;
+      /** What the codec may be off, as a share of a block's largest value: see `checkNoise`. Not looked at without it. */
+      readonly tolerance?: number | undefined;
     }
   | { readonly way: "file"; readonly target: string; readonly windowBytes?: number | undefined };
 
