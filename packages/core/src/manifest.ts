@@ -1,12 +1,14 @@
-import * as v from "valibot";
 import { ChunkPlan } from "./chunk-plan.js";
 import type { CodecSpec } from "./codec/codec.js";
 import type { CodecRegistry } from "./codec/registry.js";
-import { DTYPE_BITS, type DType } from "./dtype.js";
+import { byteLength, DTYPE_BITS, type DType } from "./dtype.js";
 import { quote, TensorwireError } from "./errors.js";
 import { checkLimit, type Limits } from "./limits.js";
-import { parseSafetensorsHeader } from "./safetensors/header.js";
+import { readManifest } from "./manifest-json.js";
+import { parseSafetensorsHeader, SAFETENSORS_METADATA_KEY } from "./safetensors/header.js";
 import { elementCount, type TensorInfo } from "./tensor.js";
+
+export { encodeManifest } from "./manifest-json.js";
 
 /** A tensor and the codec that it travels in. */
 export interface ManifestTensor extends TensorInfo {
@@ -35,65 +37,13 @@ export interface Manifest extends ModelInfo {
   readonly chunkBytes: number;
 }
 
-const Text = v.pipe(
-  v.string(),
-  v.check((text) => isWellFormed(text), "is not well-formed Unicode"),
-);
-const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
-const Codec = v.objectWithRest(
-  { name: v.pipe(v.string(), v.maxLength(64)) },
-  v.union([v.number(), v.boolean(), v.string()]),
-);
-
-const ManifestSchema = v.strictObject({
-  kind: v.picklist(["model", "raw"]),
-  chunkBytes: Count,
-  codecs: v.pipe(v.array(Codec), v.maxLength(65535)),
-  /** `[name, dtype, shape, index of the codec]` */
-  tensors: v.array(
-    v.strictTuple([Text, v.picklist(Object.keys(DTYPE_BITS) as DType[]), v.array(Count), Count]),
-  ),
-  metadata: v.array(v.strictTuple([Text, Text])),
-  header: v.optional(v.strictObject({ format: v.literal("safetensors"), text: Text })),
-});
-
-const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const encoder = new TextEncoder();
 
-// `String.prototype.isWellFormed` is younger than the oldest runtime that we support has typed.
+// Most names have no surrogates at all, which this test is faster to see. (`isWellFormed` is younger than the types of
+// the oldest runtime that we support.)
+const SURROGATE = /[\ud800-\udfff]/;
 const LONE_SURROGATE = /\p{Surrogate}/u;
-const isWellFormed = (text: string): boolean => !LONE_SURROGATE.test(text);
-
-/** The manifest's bytes: JSON in UTF-8, each distinct codec written once. */
-export function encodeManifest(manifest: Manifest): Uint8Array {
-  const codecs: CodecSpec[] = [];
-  const indexes = new Map<string, number>();
-  const indexOf = (codec: CodecSpec): number => {
-    const key = JSON.stringify(codec);
-    let index = indexes.get(key);
-    if (index === undefined) {
-      index = codecs.push(codec) - 1;
-      indexes.set(key, index);
-    }
-    return index;
-  };
-  const tensors = manifest.tensors.map(({ name, dtype, shape, codec }) => [
-    name,
-    dtype,
-    shape,
-    indexOf(codec),
-  ]);
-  return encoder.encode(
-    JSON.stringify({
-      kind: manifest.kind,
-      chunkBytes: manifest.chunkBytes,
-      codecs,
-      tensors,
-      metadata: [...manifest.metadata],
-      ...(manifest.header && { header: manifest.header }),
-    }),
-  );
-}
+const isWellFormed = (text: string): boolean => !SURROGATE.test(text) || !LONE_SURROGATE.test(text);
 
 /** A validated manifest with its plan. */
 export interface PlannedManifest {
@@ -106,34 +56,20 @@ export interface PlannedManifest {
  * @throws TensorwireError `MANIFEST_INVALID`, `LIMIT_EXCEEDED`, `CODEC_UNSUPPORTED`.
  */
 export function parseManifest(bytes: Uint8Array, limits: Limits, registry: CodecRegistry): PlannedManifest {
-  let json: unknown;
-  try {
-    json = JSON.parse(utf8.decode(bytes));
-  } catch (cause) {
-    throw new TensorwireError("MANIFEST_INVALID", "the manifest is not JSON in UTF-8", { cause });
-  }
-  const result = v.safeParse(ManifestSchema, json, { abortEarly: true });
-  if (!result.success) {
-    const issue = result.issues[0];
-    throw new TensorwireError("MANIFEST_INVALID", `${v.getDotPath(issue) ?? "manifest"}: ${issue.message}`);
-  }
-  const { codecs, tensors, metadata, ...rest } = result.output;
-  const specs = codecs.map((spec) => resolveCodec(spec as CodecSpec, registry));
+  const { kind, chunkBytes, codecs, tensors, codecOf, metadata, header } = readManifest(bytes, limits);
+  const specs = codecs.map((spec) => resolveCodec(spec, registry));
   const manifest: Manifest = {
-    kind: rest.kind,
-    chunkBytes: rest.chunkBytes,
-    header: rest.header,
-    metadata: new Map(metadata),
-    tensors: tensors.map(([name, dtype, shape, index]) => {
-      const codec = specs[index];
-      if (!codec)
-        throw new TensorwireError("MANIFEST_INVALID", `codec ${index} of ${specs.length}`, { tensor: name });
-      return { name, dtype, shape, codec };
+    kind,
+    chunkBytes,
+    header,
+    metadata,
+    tensors: tensors.map(({ name, dtype, shape }, i) => {
+      const codec = specs[codecOf[i]!];
+      if (codec) return { name, dtype, shape, codec };
+      const message = `codec ${codecOf[i]}, where the manifest has ${specs.length}`;
+      throw new TensorwireError("MANIFEST_INVALID", message, { tensor: name });
     }),
   };
-  if (manifest.metadata.size !== metadata.length) {
-    throw new TensorwireError("MANIFEST_INVALID", "a metadata key stands twice");
-  }
   return { manifest, plan: planManifest(manifest, limits, registry) };
 }
 
@@ -152,6 +88,7 @@ function resolveCodec(spec: CodecSpec, registry: CodecRegistry): CodecSpec {
 export function planManifest(manifest: Manifest, limits: Limits, registry: CodecRegistry): ChunkPlan {
   checkLimit(limits, "maxChunkBytes", manifest.chunkBytes, "the chunk size");
   checkTensors(manifest, limits, registry);
+  checkMetadata(manifest);
   let plan: ChunkPlan;
   try {
     plan = new ChunkPlan(manifest.tensors, manifest.chunkBytes);
@@ -161,24 +98,16 @@ export function planManifest(manifest: Manifest, limits: Limits, registry: Codec
   }
   checkLimit(limits, "maxChunks", plan.chunks, "the number of chunks");
   checkLimit(limits, "maxModelBytes", plan.bytes, "the model's size in bytes");
-  if (manifest.header) checkHeader(manifest, manifest.header, plan);
+  if (manifest.header) checkHeader(manifest, manifest.header, plan, limits);
   return plan;
 }
 
 function checkTensors({ kind, tensors }: Manifest, limits: Limits, registry: CodecRegistry): void {
   checkLimit(limits, "maxTensors", tensors.length, "the number of tensors");
   const names = new Set<string>();
-  for (const { name, dtype, shape, codec } of tensors) {
-    const fault = (message: string) => new TensorwireError("MANIFEST_INVALID", message, { tensor: name });
-    if (names.has(name)) throw fault("the name stands twice");
-    names.add(name);
-    if (name === "__metadata__") throw fault("the name is reserved");
-    if (!isWellFormed(name)) throw fault("the name is not well-formed Unicode");
-    checkLimit(limits, "maxNameBytes", encoder.encode(name).length, `the name ${quote(name)} in bytes`);
-    checkLimit(limits, "maxRank", shape.length, `the rank of tensor ${quote(name)}`);
-    const elements = count(shape, name);
-    if (!registry.get(codec.name).supports(dtype)) throw fault(`codec ${codec.name} does not take ${dtype}`);
-    if (DTYPE_BITS[dtype] < 8 && (elements * DTYPE_BITS[dtype]) % 8) throw fault("does not fill whole bytes");
+  for (const tensor of tensors) {
+    if (names.size === names.add(tensor.name).size) throw fault(tensor, "the name stands twice");
+    checkTensor(tensor, limits, registry);
   }
   if (kind === "raw") {
     const [file, ...more] = tensors;
@@ -194,24 +123,64 @@ function checkTensors({ kind, tensors }: Manifest, limits: Limits, registry: Cod
   }
 }
 
-function count(shape: readonly number[], name: string): number {
+function fault({ name }: TensorInfo, message: string, cause?: unknown): TensorwireError {
+  return new TensorwireError("MANIFEST_INVALID", message, { tensor: name, cause });
+}
+
+// There may be hundreds of thousands: what an error would say is made when there is one.
+function checkTensor(tensor: ManifestTensor, limits: Limits, registry: CodecRegistry): void {
+  const { name, dtype, shape, codec } = tensor;
+  if (name === SAFETENSORS_METADATA_KEY) throw fault(tensor, "the name is reserved");
+  if (!isWellFormed(name)) throw fault(tensor, "the name is not well-formed Unicode");
+  // A UTF-16 unit is at most three bytes of UTF-8.
+  if (name.length * 3 > limits.maxNameBytes) {
+    checkLimit(limits, "maxNameBytes", encoder.encode(name).length, `the name ${quote(name)} in bytes`);
+  }
+  if (shape.length > limits.maxRank) {
+    checkLimit(limits, "maxRank", shape.length, `the rank of tensor ${quote(name)}`);
+  }
+  if (!registry.get(codec.name).supports(dtype))
+    throw fault(tensor, `codec ${codec.name} does not take ${dtype}`);
   try {
-    return elementCount(shape, name);
+    const elements = elementCount(shape);
+    checkWhole(dtype, elements);
+    byteLength(dtype, elements);
   } catch (cause) {
-    throw new TensorwireError("MANIFEST_INVALID", (cause as Error).message, { cause });
+    throw fault(tensor, (cause as Error).message, cause);
+  }
+}
+
+// Of dtypes of 4 and 6 bits the count alone decides: its product with the bits may be more than a number holds exactly.
+function checkWhole(dtype: DType, elements: number): void {
+  const bits = DTYPE_BITS[dtype];
+  if (bits < 8 && elements % (bits === 4 ? 2 : 4)) {
+    throw new TensorwireError("INVALID_ARGUMENT", `${elements} elements of ${dtype} do not fill whole bytes`);
+  }
+}
+
+// One's own: a peer's is read as strings that are well-formed.
+function checkMetadata({ metadata }: Manifest): void {
+  for (const [key, value] of metadata) {
+    if (typeof key === "string" && typeof value === "string" && isWellFormed(key) && isWellFormed(value))
+      continue;
+    const message = `metadata ${quote(String(key))}: key and value must be strings of well-formed Unicode`;
+    throw new TensorwireError("MANIFEST_INVALID", message);
   }
 }
 
 // A sink writes the header back as it is: it must say what the manifest says, tensor by tensor, without holes or overlaps.
-function checkHeader(manifest: Manifest, header: SourceHeader, plan: ChunkPlan): void {
+function checkHeader(manifest: Manifest, header: SourceHeader, plan: ChunkPlan, limits: Limits): void {
   const invalid = (message: string, cause?: unknown) =>
     new TensorwireError("MANIFEST_INVALID", `the source's header: ${message}`, { cause });
   if (manifest.kind !== "model") throw invalid("a raw file has none");
+  if (!isWellFormed(header.text)) throw invalid("is not well-formed Unicode");
   const bytes = encoder.encode(header.text);
+  const { maxTensors, maxNameBytes, maxRank } = limits;
+  const bounds = { maxTensors, maxNameBytes, maxRank };
   let tensors: readonly { readonly info: TensorInfo }[];
   let metadata: ReadonlyMap<string, string> | undefined;
   try {
-    ({ tensors, metadata } = parseSafetensorsHeader(bytes, 8 + bytes.length + plan.bytes));
+    ({ tensors, metadata } = parseSafetensorsHeader(bytes, 8 + bytes.length + plan.bytes, bounds));
   } catch (cause) {
     throw invalid((cause as Error).message, cause);
   }
