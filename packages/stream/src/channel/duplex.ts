@@ -28,6 +28,8 @@ class DuplexChannel implements Channel {
   #ended = false;
   #failure: Error | undefined;
   #closing: Promise<void> | undefined;
+  /** Fails the writes that are under way. */
+  readonly #writing = new Set<(error: Error) => void>();
 
   constructor({ readable, writable }: StreamPair) {
     this.#readable = readable;
@@ -63,26 +65,34 @@ class DuplexChannel implements Channel {
     if (this.#failure || writable.destroyed || writable.writableEnded) {
       throw this.#failure ?? new TensorwireError("CHANNEL_CLOSED", "the stream is closed");
     }
-    await new Promise<void>((resolve, reject) => {
-      let left = parts.length;
-      const written = (error?: Error | null): void => {
-        if (error) reject(error);
-        else if (--left === 0) resolve();
-      };
-      writable.cork();
-      for (const part of parts) writable.write(part, written);
-      writable.uncork();
-    });
+    let fail: ((error: Error) => void) | undefined;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        let left = parts.length;
+        const written = (error?: Error | null): void => {
+          if (error) reject(error);
+          else if (--left === 0) resolve();
+        };
+        this.#writing.add((fail = reject));
+        writable.cork();
+        for (const part of parts) writable.write(part, written);
+        writable.uncork();
+      });
+    } finally {
+      this.#writing.delete(fail!);
+    }
   }
 
   close(error?: Error): Promise<void> {
-    this.#closing ??= error ? this.#drop() : this.#finish();
+    this.#closing ??= error ? this.#drop(error) : this.#finish();
     return this.#closing;
   }
 
-  async #drop(): Promise<void> {
+  async #drop(error: Error): Promise<void> {
     this.#writable?.destroy();
     this.#readable?.destroy();
+    // Node never really closes the process's own streams: a write that a stalled reader holds up would last for ever.
+    if (isStandard(this.#writable)) for (const fail of this.#writing) fail(error);
   }
 
   async #finish(): Promise<void> {

@@ -29,11 +29,12 @@ export class Output {
 
   /** Resolves when all of it is written, or cannot be. */
   async flush(): Promise<void> {
-    await Promise.all(
-      [process.stdout, process.stderr].map(
-        (stream) =>
-          new Promise<void>((resolve) => (stream.destroyed ? resolve() : stream.write("", () => resolve()))),
-      ),
-    );
+    // What a model's reader does not take is not waited for: the transfer has waited, or has failed.
+    const streams = this.stdoutIsModel ? [process.stderr] : [process.stdout, process.stderr];
+    await Promise.all(streams.map(written));
   }
+}
+
+function written(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((resolve) => (stream.destroyed ? resolve() : void stream.write("", () => resolve())));
 }
