@@ -11,6 +11,9 @@ export const CHUNK_ALIGNMENT = 4096;
 /** The smallest chunk size: one aligned run of the widest dtype. */
 export const MIN_CHUNK_BYTES = CHUNK_ALIGNMENT * 8;
 
+/** The largest chunk size: a record counts a chunk's elements and its payload's bytes in a u32. */
+export const MAX_CHUNK_BYTES = 2 ** 31;
+
 /** A run of consecutive elements of one tensor. */
 export interface Chunk {
   /** Its place in the plan, from 0. */
@@ -36,8 +39,8 @@ export interface ChunkRange {
 /** Elements in each chunk of a tensor but the last. */
 export function chunkElements(dtype: DType, chunkBytes: number): number {
   const runs = Math.floor((chunkBytes * 8) / DTYPE_BITS[dtype] / CHUNK_ALIGNMENT);
-  // A record counts its elements in a u32; 2^31 keeps that, and every byte count of a chunk, comfortable.
-  return Math.min(runs * CHUNK_ALIGNMENT, 2 ** 31);
+  // Of 4-bit dtypes a chunk's elements could be more than its bytes.
+  return Math.min(runs * CHUNK_ALIGNMENT, MAX_CHUNK_BYTES);
 }
 
 /**
@@ -64,6 +67,12 @@ export class ChunkPlan {
       throw new TensorwireError(
         "INVALID_ARGUMENT",
         `chunkBytes must be an integer of at least ${MIN_CHUNK_BYTES} (${CHUNK_ALIGNMENT} elements of 8 bytes), not ${chunkBytes}`,
+      );
+    }
+    if (chunkBytes > MAX_CHUNK_BYTES) {
+      throw new TensorwireError(
+        "INVALID_ARGUMENT",
+        `chunkBytes must be at most ${MAX_CHUNK_BYTES}, not ${chunkBytes}`,
       );
     }
     this.#first = new Float64Array(tensors.length + 1);
@@ -96,8 +105,9 @@ export class ChunkPlan {
     return { first, count: this.#first[i + 1]! - first };
   }
 
-  /** The chunk at `ordinal`. */
+  /** The chunk at `ordinal`. @throws TensorwireError `INTERNAL` for one that is not in the plan. */
   chunk(ordinal: number): Chunk {
+    this.#check(ordinal, 1);
     let low = 0;
     let high = this.#dtypes.length;
     // The last tensor whose first chunk is not after `ordinal`; empty tensors share their successor's ordinal.
@@ -113,12 +123,18 @@ export class ChunkPlan {
   *walk(ranges: Iterable<ChunkRange> = [{ first: 0, count: this.chunks }]): Generator<Chunk> {
     for (const { first, count } of ranges) {
       if (count === 0) continue;
+      this.#check(first, count);
       let tensor = this.chunk(first).tensor;
       for (let ordinal = first; ordinal < first + count; ordinal++) {
         while (ordinal >= this.#first[tensor + 1]!) tensor++;
         yield this.#chunk(tensor, ordinal);
       }
     }
+  }
+
+  #check(first: number, count: number): void {
+    if (Number.isSafeInteger(first) && first >= 0 && first + count <= this.chunks) return;
+    throw new TensorwireError("INTERNAL", `chunks ${first}+${count} of a plan of ${this.chunks}`);
   }
 
   #chunk(tensor: number, ordinal: number): Chunk {

@@ -1,0 +1,143 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import {
+  ChunkPlan,
+  formatDigest,
+  MIN_CHUNK_BYTES,
+  type TensorInfo,
+  TransferDigest,
+  xxh64,
+} from "../src/index.js";
+
+const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+const INFOS: readonly TensorInfo[] = [
+  { name: "a", dtype: "F32", shape: [20_000] },
+  { name: "empty", dtype: "F32", shape: [0] },
+  { name: "b", dtype: "U8", shape: [] },
+  { name: "c", dtype: "F64", shape: [3, 4096] },
+];
+const plan = new ChunkPlan(INFOS, MIN_CHUNK_BYTES);
+const manifest = bytes("the manifest");
+
+/** Hash and codec of each chunk, in some order. */
+const hashOf = (ordinal: number): bigint => xxh64(Uint8Array.of(ordinal));
+const codecOf = (ordinal: number): number => (ordinal * 3) % 5;
+
+function digestOf(order: readonly number[], change?: (digest: TransferDigest) => void): TransferDigest {
+  const digest = new TransferDigest(plan);
+  for (const ordinal of order) digest.add(ordinal, codecOf(ordinal), hashOf(ordinal));
+  change?.(digest);
+  return digest;
+}
+
+const inOrder = [...plan.walk()].map(({ ordinal }) => ordinal);
+
+describe("xxh64", () => {
+  it("gives the specification's values", () => {
+    expect(xxh64()).toBe(0xef46db3751d8e999n);
+    expect(xxh64(bytes("abc"))).toBe(0x44bc2cf5ad770999n);
+    expect(xxh64(bytes("The quick brown fox jumps over the lazy dog"))).toBe(0x0b242d361fda71bcn);
+  });
+
+  it("is over the concatenation of its parts, however it is cut", () => {
+    const whole = Uint8Array.from({ length: 200_000 }, (_, i) => (i * 31) % 251);
+    fc.assert(
+      fc.property(fc.array(fc.nat(whole.length), { maxLength: 5 }), (places) => {
+        const cuts = [0, ...places.sort((a, b) => a - b), whole.length];
+        const parts = cuts.slice(1).map((end, i) => whole.subarray(cuts[i], end));
+        expect(xxh64(...parts)).toBe(xxh64(whole));
+      }),
+    );
+  });
+});
+
+describe("TransferDigest", () => {
+  it("is what the wire format says, computed in another way", () => {
+    const parts: Buffer[] = INFOS.map((_, i) => {
+      const { first, count } = plan.range(i);
+      const chunks = inOrder.slice(first, first + count).map((ordinal) => {
+        const entry = Buffer.alloc(10);
+        entry.writeUInt16LE(codecOf(ordinal), 0);
+        entry.writeBigUInt64LE(hashOf(ordinal), 2);
+        return entry;
+      });
+      const digest = Buffer.alloc(8);
+      digest.writeBigUInt64LE(xxh64(Buffer.concat(chunks)));
+      return digest;
+    });
+    const expected = xxh64(Buffer.concat([manifest, ...parts]));
+    expect(digestOf(inOrder).transfer(manifest, INFOS.length)).toBe(expected);
+    // Of this version of the wire format, for good.
+    expect(formatDigest(expected)).toBe("63d315499b2b8761");
+  });
+
+  it("does not depend on the order of arrival", () => {
+    const expected = digestOf(inOrder).transfer(manifest, INFOS.length);
+    fc.assert(
+      fc.property(fc.shuffledSubarray(inOrder, { minLength: inOrder.length }), (order) => {
+        expect(digestOf(order).transfer(manifest, INFOS.length)).toBe(expected);
+      }),
+    );
+  });
+
+  it("changes with any hash, any codec and any byte of the manifest", () => {
+    const all = new Set([digestOf(inOrder).transfer(manifest, INFOS.length)]);
+    for (const ordinal of inOrder) {
+      const hash = digestOf(inOrder, (digest) => digest.add(ordinal, codecOf(ordinal), hashOf(ordinal) ^ 1n));
+      const codec = digestOf(inOrder, (digest) => digest.add(ordinal, codecOf(ordinal) + 1, hashOf(ordinal)));
+      all.add(hash.transfer(manifest, INFOS.length)).add(codec.transfer(manifest, INFOS.length));
+    }
+    all.add(digestOf(inOrder).transfer(bytes("the manifesu"), INFOS.length));
+    expect(all.size).toBe(2 * inOrder.length + 2);
+  });
+
+  it("tells swapped chunks, within a tensor and between two", () => {
+    const expected = digestOf(inOrder).transfer(manifest, INFOS.length);
+    const last = inOrder.length - 1;
+    for (const [a, b] of [
+      [0, 1],
+      [0, last],
+    ] as const) {
+      const swapped = digestOf(inOrder, (digest) => {
+        digest.add(a, codecOf(b), hashOf(b));
+        digest.add(b, codecOf(a), hashOf(a));
+      });
+      expect(swapped.transfer(manifest, INFOS.length)).not.toBe(expected);
+    }
+  });
+
+  it("verifies a tensor alone", () => {
+    const { first, count } = plan.range(3);
+    const alone = new TransferDigest(plan);
+    for (let ordinal = first; ordinal < first + count; ordinal++) {
+      alone.add(ordinal, codecOf(ordinal), hashOf(ordinal));
+    }
+    const whole = digestOf(inOrder);
+    expect(alone.tensor(3)).toBe(whole.tensor(3));
+    expect(alone.tensor(0)).not.toBe(whole.tensor(0));
+    expect(whole.tensor(1)).toBe(xxh64());
+  });
+
+  it("keeps all 16 bits of a codec's number and all 64 of a hash", () => {
+    const highest = (codec: number, hash: bigint): bigint => {
+      const digest = new TransferDigest(plan);
+      digest.add(0, codec, hash);
+      return digest.tensor(0);
+    };
+    const all = [
+      highest(0xffff, 2n ** 64n - 1n),
+      highest(0x7fff, 2n ** 64n - 1n),
+      highest(0xffff, 2n ** 63n - 1n),
+    ];
+    expect(new Set(all).size).toBe(3);
+  });
+});
+
+describe("formatDigest", () => {
+  it("is 16 digits, always", () => {
+    expect(formatDigest(0n)).toBe("0000000000000000");
+    expect(formatDigest(0xabcn)).toBe("0000000000000abc");
+    expect(formatDigest(2n ** 64n - 1n)).toBe("ffffffffffffffff");
+  });
+});
