@@ -9,13 +9,36 @@ export interface Loan {
 
 /** A loan of bytes that belong to nobody's pool. */
 export function unpooled(bytes: Uint8Array): Loan {
-  return { bytes, release() {} };
+  return new Unpooled(bytes);
+}
+
+class Unpooled implements Loan {
+  constructor(readonly bytes: Uint8Array) {}
+
+  release(): void {}
 }
 
 interface Slab {
   readonly bytes: Uint8Array;
   used: number;
   loans: number;
+}
+
+// A class, not a closure a loan: small tensors take thousands of them.
+class PooledLoan implements Loan {
+  private out = true;
+
+  constructor(
+    readonly bytes: Uint8Array,
+    readonly slab: Slab,
+    private readonly giveBack: (loan: PooledLoan) => void,
+  ) {}
+
+  release(): void {
+    if (!this.out) throw new TensorwireError("INTERNAL", "a buffer was released twice");
+    this.out = false;
+    this.giveBack(this);
+  }
 }
 
 /** Where a slab's memory comes from; `offset` puts its first byte on a 64-byte boundary. */
@@ -75,18 +98,14 @@ export class BufferPool {
     slab.loans++;
     this.#loans++;
     this.#lent += bytes;
-    let out = true;
-    return {
-      bytes: view,
-      release: () => {
-        if (!out) throw new TensorwireError("INTERNAL", "a buffer was released twice");
-        out = false;
-        this.#loans--;
-        this.#lent -= bytes;
-        if (--slab.loans === 0) this.#recycle(slab);
-      },
-    };
+    return new PooledLoan(view, slab, this.#giveBack);
   }
+
+  readonly #giveBack = ({ bytes, slab }: PooledLoan): void => {
+    this.#loans--;
+    this.#lent -= bytes.length;
+    if (--slab.loans === 0) this.#recycle(slab);
+  };
 
   #slabFor(bytes: number): Slab {
     const current = this.#current;

@@ -1,6 +1,9 @@
 import type { ChunkPlan } from "./chunk-plan.js";
 import { xxh64 } from "./hash.js";
 
+/** A chunk in its tensor's digest: its codec's number, u16, and its payload's hash, u64. */
+const ENTRY_BYTES = 10;
+
 /**
  * The digest of a transfer: xxh64 over the manifest's bytes and each tensor's digest, in the manifest's order; a
  * tensor's digest is xxh64 over its chunks in order, each as its codec's number (u16) and its payload's hash (u64). So a
@@ -9,6 +12,8 @@ import { xxh64 } from "./hash.js";
 export class TransferDigest {
   readonly #hashes: BigUint64Array;
   readonly #codecs: Uint16Array;
+  /** A tensor's chunks as they are hashed; used again for each tensor. */
+  #entries = new DataView(new ArrayBuffer(ENTRY_BYTES));
 
   constructor(readonly plan: ChunkPlan) {
     this.#hashes = new BigUint64Array(plan.chunks);
@@ -24,13 +29,13 @@ export class TransferDigest {
   /** Digest of tensor `i`. */
   tensor(i: number): bigint {
     const { first, count } = this.plan.range(i);
-    const bytes = new Uint8Array(count * 10);
-    const view = new DataView(bytes.buffer);
+    const bytes = count * ENTRY_BYTES;
+    if (this.#entries.byteLength < bytes) this.#entries = new DataView(new ArrayBuffer(bytes));
     for (let k = 0; k < count; k++) {
-      view.setUint16(k * 10, this.#codecs[first + k]!, true);
-      view.setBigUint64(k * 10 + 2, this.#hashes[first + k]!, true);
+      this.#entries.setUint16(k * ENTRY_BYTES, this.#codecs[first + k]!, true);
+      this.#entries.setBigUint64(k * ENTRY_BYTES + 2, this.#hashes[first + k]!, true);
     }
-    return xxh64(bytes);
+    return xxh64(new Uint8Array(this.#entries.buffer, 0, bytes));
   }
 
   /** Digest of the transfer, once every chunk is recorded. */

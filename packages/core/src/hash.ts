@@ -1,13 +1,15 @@
 import xxhash from "xxhash-wasm";
 
 // Compiled once when the module loads: every later call is synchronous. WebAssembly is in every runtime that we run on.
-const { create64 } = await xxhash();
+const { create64, h64Raw } = await xxhash();
 
-// The WebAssembly memory grows to the longest update it is given and never shrinks: slices keep it small.
+// The WebAssembly memory grows to the longest input it is given and never shrinks: slices keep it small.
 const SLICE = 64 * 1024;
 
 /** XXH64 with seed 0 over the concatenation of `parts` (xxHash specification, version 0.1.1). */
 export function xxh64(...parts: Uint8Array[]): bigint {
+  // In one call where it fits: a state costs more than hashing a small tensor.
+  if (parts.length === 1 && parts[0]!.length <= SLICE) return h64Raw(parts[0]!);
   const state = create64();
   for (const part of parts) {
     for (let at = 0; at < part.length; at += SLICE) state.update(part.subarray(at, at + SLICE));
