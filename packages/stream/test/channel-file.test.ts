@@ -176,6 +176,17 @@ describe("a channel out of a file", () => {
     expect([receiver.portions.length, receiver.ends]).toEqual([1, 1]);
   });
 
+  test("delivers nothing once it is closed, not even what is being read", async () => {
+    const path = join(folder(), "model.twire");
+    writeFileSync(path, "x");
+    const channel = await fileReadChannel(path);
+    const receiver = new Collector();
+    channel.open(receiver);
+    await channel.close();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect([receiver.portions.length, receiver.ends]).toEqual([0, 1]);
+  });
+
   test("closes before it is opened", async () => {
     const at = folder();
     writeFileSync(join(at, "model.twire"), "x");

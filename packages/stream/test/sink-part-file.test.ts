@@ -8,6 +8,7 @@ import {
   readlinkSync,
   statSync,
   symlinkSync,
+  unlinkSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -74,10 +75,24 @@ describe("a file that becomes complete", () => {
     const path = join(folder(), "model");
     const file = await PartFile.open(path);
     const data = noise(4 * 1024 * 1024, 3);
-    const writing = file.write(data, 0);
+    const writing = [0, 1, 2, 3].map((i) => file.write(data.subarray(i << 20, (i + 1) << 20), i << 20));
     await file.finish();
-    await writing;
+    let late = 0;
+    for (const write of writing) write.then(() => late++);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(late).toBe(4);
     expect(readFileSync(path).equals(data)).toBe(true);
+  });
+
+  test("appears in the folder that was meant at first, though a link to it leads elsewhere now", async () => {
+    const at = folder();
+    for (const name of ["one", "two"]) mkdirSync(join(at, name));
+    symlinkSync("one", join(at, "alias"));
+    const file = await PartFile.open(join(at, "alias", "model"));
+    unlinkSync(join(at, "alias"));
+    symlinkSync("two", join(at, "alias"));
+    await file.finish();
+    expect([listing(join(at, "one")), listing(join(at, "two"))]).toEqual([["model"], []]);
   });
 });
 
@@ -351,6 +366,19 @@ describe("a disk that is full", () => {
     // The first cause stays.
     expect(await failure(file.write(bytes("more"), 0))).toBe(error);
     expect(await failure(file.finish())).toBe(error);
+    await file.abort();
+    expect(listing(disk)).toEqual([]);
+  });
+
+  test("is TARGET_FULL at finish, where a write that nobody waited for fails", async () => {
+    const disk = smallDisk("size=4m");
+    if (!disk) return;
+    const file = await PartFile.open(join(disk, "model"));
+    const data = noise(3_000_000, 1);
+    const writing = [0, 1, 2, 3].map((i) => failure(file.write(data, i * data.length)).catch(() => {}));
+    expect((await failure(file.finish())).code).toBe("TARGET_FULL");
+    await Promise.all(writing);
+    expect(existsSync(join(disk, "model"))).toBe(false);
     await file.abort();
     expect(listing(disk)).toEqual([]);
   });

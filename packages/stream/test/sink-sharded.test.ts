@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseSafetensorsHeader, parseShardIndex, type TensorInfo, TensorwireError } from "@tensorwire/core";
 import { describe, expect, test } from "vitest";
@@ -177,21 +177,42 @@ describe("shards that cannot be written", () => {
   });
 
   test("leave nothing when the transfer fails, wherever it stands", async () => {
-    for (let stop = 0; stop <= model.plan.chunks; stop++) {
-      const at = folder();
-      const sink = shardedSafetensorsSink(join(at, "new/"), { maxShardBytes });
-      await sink.open(model);
-      const data = dataOf(model);
-      const writing: Promise<void>[] = [];
-      for (const { ordinal, tensor, offset, bytes } of model.plan.walk([{ first: 0, count: stop }])) {
-        const written = sink.write(model.plan.chunk(ordinal), data[tensor]!.subarray(offset, offset + bytes));
-        if (written) writing.push(written);
+    // The later the abort, the further a shard that is being opened has come.
+    for (const ticks of [0, 2, 8]) {
+      for (let stop = 0; stop <= model.plan.chunks; stop++) {
+        const at = folder();
+        const sink = shardedSafetensorsSink(join(at, "new/"), { maxShardBytes });
+        await sink.open(model);
+        const data = dataOf(model);
+        const writing: (Promise<void> | undefined)[] = [];
+        for (const chunk of model.plan.walk([{ first: 0, count: stop }])) {
+          const { tensor, offset, bytes } = chunk;
+          writing.push(sink.write(chunk, data[tensor]!.subarray(offset, offset + bytes)));
+        }
+        const settled = Promise.allSettled(writing);
+        for (let tick = 0; tick < ticks; tick++) await new Promise((resolve) => setImmediate(resolve));
+        await sink.abort(gone);
+        expect(listing(at)).toEqual([]);
+        await settled;
+        expect(listing(at)).toEqual([]);
       }
-      const settled = Promise.allSettled(writing);
-      await sink.abort(gone);
-      await settled;
-      expect(listing(at)).toEqual([]);
     }
+  });
+
+  test("never stand beside an old index", async () => {
+    const at = folder();
+    await write(`${at}/`, model);
+    const sink = shardedSafetensorsSink(`${at}/`, { maxShardBytes, overwrite: true });
+    await sink.open(model);
+    await pour(sink, model, dataOf(model));
+    expect(listing(at)).toContain("model.safetensors.index.json");
+    // Something that a rename does not replace.
+    rmSync(join(at, shards[1]!));
+    mkdirSync(join(at, shards[1]!));
+    const error = await failure(sink.finish(TOTALS));
+    expect(error.code).toBe("TARGET_WRITE");
+    await sink.abort(error);
+    expect(listing(at)).toEqual(shards.slice(1));
   });
 
   test("leave a folder that was there", async () => {

@@ -5,6 +5,7 @@ import { quote, TensorwireError } from "@tensorwire/core";
 import { refuseFull, refuseTaken, resolveTarget, targetExists } from "./destination.js";
 import { Lock } from "./lock.js";
 import { isErrno, targetError } from "./target-error.js";
+import { writeAll } from "./write-all.js";
 
 export interface TargetOptions {
   /** Replace a file that exists. Default false. A symbolic link is replaced, not followed. */
@@ -15,10 +16,6 @@ export interface PartFileOptions extends TargetOptions {
   /** Bytes that will be written, as far as that is known: refused at once where the disk has fewer. */
   readonly expectedBytes?: number | undefined;
 }
-
-// Linux writes no more than 2 GiB in one call, and no more than 1024 pieces.
-const MAX_PIECE_BYTES = 1024 * 1024 * 1024;
-const MAX_PIECES = 1024;
 
 /**
  * A file that appears under its name only when it is complete. Until then it is `NAME.part`, under the lock
@@ -70,23 +67,11 @@ export class PartFile {
    * @throws TensorwireError `TARGET_FULL`, `TARGET_WRITE`.
    */
   write(data: Uint8Array | readonly Uint8Array[], position: number): Promise<void> {
-    const parts = (data instanceof Uint8Array ? [data] : data).filter(({ length }) => length > 0);
-    return this.#track(this.#write(parts, position));
+    return this.#track(this.#write(data instanceof Uint8Array ? [data] : data, position));
   }
 
-  async #write(parts: Uint8Array[], position: number): Promise<void> {
-    const handle = this.#open();
-    let at = position;
-    let next = 0;
-    while (next < parts.length) {
-      let written = await writePieces(handle, parts.slice(next, next + MAX_PIECES), at);
-      // A full disk can take a part of what it was given, and say why only at the next call.
-      if (written === 0)
-        throw new TensorwireError("TARGET_WRITE", `cannot write ${quote(this.path)}: it takes no bytes`);
-      at += written;
-      while (next < parts.length && written >= parts[next]!.length) written -= parts[next++]!.length;
-      if (written) parts[next] = parts[next]!.subarray(written);
-    }
+  async #write(parts: readonly Uint8Array[], position: number): Promise<void> {
+    await writeAll(this.#open(), parts, position);
   }
 
   #open(): FileHandle {
@@ -182,17 +167,6 @@ export class PartFile {
     this.#handle = undefined;
     await handle?.close();
   }
-}
-
-async function writePieces(
-  handle: FileHandle,
-  parts: readonly Uint8Array[],
-  position: number,
-): Promise<number> {
-  const [first] = parts;
-  const one = parts.length === 1 || first!.length >= MAX_PIECE_BYTES;
-  if (!one) return (await handle.writev(parts, position)).bytesWritten;
-  return (await handle.write(first!, 0, Math.min(first!.length, MAX_PIECE_BYTES), position)).bytesWritten;
 }
 
 /** Creates `NAME.part`: always a new file, so that nothing that was put there is followed, shared or added to. */
