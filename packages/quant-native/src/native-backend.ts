@@ -1,4 +1,5 @@
 import {
+  type Answer,
   bfloat16,
   blockwise8,
   byteLength,
@@ -47,7 +48,11 @@ class NativeBackend implements CodecBackend {
     this.#portable = new PortableBackend(codecs);
   }
 
-  async encode(job: EncodeJob): Promise<EncodedChunk> {
+  encode(job: EncodeJob): Answer<EncodedChunk> {
+    return rejected(() => this.#encode(job));
+  }
+
+  #encode(job: EncodeJob): Answer<EncodedChunk> {
     const { dtype, elements, source, target, signal } = job;
     const codec = this.#codecs.get(job.codec.name);
     if (!NATIVE_CODECS.has(codec)) return this.#portable.encode(job);
@@ -61,7 +66,11 @@ class NativeBackend implements CodecBackend {
     );
   }
 
-  async decode(job: DecodeJob): Promise<void> {
+  decode(job: DecodeJob): Answer<void> {
+    return rejected(() => this.#decode(job));
+  }
+
+  #decode(job: DecodeJob): Answer<void> {
     const { dtype, elements, payload, hash, output, target, signal } = job;
     const codec = this.#codecs.get(job.codec.name);
     // The reference says what is wrong with a payload of another length, after its hash.
@@ -76,38 +85,32 @@ class NativeBackend implements CodecBackend {
     const bytes = byteLength(output, elements);
     const raw = codec === none && output === dtype;
     const [from, to, count] = raw ? [RAW, RAW, bytes] : [dtypeNumber(dtype), dtypeNumber(output), elements];
-    const intact = await this.#run(
+    const intact = this.#run(
       Math.max(bytes, payload.length),
       [payload, target],
       signal,
       (callback?: JobCallback<boolean>) =>
         this.#addon.decode(this.#isa, codec.id, block, from, count, payload, hash, to, target, callback),
     );
-    if (!intact) {
-      const expected = hash.toString(16).padStart(16, "0");
-      throw new TensorwireError(
-        "CHUNK_CORRUPT",
-        `the payload's xxh64 is not ${expected}: it changed on its way`,
-      );
-    }
+    return intact instanceof Promise ? intact.then((is) => checkIntact(is, hash)) : checkIntact(intact, hash);
   }
 
-  async hash(bytes: Uint8Array, signal?: AbortSignal): Promise<bigint> {
-    return this.#run(bytes.length, [bytes], signal, (callback?: JobCallback<bigint>) =>
-      this.#addon.hash(bytes, callback),
+  hash(bytes: Uint8Array, signal?: AbortSignal): Answer<bigint> {
+    return rejected(() =>
+      this.#run(bytes.length, [bytes], signal, (callback?: JobCallback<bigint>) =>
+        this.#addon.hash(bytes, callback),
+      ),
     );
   }
 
   /** Makes one native call: here where it is small, else queued until its turn or until `signal` aborts. */
-  async #run<Result>(
+  #run<Result>(
     bytes: number,
     views: readonly Uint8Array[],
     signal: AbortSignal | undefined,
     call: (callback?: JobCallback<Result>) => Result | number,
-  ): Promise<Result> {
+  ): Answer<Result> {
     for (const { buffer } of views) refuseResizable(buffer);
-    // A job never begins within the call that asks for it, so that whoever aborts right after still stops it.
-    await undefined;
     if (signal?.aborted) throw abortedError(signal);
     if (bytes < QUEUED_BYTES) return checked(() => call() as Result);
     return new Promise((resolve, reject) => {
@@ -122,6 +125,21 @@ class NativeBackend implements CodecBackend {
       const forget = signal && onAbort(signal, () => this.#addon.cancel(job));
     });
   }
+}
+
+/** What `answer` throws, as a rejection. */
+function rejected<T>(answer: () => Answer<T>): Answer<T> {
+  try {
+    return answer();
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+function checkIntact(intact: boolean, hash: bigint): void {
+  if (intact) return;
+  const expected = hash.toString(16).padStart(16, "0");
+  throw new TensorwireError("CHUNK_CORRUPT", `the payload's xxh64 is not ${expected}: it changed on its way`);
 }
 
 /** Options of `loadNativeBackend`; all are for tests and measurements, but for `codecs`. */

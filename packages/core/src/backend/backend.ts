@@ -32,20 +32,24 @@ export interface DecodeJob {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** A result, or its promise. */
+export type Answer<T> = T | Promise<T>;
+
 /**
  * Where codecs run: asynchronous, cancellable, the same bytes as the reference codecs. The caller owns every buffer
  * and may not touch a job's buffers until its promise settles. An aborted job rejects with `ABORTED` once its buffers
- * are no longer in use.
+ * are no longer in use. A job that is small may be done within the call and answered with its result itself: for ten
+ * thousand tensors of a kibibyte each, promises cost more than codecs. Nothing is ever thrown: faults reject.
  */
 export interface CodecBackend {
   /** For summaries and notices: `portable`, `native-avx2`, … */
   readonly name: string;
-  encode(job: EncodeJob): Promise<EncodedChunk>;
+  encode(job: EncodeJob): Answer<EncodedChunk>;
   /**
    * Verifies the hash, then decodes; a payload that fails leaves the target untouched.
    * @throws TensorwireError `CHUNK_CORRUPT`, `PAYLOAD_INVALID`, `ABORTED`.
    */
-  decode(job: DecodeJob): Promise<void>;
+  decode(job: DecodeJob): Answer<void>;
   /** xxh64 with seed 0. */
-  hash(bytes: Uint8Array, signal?: AbortSignal): Promise<bigint>;
+  hash(bytes: Uint8Array, signal?: AbortSignal): Answer<bigint>;
 }

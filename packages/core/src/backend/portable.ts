@@ -1,10 +1,13 @@
 import { type CodecRegistry, defaultCodecs } from "../codec/registry.js";
 import { TensorwireError } from "../errors.js";
 import { xxh64 } from "../hash.js";
-import type { CodecBackend, DecodeJob, EncodedChunk, EncodeJob } from "./backend.js";
+import type { Answer, CodecBackend, DecodeJob, EncodedChunk, EncodeJob } from "./backend.js";
 import { JobQueue } from "./job-queue.js";
 
-/** The reference codecs as a backend: no addon, no threads, one job a turn of the event loop. */
+/** Jobs of less than this are done within the call: waiting for a turn of the event loop would take longer. */
+const QUEUED_BYTES = 16 * 1024;
+
+/** The reference codecs as a backend: no addon, no threads, one job a turn of the event loop but for small ones. */
 export class PortableBackend implements CodecBackend {
   readonly name = "portable";
   readonly #codecs: CodecRegistry;
@@ -15,16 +18,16 @@ export class PortableBackend implements CodecBackend {
     this.#codecs = codecs;
   }
 
-  encode(job: EncodeJob): Promise<EncodedChunk> {
-    return this.#queue.run(() => {
+  encode(job: EncodeJob): Answer<EncodedChunk> {
+    return this.#run(job.source.length, job.signal, () => {
       const { codec, dtype, elements, source, target } = job;
       const encoded = this.#codecs.get(codec.name).encode(codec, dtype, elements, source, target);
       return { ...encoded, hash: xxh64(target.subarray(0, encoded.bytes)) };
-    }, job.signal);
+    });
   }
 
-  decode(job: DecodeJob): Promise<void> {
-    return this.#queue.run(() => {
+  decode(job: DecodeJob): Answer<void> {
+    return this.#run(job.payload.length, job.signal, () => {
       const { codec, dtype, elements, payload, output, target } = job;
       const reference = this.#codecs.get(codec.name);
       const found = xxh64(payload);
@@ -35,11 +38,20 @@ export class PortableBackend implements CodecBackend {
         );
       }
       reference.decode(codec, dtype, elements, payload, output, target);
-    }, job.signal);
+    });
   }
 
-  hash(bytes: Uint8Array, signal?: AbortSignal): Promise<bigint> {
-    return this.#queue.run(() => xxh64(bytes), signal);
+  hash(bytes: Uint8Array, signal?: AbortSignal): Answer<bigint> {
+    return this.#run(bytes.length, signal, () => xxh64(bytes));
+  }
+
+  #run<T>(bytes: number, signal: AbortSignal | undefined, work: () => T): Answer<T> {
+    if (bytes >= QUEUED_BYTES || signal?.aborted) return this.#queue.run(work, signal);
+    try {
+      return work();
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 }
 
