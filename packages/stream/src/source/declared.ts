@@ -61,8 +61,8 @@ class DeclaredSource implements ModelSource {
   }
 
   read(chunk: Chunk, pool: BufferPool): Loan | Promise<Loan> {
-    if (chunk.tensor === this.#at) return this.#lend(chunk, pool);
-    return this.#advance(chunk.tensor).then(() => this.#lend(chunk, pool));
+    const advancing = this.#advance(chunk.tensor);
+    return advancing ? advancing.then(() => this.#lend(chunk, pool)) : this.#lend(chunk, pool);
   }
 
   #lend({ offset, bytes }: Chunk, pool: BufferPool): Loan {
@@ -72,17 +72,31 @@ class DeclaredSource implements ModelSource {
     return copy;
   }
 
-  /** Empty tensors have no chunks, but they are yielded too. */
-  async #advance(tensor: number): Promise<void> {
+  /**
+   * Empty tensors have no chunks, but they are yielded too. Waits for nothing that is there: of small tensors in memory,
+   * thousands are read in the time that as many waits take.
+   */
+  #advance(tensor: number): Promise<void> | undefined {
     while (this.#at < tensor) {
-      await this.#returned();
-      const { done, value } = await this.#iterator!.next();
-      const info = this.#infos[this.#at + 1]!;
-      if (done) throw mismatch(info, "the iterable ended before this tensor");
-      this.#data = check(info, value);
-      if (this.#data.length > COPIED_BYTES) this.#lent = lend(this.#data);
-      this.#at++;
+      if (this.#lent) return this.#returned().then(() => this.#advance(tensor));
+      const step = this.#iterator!.next();
+      if ("then" in step) {
+        return Promise.resolve(step).then((result) => {
+          this.#take(result);
+          return this.#advance(tensor);
+        });
+      }
+      this.#take(step);
     }
+    return undefined;
+  }
+
+  #take({ done, value }: IteratorResult<Tensor>): void {
+    const info = this.#infos[this.#at + 1]!;
+    if (done) throw mismatch(info, "the iterable ended before this tensor");
+    this.#data = check(info, value);
+    if (this.#data.length > COPIED_BYTES) this.#lent = lend(this.#data);
+    this.#at++;
   }
 
   /** What the caller yielded is its own again when it is asked for the next: it may have only one buffer. */
