@@ -29,6 +29,7 @@ import {
   formatDigest,
   HEADER_BYTES,
   type Hello,
+  MAX_CHUNK_BYTES,
   type Manifest,
   MIN_CHUNK_BYTES,
   NF4,
@@ -131,6 +132,7 @@ describe("docs/limits.md", () => {
       chunkBytes: DEFAULT_CHUNK_BYTES,
       "smallest `windowBytes`": 2 * MIN_CHUNK_BYTES,
       "smallest `chunkBytes`": MIN_CHUNK_BYTES,
+      "largest `chunkBytes`": MAX_CHUNK_BYTES,
     });
   });
 
