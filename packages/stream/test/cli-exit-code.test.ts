@@ -55,6 +55,7 @@ describe("usage", () => {
     "no output": ["receive", "ws://127.0.0.1:1"],
     "a URL that is none": ["send", "MODEL", "127.0.0.1:9000"],
     "a URL of another scheme": ["send", "MODEL", "http://127.0.0.1:1"],
+    "a URL with a fragment": ["send", "MODEL", "ws://127.0.0.1:1/#x"],
     "a port that is none": ["send", "MODEL", "--listen", "localhost:99999"],
     "a size that is none": ["pack", "MODEL", "x.twire", "--chunk", "32MB"],
     "a chunk that the window does not take": ["pack", "MODEL", "x.twire", "--chunk", "4M", "--window", "4M"],

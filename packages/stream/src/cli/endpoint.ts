@@ -51,7 +51,8 @@ function pipe(role: Role): Endpoint {
 
 function checkUrl(url: string, role: Role): string {
   const schemes = role === "send" ? /^wss?:\/\//i : /^(ws|http)s?:\/\//i;
-  if (schemes.test(url) && URL.canParse(url)) return url;
+  // A fragment says nothing to a server, and WebSockets do not take one.
+  if (schemes.test(url) && URL.canParse(url) && !url.includes("#")) return url;
   const expected = role === "send" ? "ws:// or wss:// URL" : "ws://, wss://, http:// or https:// URL";
   const file = role === "send" ? "write an artifact with pack" : "read an artifact with unpack";
   throw new TensorwireError("INVALID_ARGUMENT", `${quote(url)} is no ${expected}; ${file}`);
