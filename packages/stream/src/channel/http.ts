@@ -21,7 +21,9 @@ export async function httpReadChannel(
       bodyTimeout: 0,
     });
     if (statusCode === 200) return new HttpReadChannel(body, abort);
-    await body.dump();
+    // Dropped, not read: a server may never end what it says of its refusal.
+    body.on("error", () => {});
+    abort.abort();
     throw new TensorwireError("CHANNEL_OPEN", `${url} answers with status ${statusCode}`, {
       retryable: statusCode >= 500,
     });

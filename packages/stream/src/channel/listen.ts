@@ -32,7 +32,11 @@ export class Listener {
   ) {}
 
   /** @throws TensorwireError `INVALID_ARGUMENT` for an address off loopback without `insecure`, `CHANNEL_OPEN`. */
-  static async open({ host = "127.0.0.1", port = 0, insecure = false }: ListenOptions = {}): Promise<Listener> {
+  static async open({
+    host = "127.0.0.1",
+    port = 0,
+    insecure = false,
+  }: ListenOptions = {}): Promise<Listener> {
     if (!insecure && !isLoopback(host)) {
       throw new TensorwireError(
         "INVALID_ARGUMENT",
@@ -40,7 +44,9 @@ export class Listener {
       );
     }
     const server = createServer((_request, response) => {
-      response.writeHead(426, { Upgrade: "websocket", Connection: "close" }).end("This is a WebSocket endpoint.\n");
+      response
+        .writeHead(426, { Upgrade: "websocket", Connection: "close" })
+        .end("This is a WebSocket endpoint.\n");
     });
     const sockets = new WebSocketServer({ server, perMessageDeflate: false, maxPayload: MAX_PAYLOAD });
     try {
@@ -53,18 +59,23 @@ export class Listener {
       throw new TensorwireError("CHANNEL_OPEN", message, { cause });
     }
     const { address, family, port: bound } = server.address() as AddressInfo;
-    const listener = new Listener(`ws://${family === "IPv6" ? `[${address}]` : address}:${bound}`, async () => {
-      sockets.close();
-      await new Promise<void>((resolve) => {
-        server.close(() => resolve());
-        server.closeIdleConnections();
-      });
-    });
+    const listener = new Listener(
+      `ws://${family === "IPv6" ? `[${address}]` : address}:${bound}`,
+      async () => {
+        sockets.close();
+        await new Promise<void>((resolve) => {
+          server.close(() => resolve());
+          server.closeIdleConnections();
+        });
+      },
+    );
     sockets.on("error", () => {});
     sockets.on("connection", (socket) => {
       socket.on("error", () => {});
       if (listener.#closed || listener.#waiting.length >= MAX_WAITING) return socket.terminate();
-      listener.#take(webSocketChannel(socket));
+      const channel = webSocketChannel(socket);
+      socket.on("close", () => listener.#forget(channel));
+      listener.#take(channel);
     });
     return listener;
   }
@@ -74,12 +85,19 @@ export class Listener {
     else this.#waiting.push(channel);
   }
 
+  // A peer that left before anybody took it must not keep the place of one that comes.
+  #forget(channel: Channel): void {
+    const at = this.#waiting.indexOf(channel);
+    if (at >= 0) this.#waiting.splice(at, 1);
+  }
+
   /**
    * Gives every connection to `taker`, those that wait first, until `signal` aborts or the listener closes. One taker at
    * a time; between takers, connections wait.
    */
   async each(taker: (channel: Channel) => void, signal: AbortSignal): Promise<void> {
-    if (this.#taker) throw new TensorwireError("INVALID_ARGUMENT", "the listener waits for another transfer already");
+    if (this.#taker)
+      throw new TensorwireError("INVALID_ARGUMENT", "the listener waits for another transfer already");
     if (this.#closed || signal.aborted) return;
     for (const channel of this.#waiting.splice(0)) taker(channel);
     this.#taker = taker;

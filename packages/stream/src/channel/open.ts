@@ -76,7 +76,10 @@ async function acceptConnection(
     const ready: Promise<unknown> = role === "send" ? connection.hello : connection.announced;
     ready.then(
       () => chosen.resolve(connection),
-      (error) => void connection.close(error),
+      (error) => {
+        candidates.delete(connection);
+        void connection.close(error);
+      },
     );
   };
   const stopped = new AbortController();
@@ -114,6 +117,7 @@ function connect(channel: Channel, role: Role | "any", settings: ResolvedOptions
 }
 
 async function openUrl(url: string, role: Role, { signal, dial, overwrite }: OpenOptions): Promise<Channel> {
+  if (/^(ws|http)s?:\/\//i.test(url)) checkUrl(url);
   if (/^wss?:\/\//i.test(url)) return dialWebSocket(url, { ...dial, signal });
   if (/^https?:\/\//i.test(url) && role === "receive") return httpReadChannel(url, { signal });
   if (/^[a-z][a-z0-9+.-]+:\/\//i.test(url) && !/^file:/i.test(url)) {
@@ -132,6 +136,14 @@ async function openUrl(url: string, role: Role, { signal, dial, overwrite }: Ope
     );
   }
   return role === "send" ? fileWriteChannel(path, { overwrite }) : fileReadChannel(path);
+}
+
+function checkUrl(url: string): void {
+  try {
+    new URL(url);
+  } catch (cause) {
+    throw new TensorwireError("INVALID_ARGUMENT", `${quote(url)} is no URL`, { cause });
+  }
 }
 
 function channelOf(endpoint: Exclude<Endpoint, string | URL | Listener>): Channel {

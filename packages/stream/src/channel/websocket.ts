@@ -6,6 +6,12 @@ import WebSocket, { type ClientOptions, type RawData } from "ws";
 /** Bytes of one WebSocket message, whatever the frame: ws copies a message that spans socket reads. */
 const MESSAGE_BYTES = 256 * 1024;
 
+/** Bytes that may come before anybody listens. */
+const EARLY_BYTES = 256 * 1024;
+
+/** What a message costs beside its bytes: empty ones make a queue too. */
+const MESSAGE_COST = 256;
+
 /**
  * How a client masks what it sends (RFC 6455, 5.3). Masks keep hostile browser scripts from writing chosen bytes to
  * proxies; between two Node processes they buy nothing and cost most of the throughput.
@@ -31,9 +37,10 @@ export async function dialWebSocket(url: string, options: DialOptions = {}): Pro
     generateMask: maskFor(new URL(url), options.masking ?? "auto"),
   });
   const channel = webSocketChannel(socket);
+  let onAbort: (() => void) | undefined;
   try {
     await new Promise<void>((resolve, reject) => {
-      const onAbort = (): void => reject(signal!.reason);
+      onAbort = () => reject(signal!.reason);
       signal?.addEventListener("abort", onAbort, { once: true });
       socket.once("open", resolve);
       socket.once("error", reject);
@@ -46,6 +53,8 @@ export async function dialWebSocket(url: string, options: DialOptions = {}): Pro
     const reason =
       cause instanceof Error ? cause.message || (cause as NodeJS.ErrnoException).code : String(cause);
     throw new TensorwireError("CHANNEL_OPEN", `cannot reach ${url}: ${reason}`, { cause });
+  } finally {
+    signal?.removeEventListener("abort", onAbort!);
   }
   return channel;
 }
@@ -79,6 +88,7 @@ class WebSocketChannel implements Channel {
   #receiver: ChannelReceiver | undefined;
   /** What came before `open`: a peer's HELLO may be as early as the socket. */
   #early: Uint8Array[] | undefined = [];
+  #earlyCost = 0;
   #ended: { readonly error?: Error | undefined } | undefined;
   #closing: Promise<void> | undefined;
 
@@ -107,16 +117,17 @@ class WebSocketChannel implements Channel {
   }
 
   #hold(portion: Uint8Array): void {
-    const early = this.#early!;
-    early.push(portion.slice());
+    this.#early!.push(portion.slice());
+    this.#earlyCost += portion.length + MESSAGE_COST;
     // Nobody has granted credit yet: this is no transfer.
-    if (early.reduce((sum, { length }) => sum + length, 0) > MESSAGE_BYTES) {
+    if (this.#earlyCost > EARLY_BYTES) {
       this.#fail(new TensorwireError("PROTOCOL", "too many bytes before the channel was opened"));
     }
   }
 
   async send(parts: readonly Uint8Array[]): Promise<void> {
     const { socket } = this;
+    if (socket.readyState === WebSocket.CONNECTING) await opened(socket);
     if (socket.readyState !== WebSocket.OPEN) {
       throw this.#ended?.error ?? new TensorwireError("CHANNEL_CLOSED", "the WebSocket is not open");
     }
@@ -158,6 +169,14 @@ class WebSocketChannel implements Channel {
     this.#ended = { error };
     this.#receiver?.end(error);
   }
+}
+
+/** Resolves when a socket that is opening is open, or has failed to. */
+function opened(socket: WebSocket): Promise<void> {
+  return new Promise((resolve) => {
+    socket.once("open", resolve);
+    socket.once("close", () => resolve());
+  });
 }
 
 function closeError(code: number, reason: string): Error | undefined {
