@@ -1,4 +1,11 @@
-import { isDType, isFloatDType, type FloatDType, type Manifest, quote, TensorwireError } from "@tensorwire/core";
+import {
+  type FloatDType,
+  isDType,
+  isFloatDType,
+  type Manifest,
+  quote,
+  TensorwireError,
+} from "@tensorwire/core";
 import { type Endpoint, openConnection } from "./channel/open.js";
 import { resolveOptions, type TransferOptions } from "./options.js";
 import type { Connection } from "./session/connection.js";
@@ -96,14 +103,18 @@ class Receiving implements ReceivedModel {
     return this.#iterate(new ChunksSink());
   }
 
-  #iterate<T>(sink: Sink & { readonly handover: Handover<T> }): AsyncIterator<T, undefined> & AsyncIterable<T> {
+  #iterate<T>(
+    sink: Sink & { readonly handover: Handover<T> },
+  ): AsyncIterator<T, undefined> & AsyncIterable<T> {
     if (this.options.to !== undefined || this.#iterated) {
       const why = this.#iterated ? "it is iterated already" : "it goes where `to` says";
       throw new TensorwireError("INVALID_ARGUMENT", `this model cannot be iterated: ${why}`);
     }
     this.#iterated = true;
     sink.handover.onReturn = () =>
-      this.#life.fail(new TensorwireError("SINK_CLOSED", "the consumer stopped before the model was complete"));
+      this.#life.fail(
+        new TensorwireError("SINK_CLOSED", "the consumer stopped before the model was complete"),
+      );
     this.#life.failed.catch((error) => sink.handover.fail(error));
     this.#sink.resolve(sink);
     return sink.handover.iterator();
@@ -118,18 +129,25 @@ class Receiving implements ReceivedModel {
       checkOptions(options);
       const settings = await resolveOptions(options);
       if (life.error) throw life.error;
-      ({ connection, owned } = await openConnection(origin, "receive", { ...options, overwrite: false }, settings));
+      ({ connection, owned } = await openConnection(
+        origin,
+        "receive",
+        { ...options, overwrite: false },
+        settings,
+      ));
+      const progress = new Progress(options.onProgress, (error) => life.fail(error));
       const receiver = new ModelReceiver(connection, {
         ...settings,
         sink: (manifest) => this.#open(manifest),
         outputDtype: options.outputDtype,
-        progress: new Progress(options.onProgress),
+        progress,
         life,
         owned,
       });
       receiver.manifest.then(this.#manifest.resolve, () => {});
       const summary = await receiver.run();
       if (owned) await connection.close();
+      progress.done();
       return summary;
     } catch (error) {
       life.fail(error);
@@ -149,5 +167,8 @@ class Receiving implements ReceivedModel {
 
 function checkOptions({ outputDtype }: ReceiveOptions): void {
   if (outputDtype === undefined || (isDType(outputDtype) && isFloatDType(outputDtype))) return;
-  throw new TensorwireError("INVALID_ARGUMENT", `outputDtype can be F16, BF16, F32 or F64, not ${quote(String(outputDtype))}`);
+  throw new TensorwireError(
+    "INVALID_ARGUMENT",
+    `outputDtype can be F16, BF16, F32 or F64, not ${quote(String(outputDtype))}`,
+  );
 }

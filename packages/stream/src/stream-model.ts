@@ -56,10 +56,14 @@ export async function streamModel(
     const hello = connection.channel.direction === "both" ? await life.race(connection.hello) : undefined;
     const manifest = describe(model, from, { hello, policy, settings, chunkBytes: options.chunkBytes });
     const plan = planManifest(manifest, settings.limits, settings.registry);
-    const progress = new Progress(options.onProgress);
-    const sender = new ModelSender(connection, { ...settings, manifest, plan, source: from, progress, life, owned });
+    const progress = new Progress(options.onProgress, (error) => life.fail(error));
+    const { maxManifestBytes } = hello?.limits ?? settings.limits;
+    const transfer = { manifest, plan, source: from, progress, life, maxManifestBytes, owned };
+    const sender = new ModelSender(connection, { ...settings, ...transfer });
     const summary = await sender.run();
+    // A file appears under its name when its channel is closed: not before that is the transfer done.
     if (owned) await connection.close();
+    progress.done();
     return summary;
   } catch (error) {
     life.fail(error);
@@ -73,7 +77,10 @@ export async function streamModel(
 
 function policyOf({ codec, policy, minElements }: StreamOptions): Policy {
   if (policy && codec !== undefined) {
-    throw new TensorwireError("INVALID_ARGUMENT", "give a codec or a policy, not both: a policy names its own default codec");
+    throw new TensorwireError(
+      "INVALID_ARGUMENT",
+      "give a codec or a policy, not both: a policy names its own default codec",
+    );
   }
   return {
     ...(policy ?? (codec !== undefined && { codec })),

@@ -18,8 +18,11 @@ export interface FrameHandler {
   admit(header: FrameHeader): void;
   /** A verified control frame. The body is lent for the duration of the call. */
   control(header: FrameHeader, body: Uint8Array): void;
-  /** A chunk of a verified record table is coming: lends the memory that its payload goes to. */
-  lend(header: FrameHeader, record: ChunkRecord): Loan;
+  /**
+   * A chunk of a verified record table is coming: lends the memory that its payload goes to. `undefined` where nobody
+   * wants it: it is read past, and costs no memory.
+   */
+  lend(header: FrameHeader, record: ChunkRecord): Loan | undefined;
   /** The payload is in `loan`, which is the handler's again. Its hash is yet to be verified. */
   payload(header: FrameHeader, record: ChunkRecord, loan: Loan): void;
 }
@@ -89,6 +92,11 @@ export class FrameParser {
   /** Gives back the loan of a payload that will not be completed. Bytes that come later are read past. */
   close(): void {
     this.#closed = true;
+    this.skip();
+  }
+
+  /** Gives back the loan of the payload that is coming, which nobody wants any more: the rest of it is read past. */
+  skip(): void {
     const loan = this.#loan;
     this.#loan = undefined;
     loan?.release();
@@ -188,7 +196,7 @@ export class FrameParser {
 
   #fill(portion: Uint8Array, at: number): number {
     const take = Math.min(this.#need - this.#have, portion.length - at);
-    this.#loan!.bytes.set(portion.subarray(at, at + take), this.#have);
+    this.#loan?.bytes.set(portion.subarray(at, at + take), this.#have);
     this.#have += take;
     if (this.#have === this.#need) {
       this.#deliver();
@@ -198,8 +206,8 @@ export class FrameParser {
   }
 
   #deliver(): void {
-    const loan = this.#loan!;
+    const loan = this.#loan;
     this.#loan = undefined;
-    this.handler.payload(this.#header!, this.#records[this.#record]!, loan);
+    if (loan) this.handler.payload(this.#header!, this.#records[this.#record]!, loan);
   }
 }

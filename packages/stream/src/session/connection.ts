@@ -21,10 +21,11 @@ import {
   PROTOCOL_VERSION,
   parseJson,
   TensorwireError,
-  unpooled,
 } from "@tensorwire/core";
 import { deferred } from "./deferred.js";
 import { peerError } from "./fault.js";
+import { withinGrace } from "./grace.js";
+import { type WaitingManifest, WaitingManifests } from "./waiting-manifests.js";
 
 /**
  * One end of one transfer, as its connection sees it. What `admit`, `control` and `lend` throw is a fault of the peer's
@@ -34,7 +35,8 @@ export interface TransferEnd {
   /** A frame of this type is coming, not yet verified. */
   admit(header: FrameHeader): void;
   control(header: FrameHeader, body: Uint8Array): void;
-  lend(record: ChunkRecord): Loan;
+  /** Memory for the payload that is coming; `undefined` reads it past. */
+  lend(record: ChunkRecord): Loan | undefined;
   payload(record: ChunkRecord, loan: Loan): void;
   /** The connection, or the peer's end of the transfer, failed. */
   fail(error: TensorwireError): void;
@@ -48,19 +50,10 @@ export interface ReceivingEnd extends TransferEnd {
   begin(transfer: number, manifest: Uint8Array): void;
 }
 
-/** A manifest that came before anybody here asked for one. */
-interface WaitingManifest {
-  readonly transfer: number;
-  readonly body: Uint8Array;
-}
-
 export interface ConnectionOptions {
   readonly hello: Omit<Hello, "versions">;
   readonly limits: Limits;
 }
-
-// A peer may announce this many transfers before anybody here asks for one.
-const MAX_WAITING_MANIFESTS = 16;
 
 /**
  * A channel with frames on it: HELLO both ways, then any number of transfers in both directions. Every frame is
@@ -70,7 +63,9 @@ export class Connection implements ChannelReceiver, FrameHandler {
   readonly #parser: FrameParser;
   readonly #sending = new Map<number, TransferEnd>();
   readonly #receiving = new Map<number, TransferEnd>();
-  readonly #manifests: WaitingManifest[] = [];
+  readonly #manifests: WaitingManifests;
+  /** Whose payload the parser fills. */
+  #filling: TransferEnd | undefined;
   readonly #receivers: ReceivingEnd[] = [];
   readonly #hello = deferred<Hello>();
   readonly #firstManifest = deferred<void>();
@@ -86,6 +81,7 @@ export class Connection implements ChannelReceiver, FrameHandler {
     readonly options: ConnectionOptions,
   ) {
     this.#parser = new FrameParser(this, options.limits);
+    this.#manifests = new WaitingManifests(options.limits);
     channel.open(this);
     if (channel.direction !== "receive") this.#greet();
   }
@@ -128,7 +124,7 @@ export class Connection implements ChannelReceiver, FrameHandler {
   /** Gives `end` the next transfer that the peer begins. */
   receive(end: ReceivingEnd): void {
     if (this.#failure) throw this.#failure;
-    const waiting = this.#manifests.shift();
+    const waiting = this.#manifests.take();
     if (waiting) this.#begin(end, waiting);
     else this.#receivers.push(end);
   }
@@ -140,6 +136,10 @@ export class Connection implements ChannelReceiver, FrameHandler {
 
   /** Forgets a transfer that is over. */
   release(end: TransferEnd): void {
+    if (this.#filling === end) {
+      this.#filling = undefined;
+      this.#parser.skip();
+    }
     const waiting = this.#receivers.indexOf(end as ReceivingEnd);
     if (waiting >= 0) this.#receivers.splice(waiting, 1);
     for (const ends of [this.#sending, this.#receiving]) {
@@ -200,15 +200,20 @@ export class Connection implements ChannelReceiver, FrameHandler {
           `MANIFEST for transfer ${header.transfer} after ${this.#announced}`,
         );
       }
-      if (this.#manifests.length >= MAX_WAITING_MANIFESTS) {
-        throw new TensorwireError(
-          "LIMIT_EXCEEDED",
-          `${MAX_WAITING_MANIFESTS} transfers wait for a receiver already`,
-        );
-      }
+      if (!this.#receivers.length) this.#manifests.admit(header.bodyBytes);
       return;
     }
-    this.#endOf(header)?.admit(header);
+    const end = this.#endOf(header);
+    if (end) return end.admit(header);
+    // The rest of a transfer that failed here is read past; what nobody has asked for yet would be lost quietly.
+    const { type, transfer } = header;
+    if (type !== FrameType.DATA && type !== FrameType.END) return;
+    if (transfer > this.#announced || this.#manifests.has(transfer)) {
+      throw new TensorwireError(
+        "PROTOCOL",
+        `${frameName(type)} for transfer ${transfer}, which nobody asked for`,
+      );
+    }
   }
 
   control(header: FrameHeader, body: Uint8Array): void {
@@ -223,15 +228,14 @@ export class Connection implements ChannelReceiver, FrameHandler {
         this.#firstManifest.resolve();
         const receiver = this.#receivers.shift();
         if (receiver) this.#begin(receiver, manifest);
-        else this.#manifests.push(manifest);
+        else this.#manifests.add(manifest);
         return;
       }
       case FrameType.CANCEL:
       case FrameType.ERROR: {
         const error = peerError(header.type, parseJson(header.type, FaultSchema, body));
         if (header.transfer === 0) return this.#fail(error);
-        const waiting = this.#manifests.findIndex(({ transfer }) => transfer === header.transfer);
-        if (waiting >= 0 && !(header.flags & FLAG_TO_SENDER)) this.#manifests.splice(waiting, 1);
+        if (!(header.flags & FLAG_TO_SENDER)) this.#manifests.cancel(header.transfer);
         return this.#endOf(header)?.fail(error);
       }
       default:
@@ -239,20 +243,13 @@ export class Connection implements ChannelReceiver, FrameHandler {
     }
   }
 
-  lend(header: FrameHeader, record: ChunkRecord): Loan {
-    const end = this.#endOf(header);
-    if (end) return end.lend(record);
-    if (header.transfer > this.#announced) {
-      throw new TensorwireError("PROTOCOL", `DATA for transfer ${header.transfer}, which nobody announced`);
-    }
-    // The rest of a transfer that failed here: read past.
-    return unpooled(new Uint8Array(record.packedBytes));
+  lend(header: FrameHeader, record: ChunkRecord): Loan | undefined {
+    this.#filling = this.#endOf(header);
+    return this.#filling?.lend(record);
   }
 
-  payload(header: FrameHeader, record: ChunkRecord, loan: Loan): void {
-    const end = this.#endOf(header);
-    if (end) end.payload(record, loan);
-    else loan.release();
+  payload(_header: FrameHeader, record: ChunkRecord, loan: Loan): void {
+    this.#filling!.payload(record, loan);
   }
 
   #endOf(header: FrameHeader): TransferEnd | undefined {
@@ -282,7 +279,8 @@ export class Connection implements ChannelReceiver, FrameHandler {
   #refuse(error: TensorwireError): void {
     const told = this.sendFault("ERROR", 0, 0, { code: error.code, message: error.message });
     this.#fail(error);
-    this.#closing ??= told.then(() => this.channel.close(error));
+    // A peer that reads nothing would keep the words, and the channel, for ever.
+    this.#closing ??= withinGrace(told).then(() => this.channel.close(error));
   }
 
   #fail(error: TensorwireError): void {

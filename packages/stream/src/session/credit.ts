@@ -49,6 +49,33 @@ export class CreditGate {
   }
 }
 
+/**
+ * Tells the peer of its credit, one frame at a time, the latest total in each: a peer that reads nothing must not make a
+ * queue here.
+ */
+export class CreditNotice {
+  #due = false;
+  #sending = false;
+
+  /** @param send Sends what is granted now; never rejects. */
+  constructor(private readonly send: () => Promise<void>) {}
+
+  /** There is something to tell. */
+  due(): void {
+    this.#due = true;
+    if (!this.#sending) void this.#run();
+  }
+
+  async #run(): Promise<void> {
+    this.#sending = true;
+    while (this.#due) {
+      this.#due = false;
+      await this.send();
+    }
+    this.#sending = false;
+  }
+}
+
 /** The receiver's side: how many source bytes it has granted, seen arrive, and finished with. */
 export class CreditLedger {
   #arrived = 0;

@@ -1,3 +1,5 @@
+import { TensorwireError } from "@tensorwire/core";
+
 /** What `onProgress` is told, at most every 100 ms, and once at the end. */
 export interface ProgressEvent {
   /** `done` comes once, after the receipt; until then nothing is complete. */
@@ -35,7 +37,11 @@ export class Progress {
   /** Recent positions, `[time, source bytes]`, a few a second. */
   readonly #recent: [number, number][] = [];
 
-  constructor(private readonly listener: ((event: ProgressEvent) => void) | undefined) {}
+  /** @param fail What the listener throws in the middle of a transfer fails the transfer, and goes nowhere else. */
+  constructor(
+    private readonly listener: ((event: ProgressEvent) => void) | undefined,
+    private readonly fail: (error: TensorwireError) => void,
+  ) {}
 
   get seconds(): number {
     return (performance.now() - this.#started) / 1000;
@@ -47,12 +53,24 @@ export class Progress {
     const now = performance.now();
     if (now - this.#reported < INTERVAL_MS) return;
     this.#reported = now;
-    this.listener(this.#event("transfer"));
+    try {
+      this.#tell("transfer");
+    } catch (error) {
+      this.fail(error as TensorwireError);
+    }
   }
 
-  /** The receipt is here. */
+  /** Everything is where it belongs. @throws TensorwireError `INVALID_ARGUMENT` where the listener throws. */
   done(): void {
-    this.listener?.(this.#event("done"));
+    this.#tell("done");
+  }
+
+  #tell(phase: ProgressEvent["phase"]): void {
+    try {
+      this.listener?.(this.#event(phase));
+    } catch (cause) {
+      throw new TensorwireError("INVALID_ARGUMENT", `onProgress threw: ${String(cause)}`, { cause });
+    }
   }
 
   #event(phase: ProgressEvent["phase"]): ProgressEvent {

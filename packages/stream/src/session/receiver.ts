@@ -1,12 +1,8 @@
 import {
-  BufferPool,
   type Chunk,
   type ChunkPlan,
   type ChunkRecord,
   COUNT_BYTES,
-  type CodecBackend,
-  type CodecRegistry,
-  type DType,
   encodeCredit,
   encodeFrame,
   encodeTotals,
@@ -16,66 +12,44 @@ import {
   FrameType,
   frameName,
   HEADER_BYTES,
-  isFloatDType,
-  type Limits,
   type Loan,
   type Manifest,
-  parseManifest,
   parseTotals,
   RECORD_BYTES,
-  type SlabAlignment,
   TensorwireError,
   type Totals,
-  TransferDigest,
-  unpooled,
 } from "@tensorwire/core";
-import type { Sink, SinkModel } from "../sink/sink.js";
-import { type ArrivedChunk, ChunkDecoder } from "./chunk-decoder.js";
+import type { Sink } from "../sink/sink.js";
+import type { ArrivedChunk } from "./chunk-decoder.js";
 import type { Connection, ReceivingEnd } from "./connection.js";
-import { CreditLedger } from "./credit.js";
+import { CreditLedger, CreditNotice } from "./credit.js";
 import { type Deferred, deferred } from "./deferred.js";
 import { publishEnd } from "./diagnostics.js";
-import { ExpectedChunks } from "./expected-chunks.js";
+import { withinGrace } from "./grace.js";
+import { type IncomingModel, type IncomingSettings, incomingModel } from "./incoming-model.js";
 import { Lane } from "./lane.js";
 import type { Progress } from "./progress.js";
 import { SinkPump } from "./sink-pump.js";
-import { Tally, type TransferSummary } from "./summary.js";
+import type { TransferSummary } from "./summary.js";
 import type { TransferLife } from "./transfer.js";
 
-export interface ReceiverSettings {
+export interface ReceiverSettings extends IncomingSettings {
   /** Makes the sink for a model that has been announced and validated. */
   readonly sink: (manifest: Manifest) => Sink | Promise<Sink>;
-  /** Convert float tensors to this dtype; else each arrives in its own. */
-  readonly outputDtype: DType | undefined;
-  readonly windowBytes: number;
-  readonly limits: Limits;
-  readonly registry: CodecRegistry;
-  readonly backend: CodecBackend;
-  readonly alignment: SlabAlignment | undefined;
   readonly progress: Progress;
   readonly life: TransferLife;
   /** The connection is closed when the transfer is over. */
   readonly owned: boolean;
 }
 
-/** What a manifest makes of a receiver. */
-interface Begun extends SinkModel {
-  /** The manifest's bytes, as the digest takes them. */
-  readonly bytes: Uint8Array;
-  readonly expected: ExpectedChunks;
-  readonly pool: BufferPool;
-  readonly decoder: ChunkDecoder;
-  readonly tally: Tally;
-  readonly digest: TransferDigest;
-}
-
 /** The receiving end of one transfer: validates, grants credit, verifies, decodes in order into the sink, confirms. */
 export class ModelReceiver implements ReceivingEnd {
-  readonly #announced = deferred<Begun>();
+  readonly #announced = deferred<IncomingModel>();
   readonly #end = deferred<Totals>();
   readonly #arrivals = new Lane<ArrivedChunk>(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
   readonly #ledger: CreditLedger;
-  #begun: Begun | undefined;
+  readonly #credit = new CreditNotice(() => this.#sendCredit());
+  #begun: IncomingModel | undefined;
   #next: Chunk | undefined;
   #transfer = 0;
   #asked = false;
@@ -122,9 +96,12 @@ export class ModelReceiver implements ReceivingEnd {
       life.fail(error);
       const aborting = Promise.resolve(opening)
         .catch(() => {})
-        .then(() => sink?.abort(life.error!));
+        .then(() => sink?.abort(life.error!))
+        // The caller's sink may break its word; the first cause stays.
+        .catch(() => {});
       const to = { transfer: this.#transfer, flags: FLAG_TO_SENDER, owned };
-      await life.abandon(this.connection, to, work);
+      await life.abandon(this.connection, to);
+      await work.catch(() => {});
       await aborting;
       throw life.error;
     } finally {
@@ -135,7 +112,7 @@ export class ModelReceiver implements ReceivingEnd {
     }
   }
 
-  async #stream(begun: Begun, sink: Sink): Promise<void> {
+  async #stream(begun: IncomingModel, sink: Sink): Promise<void> {
     const { life, windowBytes } = this.settings;
     const { decoder, digest, tally, plan } = begun;
     const pump = new SinkPump(sink, decoder, life, {
@@ -154,29 +131,39 @@ export class ModelReceiver implements ReceivingEnd {
     this.#asked = true;
     if (this.#oneWay) return;
     const ranges = plan.chunks ? [{ first: 0, count: plan.chunks }] : [];
-    await this.#send(FrameType.WANT, encodeWant({ windowBytes: this.settings.windowBytes, ranges }));
+    const { windowBytes, life } = this.settings;
+    await life.race(this.#send(FrameType.WANT, encodeWant({ windowBytes, ranges })));
   }
 
   #finished(plan: ChunkPlan, chunk: Chunk): void {
-    const { progress, life } = this.settings;
+    const { progress } = this.settings;
     const announce = this.#ledger.finish(chunk.bytes);
     progress.sourceBytes = this.#ledger.finished;
     progress.acknowledgedBytes = this.#ledger.finished;
     if (chunk.index === plan.range(chunk.tensor).count - 1) progress.tensors++;
     progress.tick();
-    if (announce && !this.#oneWay && !life.error && !this.#ended) {
-      const { limit, finished } = this.#ledger;
-      this.#send(FrameType.CREDIT, encodeCredit({ limit, finished })).catch((error) => life.fail(error));
-    }
+    if (announce) this.#credit.due();
     this.#releaseBrake();
   }
 
-  #compare({ digest, bytes, manifest, tally }: Begun, totals: Totals): void {
+  async #sendCredit(): Promise<void> {
+    const { life } = this.settings;
+    if (this.#oneWay || life.error || this.#ended) return;
+    const { limit, finished } = this.#ledger;
+    await this.#send(FrameType.CREDIT, encodeCredit({ limit, finished })).catch((error) => life.fail(error));
+  }
+
+  #compare({ digest, bytes, manifest, tally }: IncomingModel, totals: Totals): void {
     if (digest.transfer(bytes, manifest.tensors.length) !== totals.digest) {
       throw new TensorwireError(
         "DIGEST_MISMATCH",
         "the digests of the two ends differ: send the model again",
       );
+    }
+    if (totals.chunks !== tally.chunks || totals.sourceBytes !== tally.sourceBytes) {
+      const { chunks, sourceBytes } = tally;
+      const message = `END counts ${totals.chunks} chunks of ${totals.sourceBytes} bytes where ${chunks} of ${sourceBytes} came`;
+      throw new TensorwireError("PROTOCOL", message);
     }
     tally.clamped = totals.clamped;
   }
@@ -184,21 +171,23 @@ export class ModelReceiver implements ReceivingEnd {
   /** Whether the peer could be told. */
   async #confirm(totals: Totals): Promise<boolean> {
     if (this.#oneWay) return false;
-    return this.#send(FrameType.RECEIPT, encodeTotals(totals)).then(
+    const told = this.#send(FrameType.RECEIPT, encodeTotals(totals)).then(
       () => true,
       () => false,
     );
+    // A peer that reads nothing, and an abort, leave the model whole and nobody told.
+    const { life } = this.settings;
+    return (await life.race(told).catch(() => withinGrace(told))) ?? false;
   }
 
   async #send(type: FrameType, body: Uint8Array): Promise<void> {
     await this.connection.send([encodeFrame(type, this.#transfer, FLAG_TO_SENDER, body)]);
   }
 
-  #summary({ tally }: Begun, { digest }: Totals, confirmed: boolean): TransferSummary {
+  #summary({ tally }: IncomingModel, { digest }: Totals, confirmed: boolean): TransferSummary {
     const { progress, backend } = this.settings;
     // Empty tensors have no chunk to count them by.
     progress.tensors = progress.totalTensors;
-    progress.done();
     const { wireBytes, seconds } = progress;
     return tally.summary({ wireBytes, seconds, digest, confirmed, backend: backend.name });
   }
@@ -219,41 +208,17 @@ export class ModelReceiver implements ReceivingEnd {
   /** Called with the manifest's bytes, while the connection parses: payloads may follow at once. */
   begin(transfer: number, body: Uint8Array): void {
     this.#transfer = transfer;
-    const { life, progress, registry, limits, backend, alignment, windowBytes } = this.settings;
+    const { life, progress } = this.settings;
     progress.wireBytes += HEADER_BYTES + body.length;
     try {
-      const { manifest, plan } = parseManifest(body, limits, registry);
-      if (plan.maxChunkBytes > windowBytes / 2) {
-        throw new TensorwireError(
-          "LIMIT_EXCEEDED",
-          `the peer's chunks of ${plan.maxChunkBytes} bytes are over half of this side's window of ${windowBytes}: ` +
-            "raise windowBytes here, or lower chunkBytes there",
-        );
-      }
-      const dtypes = manifest.tensors.map(({ dtype }) => this.#outputDtype(manifest, dtype));
-      const pool = new BufferPool(Math.max(plan.maxChunkBytes, 1), alignment);
-      this.#begun = {
-        manifest,
-        plan,
-        dtypes,
-        bytes: body,
-        pool,
-        expected: new ExpectedChunks(manifest, plan, registry),
-        decoder: new ChunkDecoder({ manifest, plan, dtypes, registry, backend, alignment, jobs: life.jobs }),
-        tally: new Tally(manifest, registry),
-        digest: new TransferDigest(plan),
-      };
-      progress.totalBytes = plan.bytes;
-      progress.totalTensors = manifest.tensors.length;
-      this.#announced.resolve(this.#begun);
+      const begun = incomingModel(body, this.settings, life.jobs);
+      this.#begun = begun;
+      progress.totalBytes = begun.plan.bytes;
+      progress.totalTensors = begun.manifest.tensors.length;
+      this.#announced.resolve(begun);
     } catch (error) {
       life.fail(error);
     }
-  }
-
-  #outputDtype(manifest: Manifest, dtype: DType): DType {
-    const { outputDtype } = this.settings;
-    return manifest.kind === "model" && outputDtype && isFloatDType(dtype) ? outputDtype : dtype;
   }
 
   admit({ type }: FrameHeader): void {
@@ -276,10 +241,10 @@ export class ModelReceiver implements ReceivingEnd {
     this.#arrivals.close();
   }
 
-  lend(record: ChunkRecord): Loan {
+  lend(record: ChunkRecord): Loan | undefined {
     const begun = this.#begun;
     // After a failure here, chunks that were under way are read past.
-    if (!begun || this.settings.life.error) return unpooled(new Uint8Array(record.packedBytes));
+    if (!begun || this.settings.life.error) return undefined;
     const chunk = begun.expected.take(record);
     this.#ledger.arrive(chunk.bytes, !this.#oneWay);
     this.#next = chunk;

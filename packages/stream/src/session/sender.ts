@@ -49,6 +49,8 @@ export interface SenderSettings {
   readonly alignment: SlabAlignment | undefined;
   readonly progress: Progress;
   readonly life: TransferLife;
+  /** The longest manifest that the peer takes. */
+  readonly maxManifestBytes: number;
   /** The connection is closed when the transfer is over. */
   readonly owned: boolean;
 }
@@ -89,7 +91,7 @@ export class ModelSender implements TransferEnd {
     let work: Promise<unknown> = Promise.resolve();
     try {
       this.#transfer = connection.openSending(this);
-      const bytes = encodeManifest(manifest);
+      const bytes = this.#manifestBytes();
       const begin = this.#send(encodeFrame(FrameType.MANIFEST, this.#transfer, 0, bytes));
       work = begin;
       await life.race(begin);
@@ -116,6 +118,14 @@ export class ModelSender implements TransferEnd {
     }
   }
 
+  #manifestBytes(): Uint8Array {
+    const { manifest, maxManifestBytes } = this.settings;
+    const bytes = encodeManifest(manifest);
+    if (bytes.length <= maxManifestBytes) return bytes;
+    const message = `the manifest takes ${bytes.length} bytes; the other side takes at most ${maxManifestBytes}`;
+    throw new TensorwireError("LIMIT_EXCEEDED", message);
+  }
+
   async #negotiate(): Promise<readonly ChunkRange[]> {
     const want = await this.settings.life.race(this.#want.promise);
     if (want.windowBytes < this.settings.plan.maxChunkBytes) {
@@ -140,8 +150,9 @@ export class ModelSender implements TransferEnd {
     const loops = [this.#produce(ranges).catch(failing), this.#write().catch(failing)];
     const results = await Promise.allSettled(loops);
     for (const result of results) if (result.status === "rejected") throw result.reason;
-    const { source } = this.settings;
-    if ("verify" in source) await source.verify?.();
+    const { source, life } = this.settings;
+    // Raced as its reads are: the caller's code may take its time, and a failure does not wait for it.
+    if ("verify" in source && source.verify) await life.race(source.verify());
   }
 
   async #produce(ranges: readonly ChunkRange[]): Promise<void> {
@@ -232,7 +243,6 @@ export class ModelSender implements TransferEnd {
     // Empty tensors have no chunk to count them by.
     progress.tensors = progress.totalTensors;
     if (confirmed) progress.acknowledgedBytes = totals.sourceBytes;
-    progress.done();
     return this.#tally.summary({
       wireBytes: progress.wireBytes,
       seconds: progress.seconds,
@@ -267,6 +277,10 @@ export class ModelSender implements TransferEnd {
       this.#want.resolve(parseWant(body, this.settings.plan.chunks));
     } else if (type === FrameType.CREDIT) {
       const { limit, finished } = parseCredit(body);
+      if (finished > this.#gate.taken) {
+        const message = `the peer has finished with ${finished} bytes where ${this.#gate.taken} were sent`;
+        throw new TensorwireError("PROTOCOL", message);
+      }
       this.#gate.grant(limit);
       this.settings.progress.acknowledgedBytes = finished;
       this.settings.progress.tick();

@@ -2,10 +2,7 @@ import { asTensorwireError, TensorwireError } from "@tensorwire/core";
 import type { Connection } from "./connection.js";
 import { deferred } from "./deferred.js";
 import { faultOf } from "./fault.js";
-
-// How long the last words, and the frame that is half written, may take once a transfer has failed. It bounds only the
-// way out of a failure: no transfer fails by it.
-const GRACE_MS = 1000;
+import { withinGrace } from "./grace.js";
 
 /**
  * How a transfer fails, on either end: once, with the first cause; whatever waits is told; the peer is told, if it was
@@ -59,20 +56,22 @@ export class TransferLife {
   }
 
   /**
-   * The way out of a failure: tells the peer, waits until `work` has let go of its buffers, and closes the connection
-   * if it was opened for this transfer, or if a frame is stuck half written in it.
+   * The way out of a failure: tells the peer, waits until `writing` has let go of the buffers that the channel reads, and
+   * closes the connection if it was opened for this transfer, or if a frame is stuck half written in it.
    */
   async abandon(
     connection: Connection,
     to: { transfer: number; flags: number; owned: boolean },
-    work: Promise<unknown>,
+    writing: Promise<unknown> = Promise.resolve(),
   ): Promise<void> {
     const error = this.#error!;
-    const settled = work.then(
+    const settled = writing.then(
       () => true,
       () => true,
     );
-    if (!this.#byPeer) {
+    // Of a transfer without a number a peer can be told only by the whole connection, which others may share.
+    const tellable = to.transfer > 0 || to.owned;
+    if (!this.#byPeer && tellable) {
       const type = error.code === "ABORTED" ? "CANCEL" : "ERROR";
       await withinGrace(connection.sendFault(type, to.transfer, to.flags, faultOf(error)));
     }
@@ -92,16 +91,4 @@ export function abortError(reason: unknown): TensorwireError {
   if (reason instanceof TensorwireError) return reason;
   const words = reason instanceof Error ? reason.message : String(reason);
   return new TensorwireError("ABORTED", `the transfer was aborted: ${words}`, { cause: reason });
-}
-
-async function withinGrace<T>(work: Promise<T>): Promise<T | undefined> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), GRACE_MS);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -1,0 +1,74 @@
+import {
+  BufferPool,
+  type CodecBackend,
+  type CodecRegistry,
+  type DType,
+  isFloatDType,
+  type Limits,
+  type Manifest,
+  parseManifest,
+  type SlabAlignment,
+  TensorwireError,
+  TransferDigest,
+} from "@tensorwire/core";
+import type { SinkModel } from "../sink/sink.js";
+import { ChunkDecoder } from "./chunk-decoder.js";
+import { ExpectedChunks } from "./expected-chunks.js";
+import { Tally } from "./summary.js";
+
+export interface IncomingSettings {
+  /** Convert float tensors to this dtype; else each arrives in its own. */
+  readonly outputDtype: DType | undefined;
+  readonly windowBytes: number;
+  readonly limits: Limits;
+  readonly registry: CodecRegistry;
+  readonly backend: CodecBackend;
+  readonly alignment: SlabAlignment | undefined;
+}
+
+/** What a manifest makes of a receiver: what it expects, and what it needs for that. */
+export interface IncomingModel extends SinkModel {
+  readonly expected: ExpectedChunks;
+  /** Lends what payloads arrive in. */
+  readonly pool: BufferPool;
+  readonly decoder: ChunkDecoder;
+  readonly tally: Tally;
+  readonly digest: TransferDigest;
+}
+
+/**
+ * Validates a peer's manifest and prepares for the chunks that it announces.
+ * @param jobs Aborts the codec jobs.
+ * @throws TensorwireError `MANIFEST_INVALID`, `LIMIT_EXCEEDED`, `CODEC_UNSUPPORTED`.
+ */
+export function incomingModel(
+  bytes: Uint8Array,
+  settings: IncomingSettings,
+  jobs: AbortSignal,
+): IncomingModel {
+  const { registry, limits, backend, alignment, windowBytes, outputDtype } = settings;
+  const { manifest, plan } = parseManifest(bytes, limits, registry);
+  if (plan.maxChunkBytes > windowBytes / 2) {
+    throw new TensorwireError(
+      "LIMIT_EXCEEDED",
+      `the peer's chunks of ${plan.maxChunkBytes} bytes are over half of this side's window of ${windowBytes}: ` +
+        "raise windowBytes here, or lower chunkBytes there",
+    );
+  }
+  const dtypes = manifest.tensors.map(({ dtype }) => arrivingDtype(manifest, dtype, outputDtype));
+  return {
+    manifest,
+    plan,
+    dtypes,
+    bytes,
+    pool: new BufferPool(Math.max(plan.maxChunkBytes, 1), alignment),
+    expected: new ExpectedChunks(manifest, plan, registry),
+    decoder: new ChunkDecoder({ manifest, plan, dtypes, registry, backend, alignment, jobs }),
+    tally: new Tally(manifest, registry),
+    digest: new TransferDigest(plan),
+  };
+}
+
+function arrivingDtype(manifest: Manifest, dtype: DType, asked: DType | undefined): DType {
+  return manifest.kind === "model" && asked && isFloatDType(dtype) ? asked : dtype;
+}
