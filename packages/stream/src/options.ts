@@ -68,7 +68,7 @@ export async function resolveOptions(options: TransferOptions): Promise<Resolved
   return {
     windowBytes,
     limits: resolveLimits(options.limits),
-    backend: options.backend ?? (await defaultBackend()),
+    backend: options.backend ?? defaultBackend({ codecs: registry }),
     registry,
     alignment: slabAlignment(),
   };
@@ -84,7 +84,10 @@ export function resolveChunkBytes(asked: number | undefined, windowBytes: number
     );
   }
   if (asked > peerMax) {
-    throw new TensorwireError("LIMIT_EXCEEDED", `chunkBytes is ${asked}; the peer takes at most ${peerMax}: lower it`);
+    throw new TensorwireError(
+      "LIMIT_EXCEEDED",
+      `chunkBytes is ${asked}; the peer takes at most ${peerMax}: lower it`,
+    );
   }
   return asked;
 }

@@ -86,8 +86,11 @@ export class ChunkDecoder {
     if (exact && output === dtype) {
       const decoded = await this.verify(arrived);
       if (!place) return decoded;
-      place.set(decoded.bytes);
-      decoded.release();
+      try {
+        place.set(decoded.bytes);
+      } finally {
+        decoded.release();
+      }
       return { ...decoded, bytes: place, release() {} };
     }
     const own = place ? undefined : this.#outputs.lend(this.outputBytes(chunk));

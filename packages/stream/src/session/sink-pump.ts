@@ -1,5 +1,5 @@
 import type { Chunk, Loan } from "@tensorwire/core";
-import { isEncodedSink, type Sink } from "../sink/sink.js";
+import { isEncodedSink, type ModelSink, type Sink } from "../sink/sink.js";
 import type { ArrivedChunk, ChunkDecoder, DecodedChunk } from "./chunk-decoder.js";
 import { Lane } from "./lane.js";
 import type { TransferLife } from "./transfer.js";
@@ -52,11 +52,15 @@ export class SinkPump {
         continue;
       }
       // Waited for here, in order: the next chunk's place may be the memory that the last one is still read from.
-      const placing = sink.place?.(arrived.chunk, bytes);
-      const place = placing && (await this.#waiting(arrived.loan, this.life.race(placing)));
+      const place = await this.#waiting(arrived.loan, this.#place(sink, arrived.chunk, bytes));
       this.#decoded.put(bytes, decoder.decode(arrived, place));
     }
     this.#decoded.close();
+  }
+
+  async #place(sink: ModelSink, chunk: Chunk, bytes: number): Promise<Uint8Array | undefined> {
+    const placing = sink.place?.(chunk, bytes);
+    return placing && this.life.race(placing);
   }
 
   async #waiting<T>(loan: Loan, wait: Promise<T>): Promise<T> {

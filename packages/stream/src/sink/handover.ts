@@ -69,7 +69,8 @@ export class Handover<T> {
       this.#done = true;
       throw this.#failure;
     }
-    if (this.#asking) throw new TensorwireError("INVALID_ARGUMENT", "next() was called again before it had answered");
+    if (this.#asking)
+      throw new TensorwireError("INVALID_ARGUMENT", "next() was called again before it had answered");
     const asking = deferred<IteratorResult<T, undefined>>();
     this.#asking = asking;
     this.#release();
@@ -79,6 +80,8 @@ export class Handover<T> {
   #leave(): void {
     if (this.#done) return;
     this.#done = true;
+    this.#asking?.resolve({ done: true, value: undefined });
+    this.#asking = undefined;
     this.#release();
     if (!this.#complete && !this.#failure) this.onReturn?.();
   }
