@@ -2,6 +2,7 @@ import { randomFillSync } from "node:crypto";
 import { isIP } from "node:net";
 import { type Channel, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
 import WebSocket, { type ClientOptions, type RawData } from "ws";
+import { withinGrace } from "../session/grace.js";
 
 /** Bytes of one WebSocket message, whatever the frame: ws copies a message that spans socket reads. */
 const MESSAGE_BYTES = 256 * 1024;
@@ -58,6 +59,9 @@ export async function dialWebSocket(url: string, options: DialOptions = {}): Pro
   }
   return channel;
 }
+
+/** Close code where something failed (RFC 6455, 7.4.1). */
+const FAILED = 1011;
 
 /** Larger than any message of ours, for peers that do not cut theirs. */
 export const MAX_PAYLOAD = 64 * 1024 * 1024;
@@ -154,8 +158,14 @@ class WebSocketChannel implements Channel {
     const { socket } = this;
     if (socket.readyState === WebSocket.CLOSED) return;
     const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
-    if (error || socket.readyState === WebSocket.CONNECTING) socket.terminate();
-    else socket.close(1000);
+    if (socket.readyState === WebSocket.CONNECTING) socket.terminate();
+    else socket.close(error ? FAILED : 1000);
+    if (error) {
+      // Not cut off at once: while the peer still sends, that would be a reset, and the peer's next write would fail
+      // before it has read our last words.
+      await withinGrace(closed);
+      socket.terminate();
+    }
     await closed;
   }
 
