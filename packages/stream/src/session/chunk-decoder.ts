@@ -1,4 +1,5 @@
 import {
+  type Answer,
   asTensorwireError,
   BufferPool,
   byteLength,
@@ -13,6 +14,7 @@ import {
   type SlabAlignment,
   TensorwireError,
 } from "@tensorwire/core";
+import { guarded, whenAnswered } from "./answer.js";
 
 /** A chunk whose payload has come; its hash is not verified. Whoever holds it gives the loan back. */
 export interface ArrivedChunk {
@@ -64,55 +66,62 @@ export class ChunkDecoder {
   }
 
   /** Verifies, and leaves the payload as it travelled. Takes over the loan. */
-  async verify({ chunk, record, loan }: ArrivedChunk): Promise<DecodedChunk> {
-    try {
-      const hash = await this.settings.backend.hash(loan.bytes, this.settings.jobs);
-      if (hash !== record.hash)
-        throw new TensorwireError("CHUNK_CORRUPT", "the payload does not match its hash");
-      return { chunk, record, bytes: loan.bytes, release: () => loan.release() };
-    } catch (error) {
-      loan.release();
-      throw this.#locate(error, chunk);
-    }
+  verify({ chunk, record, loan }: ArrivedChunk): Answer<DecodedChunk> {
+    const { backend, jobs } = this.settings;
+    const verified = guarded(
+      () =>
+        whenAnswered(backend.hash(loan.bytes, jobs), (hash) => {
+          if (hash === record.hash) return;
+          throw new TensorwireError("CHUNK_CORRUPT", "the payload does not match its hash");
+        }),
+      (error) => {
+        loan.release();
+        throw this.#locate(error, chunk);
+      },
+    );
+    return whenAnswered(verified, () => ({
+      chunk,
+      record,
+      bytes: loan.bytes,
+      release: () => loan.release(),
+    }));
   }
 
   /** Verifies, and decodes into `place` where there is one. Takes over the loan. */
-  async decode(arrived: ArrivedChunk, place: Uint8Array | undefined): Promise<DecodedChunk> {
+  decode(arrived: ArrivedChunk, place: Uint8Array | undefined): Answer<DecodedChunk> {
     const { chunk, record, loan } = arrived;
     const { manifest, dtypes, registry, backend, jobs } = this.settings;
     const { codec: spec, dtype } = manifest.tensors[chunk.tensor]!;
     const output = dtypes[chunk.tensor]!;
     const exact = registry.byId(record.codec).name === "none";
     if (exact && output === dtype) {
-      const decoded = await this.verify(arrived);
-      if (!place) return decoded;
-      try {
-        place.set(decoded.bytes);
-      } finally {
-        decoded.release();
-      }
-      return { ...decoded, bytes: place, release() {} };
+      const verified = this.verify(arrived);
+      return place ? whenAnswered(verified, (decoded) => copyTo(place, decoded)) : verified;
     }
     const own = place ? undefined : this.#outputs.lend(this.outputBytes(chunk));
     const target = place ?? own!.bytes;
-    try {
-      await backend.decode({
-        codec: exact ? { name: "none" } : spec,
-        dtype,
-        elements: chunk.elements,
-        payload: loan.bytes,
-        hash: record.hash,
-        output,
-        target,
-        signal: jobs,
-      });
-      return { chunk, record, bytes: target, release: () => own?.release() };
-    } catch (error) {
-      own?.release();
-      throw this.#locate(error, chunk);
-    } finally {
+    const job = {
+      codec: exact ? { name: "none" } : spec,
+      dtype,
+      elements: chunk.elements,
+      payload: loan.bytes,
+      hash: record.hash,
+      output,
+      target,
+      signal: jobs,
+    };
+    const decoded = guarded(
+      () => backend.decode(job),
+      (error) => {
+        own?.release();
+        loan.release();
+        throw this.#locate(error, chunk);
+      },
+    );
+    return whenAnswered(decoded, () => {
       loan.release();
-    }
+      return { chunk, record, bytes: target, release: () => own?.release() };
+    });
   }
 
   #locate(error: unknown, chunk: Chunk): TensorwireError {
@@ -127,4 +136,13 @@ export class ChunkDecoder {
       cause: cause ?? known,
     });
   }
+}
+
+function copyTo(place: Uint8Array, decoded: DecodedChunk): DecodedChunk {
+  try {
+    place.set(decoded.bytes);
+  } finally {
+    decoded.release();
+  }
+  return { ...decoded, bytes: place, release() {} };
 }

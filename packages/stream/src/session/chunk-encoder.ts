@@ -1,4 +1,5 @@
 import {
+  type Answer,
   asTensorwireError,
   BufferPool,
   type Chunk,
@@ -8,6 +9,7 @@ import {
   TensorwireError,
 } from "@tensorwire/core";
 import { type EncodedRecord, isEncodedSource } from "../source/source.js";
+import { guarded, whenAnswered } from "./answer.js";
 import type { SenderSettings } from "./sender.js";
 
 /** A chunk ready to send. Whoever holds it gives the loan back. */
@@ -54,25 +56,32 @@ export class ChunkEncoder {
     return this.#payloads.loans;
   }
 
-  async read(chunk: Chunk): Promise<ReadChunk> {
-    const { source, life } = this.settings;
-    try {
-      if (isEncodedSource(source)) return await source.readEncoded(chunk, this.pool);
-      const reading = source.read(chunk, this.pool);
-      if (!(reading instanceof Promise)) return { loan: reading };
-      // A source may take its time (a caller that trains between two tensors): a failure does not wait for it.
-      reading.then(
-        (loan) => life.error && loan.release(),
-        () => {},
-      );
-      return { loan: await life.race(reading) };
-    } catch (error) {
-      throw this.#locate(asTensorwireError(error, "SOURCE_READ", source.name), chunk);
-    }
+  read(chunk: Chunk): Answer<ReadChunk> {
+    const { source } = this.settings;
+    return guarded<ReadChunk>(
+      () => {
+        if (isEncodedSource(source)) return source.readEncoded(chunk, this.pool);
+        const reading = source.read(chunk, this.pool);
+        return reading instanceof Promise ? this.#late(reading) : { loan: reading };
+      },
+      (error) => {
+        throw this.#locate(asTensorwireError(error, "SOURCE_READ", source.name), chunk);
+      },
+    );
+  }
+
+  /** A source may take its time (a caller that trains between two tensors): a failure does not wait for it. */
+  async #late(reading: Promise<Loan>): Promise<ReadChunk> {
+    const { life } = this.settings;
+    reading.then(
+      (loan) => life.error && loan.release(),
+      () => {},
+    );
+    return { loan: await life.race(reading) };
   }
 
   /** Takes over the loan of `read`. */
-  async encode(chunk: Chunk, { loan, record }: ReadChunk): Promise<OutgoingChunk> {
+  encode(chunk: Chunk, { loan, record }: ReadChunk): Answer<OutgoingChunk> {
     const { manifest, registry, backend, life } = this.settings;
     const { codec, dtype } = manifest.tensors[chunk.tensor]!;
     if (record) return this.#outgoing(chunk, loan, record, 0);
@@ -80,31 +89,38 @@ export class ChunkEncoder {
     const { elements } = chunk;
     const reference = registry.get(codec.name);
     const payload = this.#payloads.lend(reference.payloadBytes(codec, dtype, elements));
-    try {
-      const job = { codec, dtype, elements, source: loan.bytes, target: payload.bytes, signal: life.jobs };
-      const { nonFinite, clamped, hash, bytes } = await backend.encode(job);
+    const job = { codec, dtype, elements, source: loan.bytes, target: payload.bytes, signal: life.jobs };
+    const encoded = guarded(
+      () => backend.encode(job),
+      (error) => {
+        payload.release();
+        loan.release();
+        throw this.#locate(asTensorwireError(error, "INTERNAL"), chunk);
+      },
+    );
+    return whenAnswered(encoded, ({ nonFinite, clamped, hash, bytes }): Answer<OutgoingChunk> => {
       if (nonFinite === 0) {
         loan.release();
         return this.#outgoing(chunk, payload, { codec: reference.id, payloadBytes: bytes, hash }, clamped);
       }
-    } catch (error) {
+      // The codec would lose a NaN, an infinity or a value out of its range: the chunk travels exactly.
       payload.release();
-      loan.release();
-      throw this.#locate(asTensorwireError(error, "INTERNAL"), chunk);
-    }
-    // The codec would lose a NaN, an infinity or a value out of its range: the chunk travels exactly.
-    payload.release();
-    return this.#exact(chunk, loan);
+      return this.#exact(chunk, loan);
+    });
   }
 
-  async #exact(chunk: Chunk, loan: Loan): Promise<OutgoingChunk> {
-    try {
-      const hash = await this.settings.backend.hash(loan.bytes, this.settings.life.jobs);
-      return this.#outgoing(chunk, loan, { codec: this.#none, payloadBytes: loan.bytes.length, hash }, 0);
-    } catch (error) {
-      loan.release();
-      throw this.#locate(asTensorwireError(error, "INTERNAL"), chunk);
-    }
+  #exact(chunk: Chunk, loan: Loan): Answer<OutgoingChunk> {
+    const { backend, life } = this.settings;
+    const hashed = guarded(
+      () => backend.hash(loan.bytes, life.jobs),
+      (error) => {
+        loan.release();
+        throw this.#locate(asTensorwireError(error, "INTERNAL"), chunk);
+      },
+    );
+    return whenAnswered(hashed, (hash) =>
+      this.#outgoing(chunk, loan, { codec: this.#none, payloadBytes: loan.bytes.length, hash }, 0),
+    );
   }
 
   #outgoing(chunk: Chunk, loan: Loan, encoded: EncodedRecord, clamped: number): OutgoingChunk {

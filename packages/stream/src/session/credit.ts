@@ -18,6 +18,13 @@ export class CreditGate {
     return this.#taken + bytes <= this.#limit;
   }
 
+  /** Counts `bytes` as sent, if they may be sent now. */
+  tryTake(bytes: number): boolean {
+    if (this.#failed || !this.allows(bytes)) return false;
+    this.#taken += bytes;
+    return true;
+  }
+
   /** Waits until `bytes` more may be sent, and counts them as sent. */
   async take(bytes: number): Promise<void> {
     while (!this.#failed && !this.allows(bytes)) {

@@ -1,8 +1,9 @@
+import type { Answer } from "@tensorwire/core";
 import { type Deferred, deferred } from "./deferred.js";
 
 interface Item<T> {
   readonly bytes: number;
-  readonly job: Promise<T>;
+  readonly job: Answer<T>;
 }
 
 /**
@@ -42,9 +43,9 @@ export class Lane<T> {
   }
 
   /** Puts a job at the end, without waiting. */
-  put(bytes: number, job: Promise<T>): void {
+  put(bytes: number, job: Answer<T>): void {
     // Failures are seen by the reader, in turn: until then they are not unhandled.
-    job.catch(() => {});
+    if (job instanceof Promise) job.catch(() => {});
     this.#items.push({ bytes, job });
     this.#bytes += bytes;
     this.#wake();
@@ -60,6 +61,15 @@ export class Lane<T> {
   fail(error: unknown): void {
     this.#failed ??= { error };
     this.#wake();
+  }
+
+  /** The next value, if it is there already: what `next` would take a turn of its own for. */
+  take(): T | undefined {
+    this.#check();
+    const item = this.#items[this.#head];
+    if (item === undefined || item.job instanceof Promise) return undefined;
+    this.#shift();
+    return item.job;
   }
 
   /** The next job's value, or `undefined` after the last. Rejects as the job does. */
@@ -90,7 +100,7 @@ export class Lane<T> {
   async drain(dispose: (value: T) => void): Promise<void> {
     while (!this.empty) {
       const { job } = this.#shift();
-      const settled = await job.then(
+      const settled = await Promise.resolve(job).then(
         (value) => ({ value }),
         () => undefined,
       );

@@ -158,9 +158,11 @@ export class ModelSender implements TransferEnd {
   async #produce(ranges: readonly ChunkRange[]): Promise<void> {
     const { plan } = this.settings;
     for (const chunk of plan.walk(ranges)) {
-      await this.#lane.room(chunk.bytes);
-      await this.#gate.take(chunk.bytes);
-      const read = await this.#encoder.read(chunk);
+      // Waits only where it must: a turn of the event loop for each small tensor would cost more than the tensor.
+      if (!this.#lane.fits(chunk.bytes)) await this.#lane.room(chunk.bytes);
+      if (!this.#gate.tryTake(chunk.bytes)) await this.#gate.take(chunk.bytes);
+      const reading = this.#encoder.read(chunk);
+      const read = reading instanceof Promise ? await reading : reading;
       this.#lane.put(chunk.bytes, this.#encoder.encode(chunk, read));
     }
     this.#lane.close();
@@ -178,7 +180,7 @@ export class ModelSender implements TransferEnd {
     try {
       for (;;) {
         if (batch.length && this.#lane.empty) await flush();
-        const chunk = await this.#lane.next();
+        const chunk = this.#lane.take() ?? (await this.#lane.next());
         if (!chunk) break;
         batch.push(chunk);
         bytes += chunk.record.payloadBytes;

@@ -1,4 +1,4 @@
-import type { Chunk, Loan } from "@tensorwire/core";
+import type { Answer, Chunk, Loan } from "@tensorwire/core";
 import { isEncodedSink, type ModelSink, type Sink } from "../sink/sink.js";
 import type { ArrivedChunk, ChunkDecoder, DecodedChunk } from "./chunk-decoder.js";
 import { Lane } from "./lane.js";
@@ -17,6 +17,9 @@ export interface PumpSettings {
 export class SinkPump {
   readonly #decoded: Lane<DecodedChunk>;
   readonly #writing: Lane<void>;
+  readonly #parallel: boolean;
+  /** What is out of the lane, and waits until the sink takes more. */
+  #taken: DecodedChunk | undefined;
 
   constructor(
     private readonly sink: Sink,
@@ -26,6 +29,7 @@ export class SinkPump {
   ) {
     this.#decoded = new Lane(settings.maxBytes);
     this.#writing = new Lane(settings.maxBytes);
+    this.#parallel = !isEncodedSink(sink) && sink.parallel;
   }
 
   /** Resolves when `arrivals` has ended and the sink has taken everything. Then no buffer is held, nor after a failure. */
@@ -44,23 +48,31 @@ export class SinkPump {
 
   async #decode(arrivals: Lane<ArrivedChunk>): Promise<void> {
     const { decoder, sink } = this;
-    for (let arrived = await arrivals.next(); arrived; arrived = await arrivals.next()) {
+    for (;;) {
+      const arrived = arrivals.take() ?? (await arrivals.next());
+      if (!arrived) break;
       const bytes = decoder.outputBytes(arrived.chunk);
-      await this.#waiting(arrived.loan, this.#decoded.room(bytes));
+      if (!this.#decoded.fits(bytes)) await this.#waiting(arrived.loan, this.#decoded.room(bytes));
       if (isEncodedSink(sink)) {
-        this.#decoded.put(bytes, decoder.verify(arrived));
+        this.#forward(bytes, decoder.verify(arrived));
         continue;
       }
       // Waited for here, in order: the next chunk's place may be the memory that the last one is still read from.
-      const place = await this.#waiting(arrived.loan, this.#place(sink, arrived.chunk, bytes));
-      this.#decoded.put(bytes, decoder.decode(arrived, place));
+      const placing = this.#place(sink, arrived, bytes);
+      const place = placing instanceof Promise ? await this.#waiting(arrived.loan, placing) : placing;
+      this.#forward(bytes, decoder.decode(arrived, place));
     }
     this.#decoded.close();
   }
 
-  async #place(sink: ModelSink, chunk: Chunk, bytes: number): Promise<Uint8Array | undefined> {
-    const placing = sink.place?.(chunk, bytes);
-    return placing && this.life.race(placing);
+  #place(sink: ModelSink, { chunk, loan }: ArrivedChunk, bytes: number): Answer<Uint8Array | undefined> {
+    try {
+      const placing = sink.place?.(chunk, bytes);
+      return placing instanceof Promise ? this.life.race(placing) : placing;
+    } catch (error) {
+      loan.release();
+      throw error;
+    }
   }
 
   async #waiting<T>(loan: Loan, wait: Promise<T>): Promise<T> {
@@ -72,43 +84,54 @@ export class SinkPump {
     }
   }
 
+  /** To the sink at once, where nothing is before it; else in its turn. */
+  #forward(bytes: number, decoded: Answer<DecodedChunk>): void {
+    const first = this.#decoded.empty && !this.#taken && this.#mayWrite(bytes);
+    if (first && !(decoded instanceof Promise)) this.#give(decoded);
+    else this.#decoded.put(bytes, decoded);
+  }
+
   async #write(): Promise<void> {
-    const { sink, life } = this;
-    const parallel = !isEncodedSink(sink) && sink.parallel;
     try {
-      for (let next = await this.#decoded.next(); next; next = await this.#decoded.next()) {
-        const { bytes } = next;
-        this.settings.verified(next);
-        const written = this.#give(next);
-        if (!written) continue;
-        written.catch((error) => life.fail(error));
-        this.#writing.put(bytes.length, written);
-        // In turn, or as many at once as fit.
-        while (!this.#writing.empty && !(parallel && this.#writing.fits(bytes.length)))
-          await this.#writing.next();
+      for (;;) {
+        const next = this.#decoded.take() ?? (await this.#decoded.next());
+        if (!next) break;
+        this.#taken = next;
+        while (!this.#mayWrite(next.bytes.length)) await this.#writing.next();
+        this.#taken = undefined;
+        this.#give(next);
       }
       while (!this.#writing.empty) await this.#writing.next();
     } finally {
+      this.#taken?.release();
       await this.#writing.drain(() => {});
     }
   }
 
-  /** Hands a chunk to the sink; the promise, if there is one, resolves when the sink has finished with it. */
-  #give(decoded: DecodedChunk): Promise<void> | undefined {
-    const { sink } = this;
+  /** In turn, or, where the sink takes several at once, as many as fit. */
+  #mayWrite(bytes: number): boolean {
+    return this.#writing.empty || (this.#parallel && this.#writing.fits(bytes));
+  }
+
+  /** Hands a chunk to the sink, which has finished with it at once, or when its promise resolves. */
+  #give(decoded: DecodedChunk): void {
+    const { sink, life, settings } = this;
     const { chunk, record, bytes } = decoded;
     let written: Promise<void> | undefined;
     try {
+      settings.verified(decoded);
       written = isEncodedSink(sink) ? sink.writeEncoded(chunk, record, bytes) : sink.write(chunk, bytes);
     } catch (error) {
       decoded.release();
       throw error;
     }
-    if (written) {
-      return written.finally(() => decoded.release()).then(() => this.settings.finished(chunk));
+    if (!written) {
+      decoded.release();
+      settings.finished(chunk);
+      return;
     }
-    decoded.release();
-    this.settings.finished(chunk);
-    return undefined;
+    const finished = written.finally(() => decoded.release()).then(() => settings.finished(chunk));
+    finished.catch((error) => life.fail(error));
+    this.#writing.put(bytes.length, finished);
   }
 }

@@ -12,6 +12,8 @@ export class TransferLife {
   readonly #abort = new AbortController();
   readonly #failed = deferred<never>();
   readonly #onAbort = (): void => this.fail(abortError(this.signal!.reason));
+  /** Who waits for something that a failure ends. */
+  readonly #racing = new Set<(error: unknown) => void>();
   #error: TensorwireError | undefined;
   #byPeer = false;
 
@@ -40,6 +42,8 @@ export class TransferLife {
     this.#error = asTensorwireError(error, "INTERNAL");
     this.#byPeer = byPeer;
     this.#failed.reject(this.#error);
+    for (const reject of this.#racing) reject(this.#error);
+    this.#racing.clear();
     this.#abort.abort(this.#error);
   }
 
@@ -47,11 +51,18 @@ export class TransferLife {
   race<T>(work: Promise<T>): Promise<T> {
     // Not Promise.race: every call would leave a reaction on a promise that lives as long as the transfer.
     return new Promise((resolve, reject) => {
-      const onFailure = (): void => reject(this.#error);
-      if (this.#error) onFailure();
-      this.jobs.addEventListener("abort", onFailure, { once: true });
-      const settle = (): void => this.jobs.removeEventListener("abort", onFailure);
-      work.then(resolve, reject).finally(settle);
+      if (this.#error) reject(this.#error);
+      this.#racing.add(reject);
+      work.then(
+        (value) => {
+          this.#racing.delete(reject);
+          resolve(value);
+        },
+        (error) => {
+          this.#racing.delete(reject);
+          reject(error);
+        },
+      );
     });
   }
 

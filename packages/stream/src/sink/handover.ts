@@ -16,6 +16,11 @@ export class Handover<T> {
   /** Called when the consumer stops before everything was given. */
   onReturn: (() => void) | undefined;
 
+  /** Whether the consumer has asked: `wanted` would resolve at once. */
+  get asked(): boolean {
+    return !this.#failure && (this.#asking !== undefined || this.#done);
+  }
+
   /** Resolves when the consumer asks for the next value, done with the last one. */
   async wanted(): Promise<void> {
     if (this.#failure) throw this.#failure;

@@ -20,5 +20,8 @@ export function openSink(path: string, manifest: Manifest, { overwrite, maxShard
   const sharded = path.endsWith("/") || path.endsWith(".index.json");
   if (maxShardBytes !== undefined) return shardedSafetensorsSink(path, { overwrite, maxShardBytes });
   if (!sharded) return safetensorsSink(path, { overwrite });
-  throw new TensorwireError("INVALID_ARGUMENT", `${quote(path)} asks for shards: say how large (--shard-size, maxShardBytes)`);
+  throw new TensorwireError(
+    "INVALID_ARGUMENT",
+    `${quote(path)} asks for shards: say how large (--shard-size, maxShardBytes)`,
+  );
 }

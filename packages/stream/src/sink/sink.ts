@@ -1,4 +1,5 @@
 import type {
+  Answer,
   Chunk,
   ChunkPlan,
   ChunkRecord,
@@ -28,7 +29,7 @@ interface AnySink {
   open(model: SinkModel): Promise<void>;
   /** Every chunk is written: makes it durable and visible. */
   finish(totals: Totals): Promise<void>;
-  /** The transfer failed: leaves nothing behind. Also called after a failure of `open` or `finish`; never rejects. */
+  /** The transfer failed: whatever waits here settles, and nothing is left behind. Also called after a failure of `open` or `finish`; never rejects. */
   abort(error: TensorwireError): Promise<void>;
 }
 
@@ -38,9 +39,9 @@ export interface ModelSink extends AnySink {
   readonly parallel: boolean;
   /**
    * The memory that the chunk is to be decoded into, where the sink has it; else the transfer lends some. Called once a
-   * chunk, in order; the promise resolves when the sink is ready for it.
+   * chunk, in order; where it is a promise, that resolves when the sink is ready for it.
    */
-  place?(chunk: Chunk, bytes: number): Promise<Uint8Array | undefined> | undefined;
+  place?(chunk: Chunk, bytes: number): Answer<Uint8Array | undefined>;
   /**
    * Takes a decoded chunk. The bytes are lent until the promise resolves, and credit comes back then; `undefined`
    * means at once.

@@ -1,5 +1,12 @@
 import { constants } from "node:buffer";
-import { byteLength, type Chunk, elementCount, type Tensor, TensorwireError } from "@tensorwire/core";
+import {
+  type Answer,
+  byteLength,
+  type Chunk,
+  elementCount,
+  type Tensor,
+  TensorwireError,
+} from "@tensorwire/core";
 import { type Deferred, deferred } from "../session/deferred.js";
 import { Handover } from "./handover.js";
 import type { ModelSink, SinkModel } from "./sink.js";
@@ -27,6 +34,7 @@ export class TensorsSink implements ModelSink {
   #at = -1;
   #missing = 0;
   #data: Uint8Array = new Uint8Array(0);
+  /** Waits for them. */
   #filled: Deferred<void> | undefined;
   #lent: Uint8Array | undefined;
 
@@ -60,11 +68,18 @@ export class TensorsSink implements ModelSink {
 
   #tooLarge(i: number, cause?: unknown): TensorwireError {
     const message = `${this.#bytes(i)} bytes are more than this runtime can hold in one buffer: iterate over chunks() instead`;
-    return new TensorwireError("TENSOR_TOO_LARGE", message, { tensor: this.#model!.manifest.tensors[i]!.name, cause });
+    return new TensorwireError("TENSOR_TOO_LARGE", message, {
+      tensor: this.#model!.manifest.tensors[i]!.name,
+      cause,
+    });
   }
 
-  async place(chunk: Chunk, bytes: number): Promise<Uint8Array> {
-    if (chunk.tensor !== this.#at) await this.#begin(chunk.tensor);
+  place(chunk: Chunk, bytes: number): Answer<Uint8Array> {
+    if (chunk.tensor === this.#at) return this.#slice(chunk, bytes);
+    return this.#begin(chunk.tensor).then(() => this.#slice(chunk, bytes));
+  }
+
+  #slice(chunk: Chunk, bytes: number): Uint8Array {
     const offset = byteLength(this.#model!.dtypes[chunk.tensor]!, chunk.first);
     return this.#data.subarray(offset, offset + bytes);
   }
@@ -75,7 +90,7 @@ export class TensorsSink implements ModelSink {
     this.#at = tensor;
     this.#missing = this.#bytes(tensor);
     this.#data = this.#lent?.subarray(0, this.#missing) ?? this.#allocate(tensor);
-    this.#filled = deferred<void>();
+    this.#filled = undefined;
   }
 
   /** Tensors without elements have no chunks: they are given when the one after them is due. */
@@ -89,8 +104,11 @@ export class TensorsSink implements ModelSink {
 
   /** The tensor before is whole, and the consumer has asked for the next. */
   async #turn(): Promise<void> {
-    await this.#filled?.promise;
-    await this.handover.wanted();
+    if (this.#missing > 0) {
+      this.#filled = deferred<void>();
+      await this.#filled.promise;
+    }
+    if (!this.handover.asked) await this.handover.wanted();
   }
 
   #give(i: number, data: Uint8Array): void {
@@ -103,7 +121,7 @@ export class TensorsSink implements ModelSink {
     this.#missing -= bytes.length;
     if (this.#missing > 0) return;
     this.#give(chunk.tensor, this.#data);
-    this.#filled!.resolve();
+    this.#filled?.resolve();
   }
 
   async finish(): Promise<void> {
