@@ -137,8 +137,8 @@ describe.each(Object.keys(meetings))("over %s", (meeting) => {
           for (const [tensor, { data, shape, dtype }] of got) {
             const where = `${tensor} in chunks of ${chunkBytes}`;
             expect({ shape, dtype }, where).toEqual({
-            shape: given(tensor).shape,
-            dtype: given(tensor).dtype,
+              shape: given(tensor).shape,
+              dtype: given(tensor).dtype,
             });
             expect(Buffer.compare(data, expected(tensor, spec)), where).toBe(0);
           }

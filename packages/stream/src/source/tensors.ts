@@ -83,9 +83,12 @@ class TensorsSource implements ModelSource {
 export function tensorInfo({ name, dtype, shape }: TensorInfo): TensorInfo {
   if (typeof name !== "string") throw new TensorwireError("INVALID_ARGUMENT", "a tensor needs a name");
   if (!isDType(dtype)) {
-    throw new TensorwireError("INVALID_ARGUMENT", `${String(dtype)} is no dtype; F32, BF16, I64 are some`, { tensor: name });
+    throw new TensorwireError("INVALID_ARGUMENT", `${String(dtype)} is no dtype; F32, BF16, I64 are some`, {
+      tensor: name,
+    });
   }
-  if (!Array.isArray(shape)) throw new TensorwireError("INVALID_ARGUMENT", "a shape is an array of counts", { tensor: name });
+  if (!Array.isArray(shape))
+    throw new TensorwireError("INVALID_ARGUMENT", "a shape is an array of counts", { tensor: name });
   tensorBytes({ name, dtype, shape });
   return { name, dtype, shape: [...shape] };
 }
@@ -93,9 +96,13 @@ export function tensorInfo({ name, dtype, shape }: TensorInfo): TensorInfo {
 /** The bytes of a tensor's data. @throws TensorwireError `INVALID_ARGUMENT` where they are not what dtype and shape take. */
 export function checkData(info: TensorInfo, data: unknown): Uint8Array {
   if (!ArrayBuffer.isView(data)) {
-    throw new TensorwireError("INVALID_ARGUMENT", "data must be a view of bytes (a typed array or a Buffer)", {
-      tensor: info.name,
-    });
+    throw new TensorwireError(
+      "INVALID_ARGUMENT",
+      "data must be a view of bytes (a typed array or a Buffer)",
+      {
+        tensor: info.name,
+      },
+    );
   }
   const expected = tensorBytes(info);
   if (data.byteLength !== expected) {
