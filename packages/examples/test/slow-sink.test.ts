@@ -70,7 +70,10 @@ class SlowSink implements ModelSink {
 }
 
 let listener: Listener | undefined;
-afterEach(() => listener?.close());
+afterEach(async () => {
+  await listener?.close();
+  listener = undefined;
+});
 
 test.each([
   { channel: "a WebSocket", parallel: false, codec: "none" },
