@@ -74,8 +74,9 @@ export class ModelSender implements TransferEnd {
     private readonly settings: SenderSettings,
   ) {
     const { manifest, plan, registry, windowBytes, alignment } = settings;
-    // Chunks that are read, encoded or on their way out, decoded size: the sender's own share of the window.
-    this.#lane = new Lane(Math.min(windowBytes / 2, plan.maxChunkBytes * 4));
+    // Chunks that are read, encoded or on their way out, decoded size: the sender's own share of the window. Small ones
+    // by the frame that they share: four of them alone would be a frame, and a system call, for each four.
+    this.#lane = new Lane(Math.min(windowBytes / 2, Math.max(plan.maxChunkBytes, BATCH_BYTES) * 4));
     this.#tally = new Tally(manifest, registry);
     this.#digest = new TransferDigest(plan);
     this.#pool = new BufferPool(Math.max(plan.maxChunkBytes, READ_AHEAD_BYTES), alignment);
