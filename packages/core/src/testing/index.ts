@@ -1,4 +1,5 @@
 export * from "./backend-suite.js";
+export * from "./channel-suite.js";
 export * from "./codec-suite.js";
 export * from "./equality.js";
 export * from "./samples.js";

@@ -1,5 +1,8 @@
+import { WriteStream } from "node:fs";
+import { Socket } from "node:net";
 import type { Duplex, Readable, Writable } from "node:stream";
 import { type Channel, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
+import { withinGrace } from "../session/grace.js";
 import { deliverPaced } from "./paced.js";
 
 /** A pair of streams: either may be missing, which makes a channel without a way back. */
@@ -24,35 +27,47 @@ class DuplexChannel implements Channel {
   readonly direction: Channel["direction"];
   readonly #readable: Readable | undefined;
   readonly #writable: Writable | undefined;
+  readonly #copies: boolean;
   #receiver: ChannelReceiver | undefined;
   #ended = false;
   #failure: Error | undefined;
   #closing: Promise<void> | undefined;
+  #dropped = false;
   /** Fails the writes that are under way. */
   readonly #writing = new Set<(error: Error) => void>();
 
   constructor({ readable, writable }: StreamPair) {
     this.#readable = readable;
     this.#writable = writable;
+    this.#copies = writable !== undefined && !writesToSystem(writable);
     this.direction = readable && writable ? "both" : readable ? "receive" : "send";
+    this.#failure = readable?.errored ?? writable?.errored ?? undefined;
+    // From the beginning: an error that nobody listens for ends the process.
+    writable?.on("error", (error) => {
+      this.#fail(error);
+      if (!readable) this.#end();
+    });
+    readable?.on("error", (error) => {
+      this.#fail(error);
+      this.#end();
+    });
+    writable?.on("close", () => this.#failWrites());
   }
 
   open(receiver: ChannelReceiver): void {
     this.#receiver = receiver;
-    const readable = this.#readable;
-    const writable = this.#writable;
-    writable?.on("error", (error) => this.#end(error));
-    writable?.on("close", () => this.#end());
-    if (!readable) return;
+    const stream = (this.#readable ?? this.#writable)!;
+    // Of two streams only the one that is read says when the end has come: what a process wrote last is still there to
+    // be read when its standard input has closed.
+    if (stream.destroyed || this.#readable?.readableEnded) return void setImmediate(() => this.#end());
     if (this.direction === "receive")
-      return deliverPaced(readable, {
+      return deliverPaced(this.#readable!, {
         bytes: (portion) => receiver.bytes(portion),
         end: (error) => this.#end(error),
       });
-    readable.on("data", (portion: Buffer) => this.#deliver(portion));
-    readable.on("end", () => this.#end());
-    readable.on("error", (error) => this.#end(error));
-    readable.on("close", () => this.#end());
+    this.#readable?.on("data", (portion: Buffer) => this.#deliver(portion));
+    this.#readable?.on("end", () => this.#end());
+    stream.on("close", () => this.#end());
   }
 
   #deliver(portion: Buffer): void {
@@ -62,21 +77,21 @@ class DuplexChannel implements Channel {
   async send(parts: readonly Uint8Array[]): Promise<void> {
     const writable = this.#writable;
     if (!writable) throw new TensorwireError("INVALID_ARGUMENT", "this channel only receives");
-    if (this.#failure || writable.destroyed || writable.writableEnded) {
-      throw this.#failure ?? new TensorwireError("CHANNEL_CLOSED", "the stream is closed");
-    }
+    const closed = this.#closing || this.#ended || writable.destroyed || writable.writableEnded;
+    if (closed || this.#failure) throw this.#reason();
     let fail: ((error: Error) => void) | undefined;
     try {
       await new Promise<void>((resolve, reject) => {
-        let left = parts.length;
+        let left = parts.length + 1;
         const written = (error?: Error | null): void => {
           if (error) reject(error);
           else if (--left === 0) resolve();
         };
         this.#writing.add((fail = reject));
         writable.cork();
-        for (const part of parts) writable.write(part, written);
+        for (const part of parts) writable.write(this.#copies ? Buffer.from(part) : part, written);
         writable.uncork();
+        written();
       });
     } finally {
       this.#writing.delete(fail!);
@@ -84,15 +99,36 @@ class DuplexChannel implements Channel {
   }
 
   close(error?: Error): Promise<void> {
-    this.#closing ??= error ? this.#drop(error) : this.#finish();
+    if (error && !this.#dropped) {
+      this.#dropped = true;
+      this.#closing = this.#drop(error);
+    }
+    this.#closing ??= this.#finish();
     return this.#closing;
   }
 
   async #drop(error: Error): Promise<void> {
+    this.#end(error);
+    // Not cut off at once, where nothing is stuck in it: while the peer still sends, that would be a reset, and the peer's
+    // next write would fail before it has read our last words.
+    if (this.direction === "both" && this.#writing.size === 0) await withinGrace(this.#shut());
     this.#writable?.destroy();
     this.#readable?.destroy();
-    // Node never really closes the process's own streams: a write that a stalled reader holds up would last for ever.
-    if (isStandard(this.#writable)) for (const fail of this.#writing) fail(error);
+    // Not every stream says what became of a write when it is destroyed, and Node never really closes the process's own:
+    // a write that a stalled reader holds up would last for ever.
+    this.#failWrites(error);
+  }
+
+  /** Ends what is written, and reads past what is still to come. */
+  async #shut(): Promise<void> {
+    const readable = this.#readable!;
+    const writable = this.#writable!;
+    if (isStandard(readable) || isStandard(writable)) return;
+    const open = [readable, writable].filter((stream) => !stream.destroyed);
+    const closed = open.map((stream) => new Promise<void>((resolve) => stream.once("close", resolve)));
+    writable.end();
+    readable.resume();
+    await Promise.all(closed);
   }
 
   async #finish(): Promise<void> {
@@ -108,12 +144,30 @@ class DuplexChannel implements Channel {
     if (this.#readable && isStandard(this.#readable)) this.#readable.destroy();
   }
 
-  #end(error?: Error): void {
-    if (error) this.#failure ??= error;
-    if (this.#ended) return;
-    this.#ended = true;
-    this.#receiver!.end(error);
+  #reason(): Error {
+    return this.#failure ?? new TensorwireError("CHANNEL_CLOSED", "the stream is closed");
   }
+
+  #fail(error: Error): void {
+    this.#failure ??= error;
+    this.#failWrites();
+  }
+
+  #failWrites(error = this.#reason()): void {
+    for (const fail of this.#writing) fail(error);
+  }
+
+  #end(error = this.#failure): void {
+    if (this.#ended || !this.#receiver) return;
+    this.#ended = true;
+    this.#receiver.end(error);
+  }
+}
+
+// Sockets, pipes and files have taken the bytes when they say so. Other streams hand on the very buffer, to whoever reads
+// it later: they get one of their own.
+function writesToSystem(stream: Writable): boolean {
+  return stream instanceof Socket || stream instanceof WriteStream || isStandard(stream);
 }
 
 // The process's own streams are nobody's to end: others may still write to them.

@@ -17,43 +17,57 @@ class MemoryChannel implements Channel {
   readonly direction = "both";
   peer!: MemoryChannel;
   #receiver: ChannelReceiver | undefined;
-  #opened!: () => void;
-  readonly #open = new Promise<void>((resolve) => {
-    this.#opened = resolve;
-  });
   #sending: Promise<void> = Promise.resolve();
-  #ended = false;
+  /** No more is taken for sending. */
+  #closing = false;
+  /** No more is delivered, either way. */
   #closed = false;
+  #ended: { readonly error: Error | undefined } | undefined;
+  /** Resolves when it is opened, or has ended before that. */
+  readonly #ready: Promise<void>;
+  #settle!: () => void;
 
-  constructor(private readonly portionBytes: number) {}
+  constructor(private readonly portionBytes: number) {
+    this.#ready = new Promise((resolve) => {
+      this.#settle = resolve;
+    });
+  }
 
   open(receiver: ChannelReceiver): void {
     this.#receiver = receiver;
-    this.#opened();
+    this.#settle();
+    if (this.#ended) this.#tell(receiver, this.#ended.error);
   }
 
-  send(parts: readonly Uint8Array[]): Promise<void> {
+  async send(parts: readonly Uint8Array[]): Promise<void> {
+    if (this.#closing) throw closed();
     const sent = this.#sending.then(() => this.#deliver(parts));
     this.#sending = sent.catch(() => {});
-    return sent;
+    await sent;
   }
 
   async #deliver(parts: readonly Uint8Array[]): Promise<void> {
     // A turn of the event loop for each send, as a socket would take: the two ends do not run inside one another.
     await new Promise((resolve) => setImmediate(resolve));
-    await this.peer.#open;
+    await this.peer.#ready;
+    this.#check();
     for (const part of parts) {
       for (let at = 0; at < part.length; ) {
-        if (this.#closed || this.peer.#closed)
-          throw new TensorwireError("CHANNEL_CLOSED", "the memory channel is closed");
         const end = Math.min(part.length, at + this.portionBytes);
-        this.peer.#receiver!.bytes(part.subarray(at, end));
+        void this.peer.#receiver!.bytes(part.subarray(at, end));
         at = end;
+        // The receiver may have closed either end meanwhile.
+        if (at < part.length) this.#check();
       }
     }
   }
 
+  #check(): void {
+    if (this.#closed || this.peer.#closed) throw closed();
+  }
+
   async close(error?: Error): Promise<void> {
+    this.#closing = true;
     if (!error) await this.#sending;
     if (this.#closed) return;
     this.#closed = true;
@@ -63,7 +77,14 @@ class MemoryChannel implements Channel {
 
   #end(error?: Error): void {
     if (this.#ended) return;
-    this.#ended = true;
-    void this.#open.then(() => setImmediate(() => this.#receiver!.end(error)));
+    this.#ended = { error };
+    this.#settle();
+    if (this.#receiver) this.#tell(this.#receiver, error);
+  }
+
+  #tell(receiver: ChannelReceiver, error: Error | undefined): void {
+    setImmediate(() => receiver.end(error));
   }
 }
+
+const closed = (): TensorwireError => new TensorwireError("CHANNEL_CLOSED", "the memory channel is closed");

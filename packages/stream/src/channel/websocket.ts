@@ -150,6 +150,8 @@ class WebSocketChannel implements Channel {
   }
 
   close(error?: Error): Promise<void> {
+    // An orderly close waits for the peer: this one does not.
+    if (error && this.#closing) this.socket.terminate();
     this.#closing ??= this.#close(error);
     return this.#closing;
   }
