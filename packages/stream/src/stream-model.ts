@@ -106,7 +106,12 @@ function describe(model: ModelInfo | Manifest, source: ModelSource | EncodedSour
     const chunkBytes = resolveChunkBytes(fixed, windowBytes, peerMax);
     const codecs = model.kind === "raw" ? [] : resolvePolicy(policy, model.tensors, registry);
     const none = registry.resolve("none");
-    const tensors = model.tensors.map((tensor, i) => ({ ...tensor, codec: codecs[i] ?? none }));
+    const tensors = model.tensors.map(({ name, dtype, shape }, i) => ({
+      name,
+      dtype,
+      shape,
+      codec: codecs[i] ?? none,
+    }));
     return { ...model, tensors, chunkBytes };
   }
   for (const { name, codec } of manifest.tensors) {

@@ -23,12 +23,13 @@ export interface ArrivedChunk {
   readonly loan: Loan;
 }
 
-/** A verified chunk for the sink. Whoever holds it calls `release` when the bytes are no longer used. */
+/** A verified chunk for the sink. Whoever holds it gives the loan back, if there is one, when its bytes are used no more. */
 export interface DecodedChunk {
   readonly chunk: Chunk;
   readonly record: ChunkRecord;
   readonly bytes: Uint8Array;
-  release(): void;
+  /** Of the bytes; none where they lie in the sink's own place. */
+  readonly loan: Loan | undefined;
 }
 
 export interface DecoderSettings {
@@ -83,7 +84,7 @@ export class ChunkDecoder {
       chunk,
       record,
       bytes: loan.bytes,
-      release: () => loan.release(),
+      loan,
     }));
   }
 
@@ -120,7 +121,7 @@ export class ChunkDecoder {
     );
     return whenAnswered(decoded, () => {
       loan.release();
-      return { chunk, record, bytes: target, release: () => own?.release() };
+      return { chunk, record, bytes: target, loan: own };
     });
   }
 
@@ -138,11 +139,11 @@ export class ChunkDecoder {
   }
 }
 
-function copyTo(place: Uint8Array, decoded: DecodedChunk): DecodedChunk {
+function copyTo(place: Uint8Array, { chunk, record, bytes, loan }: DecodedChunk): DecodedChunk {
   try {
-    place.set(decoded.bytes);
+    place.set(bytes);
   } finally {
-    decoded.release();
+    loan?.release();
   }
-  return { ...decoded, bytes: place, release() {} };
+  return { chunk, record, bytes: place, loan: undefined };
 }

@@ -42,7 +42,7 @@ export class SinkPump {
     };
     const loops = [this.#decode(arrivals).catch(failing), this.#write().catch(failing)];
     const results = await Promise.allSettled(loops);
-    await this.#decoded.drain((chunk) => chunk.release());
+    await this.#decoded.drain(({ loan }) => loan?.release());
     for (const result of results) if (result.status === "rejected") throw result.reason;
   }
 
@@ -103,7 +103,7 @@ export class SinkPump {
       }
       while (!this.#writing.empty) await this.#writing.next();
     } finally {
-      this.#taken?.release();
+      this.#taken?.loan?.release();
       await this.#writing.drain(() => {});
     }
   }
@@ -122,15 +122,15 @@ export class SinkPump {
       settings.verified(decoded);
       written = isEncodedSink(sink) ? sink.writeEncoded(chunk, record, bytes) : sink.write(chunk, bytes);
     } catch (error) {
-      decoded.release();
+      decoded.loan?.release();
       throw error;
     }
     if (!written) {
-      decoded.release();
+      decoded.loan?.release();
       settings.finished(chunk);
       return;
     }
-    const finished = written.finally(() => decoded.release()).then(() => settings.finished(chunk));
+    const finished = written.finally(() => decoded.loan?.release()).then(() => settings.finished(chunk));
     finished.catch((error) => life.fail(error));
     this.#writing.put(bytes.length, finished);
   }

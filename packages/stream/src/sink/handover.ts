@@ -1,5 +1,5 @@
 import { TensorwireError } from "@tensorwire/core";
-import { type Deferred, deferred } from "../session/deferred.js";
+import { type Deferred, deferred, pending } from "../session/deferred.js";
 
 /**
  * Where a sink meets the consumer of an async iterator: nothing is queued. The sink waits until the consumer asks, and
@@ -22,11 +22,11 @@ export class Handover<T> {
   }
 
   /** Resolves when the consumer asks for the next value, done with the last one. */
-  async wanted(): Promise<void> {
-    if (this.#failure) throw this.#failure;
-    if (this.#asking || this.#done) return;
-    this.#wanted ??= deferred<void>();
-    await this.#wanted.promise;
+  wanted(): Promise<void> {
+    if (this.#failure) return Promise.reject(this.#failure);
+    if (this.#asking || this.#done) return Promise.resolve();
+    this.#wanted ??= pending<void>();
+    return this.#wanted.promise;
   }
 
   /** Answers the consumer, who has asked. `last`: nothing more will come, so that stopping now is no loss. */
@@ -68,14 +68,16 @@ export class Handover<T> {
     return iterator;
   }
 
-  async #ask(): Promise<IteratorResult<T, undefined>> {
-    if (this.#done) return { done: true, value: undefined };
+  #ask(): Promise<IteratorResult<T, undefined>> {
+    if (this.#done) return Promise.resolve({ done: true, value: undefined });
     if (this.#failure) {
       this.#done = true;
-      throw this.#failure;
+      return Promise.reject(this.#failure);
     }
-    if (this.#asking)
-      throw new TensorwireError("INVALID_ARGUMENT", "next() was called again before it had answered");
+    if (this.#asking) {
+      const message = "next() was called again before it had answered";
+      return Promise.reject(new TensorwireError("INVALID_ARGUMENT", message));
+    }
     const asking = deferred<IteratorResult<T, undefined>>();
     this.#asking = asking;
     this.#release();

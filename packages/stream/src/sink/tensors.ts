@@ -43,11 +43,15 @@ export class TensorsSink implements ModelSink {
   async open(model: SinkModel): Promise<void> {
     this.#model = model;
     let largest = 0;
+    let largestBytes = 0;
     // Found out now, before any data is sent.
     model.manifest.tensors.forEach((_, i) => {
       const bytes = this.#bytes(i);
       if (bytes > constants.MAX_LENGTH) throw this.#tooLarge(i);
-      if (bytes > this.#bytes(largest)) largest = i;
+      if (bytes > largestBytes) {
+        largest = i;
+        largestBytes = bytes;
+      }
     });
     // Zeros cost no memory until they are written.
     if (this.options.borrow && model.manifest.tensors.length) this.#lent = this.#allocate(largest);
@@ -75,8 +79,21 @@ export class TensorsSink implements ModelSink {
   }
 
   place(chunk: Chunk, bytes: number): Answer<Uint8Array> {
-    if (chunk.tensor === this.#at) return this.#slice(chunk, bytes);
-    return this.#begin(chunk.tensor).then(() => this.#slice(chunk, bytes));
+    const { tensor } = chunk;
+    if (tensor === this.#at) return this.#slice(chunk, bytes);
+    const next = tensor === this.#at + 1 && this.#missing === 0;
+    if (next && this.handover.asked) return this.#start(chunk, bytes);
+    const turn = next ? this.handover.wanted() : this.#before(tensor);
+    return turn.then(() => this.#start(chunk, bytes));
+  }
+
+  #start(chunk: Chunk, bytes: number): Uint8Array {
+    this.#at = chunk.tensor;
+    // A tensor of one chunk, as small ones are, is as long as that.
+    this.#missing = this.#model!.plan.range(chunk.tensor).count === 1 ? bytes : this.#bytes(chunk.tensor);
+    this.#data = this.#lent?.subarray(0, this.#missing) ?? this.#allocate(chunk.tensor);
+    this.#filled = undefined;
+    return this.#slice(chunk, bytes);
   }
 
   #slice(chunk: Chunk, bytes: number): Uint8Array {
@@ -84,13 +101,9 @@ export class TensorsSink implements ModelSink {
     return this.#data.subarray(offset, offset + bytes);
   }
 
-  async #begin(tensor: number): Promise<void> {
+  async #before(tensor: number): Promise<void> {
     await this.#giveEmpty(tensor);
     await this.#turn();
-    this.#at = tensor;
-    this.#missing = this.#bytes(tensor);
-    this.#data = this.#lent?.subarray(0, this.#missing) ?? this.#allocate(tensor);
-    this.#filled = undefined;
   }
 
   /** Tensors without elements have no chunks: they are given when the one after them is due. */

@@ -44,23 +44,29 @@ class TensorsSource implements ModelSource {
 
   async open(): Promise<ModelInfo> {
     const entries = this.tensors instanceof Map ? [...this.tensors] : Object.entries(this.tensors);
-    const infos = entries.map(([name, tensor]) => tensorInfo({ ...tensor, name }));
+    const infos = entries.map(([name, { dtype, shape }]) => tensorInfo({ name, dtype, shape }));
     this.#data = entries.map(([, { data }], i) => checkData(infos[i]!, data));
     this.#noticeTied(infos);
     return { kind: "model", tensors: infos, metadata: metadataOf(this.options.metadata) };
   }
 
   #noticeTied(infos: readonly TensorInfo[]): void {
-    const seen = new Map<ArrayBufferLike, Map<string, string>>();
+    // Names by where a tensor begins in its buffer. Most have a buffer of their own, and need no map in the map.
+    const seen = new Map<ArrayBufferLike, number | Map<string, number>>();
     const tied: string[] = [];
-    this.#data.forEach(({ buffer, byteOffset, length }, i) => {
+    const rangeOf = (i: number): string => `${this.#data[i]!.byteOffset}+${this.#data[i]!.length}`;
+    this.#data.forEach(({ buffer, length }, i) => {
       if (length === 0) return;
-      const ranges = seen.get(buffer) ?? new Map<string, string>();
+      const before = seen.get(buffer);
+      if (before === undefined) {
+        seen.set(buffer, i);
+        return;
+      }
+      const ranges = typeof before === "number" ? new Map([[rangeOf(before), before]]) : before;
       seen.set(buffer, ranges);
-      const range = `${byteOffset}+${length}`;
-      const other = ranges.get(range);
-      if (other === undefined) ranges.set(range, infos[i]!.name);
-      else tied.push(`${infos[i]!.name} = ${other}`);
+      const other = ranges.get(rangeOf(i));
+      if (other === undefined) ranges.set(rangeOf(i), i);
+      else tied.push(`${infos[i]!.name} = ${infos[other]!.name}`);
     });
     if (!tied.length) return;
     const words = `tied tensors share their memory and are sent once each: ${tied.slice(0, 8).join(", ")}`;
