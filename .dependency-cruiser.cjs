@@ -22,7 +22,8 @@ module.exports = {
     },
     {
       name: "native-knows-no-streams",
-      comment: "packages/quant-native runs codecs on buffers: streams and sockets are the business of packages/stream.",
+      comment:
+        "packages/quant-native runs codecs on buffers: streams and sockets are the business of packages/stream.",
       severity: "error",
       from: { path: "^packages/quant-native/src/" },
       to: { path: "^(node:)?(stream|net|http|https)$" },
@@ -42,12 +43,23 @@ module.exports = {
       to: { path: "^packages/stream/src/(cli|channel/(open|listen|websocket))" },
     },
     {
-      name: "sources-and-sinks-apart",
+      name: "sources-know-no-sinks",
       severity: "error",
       from: { path: "^packages/stream/src/source/" },
       to: { path: "^packages/stream/src/sink/" },
     },
-    { name: "no-circles", severity: "error", from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } } },
+    {
+      name: "sinks-know-no-sources",
+      severity: "error",
+      from: { path: "^packages/stream/src/sink/" },
+      to: { path: "^packages/stream/src/source/" },
+    },
+    {
+      name: "no-circles",
+      severity: "error",
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } },
+    },
     { name: "no-unresolvable", severity: "error", from: {}, to: { couldNotResolve: true } },
     {
       name: "declared",

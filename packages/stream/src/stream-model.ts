@@ -114,6 +114,8 @@ function describe(model: ModelInfo | Manifest, source: ModelSource | EncodedSour
     }));
     return { ...model, tensors, chunkBytes };
   }
+  // An artifact's chunks are what they are: whether either end can hold them shows before anything is sent.
+  if (isEncodedSource(source)) resolveChunkBytes(manifest.chunkBytes, windowBytes, peerMax);
   for (const { name, codec } of manifest.tensors) {
     if (!hello || hello.codecs.includes(codec.name)) continue;
     const message = `the peer (${hello.software}) has no codec ${codec.name}, only ${hello.codecs.join(", ")}: choose one of those`;

@@ -225,6 +225,12 @@ describe("a sender that breaks the protocol", () => {
       (p) => p.raw(encodeDataHead(9, [record]), payload),
     ],
     ["announces the same transfer again", "PROTOCOL", (p) => p.say(FrameType.MANIFEST, JSON.stringify(good))],
+    [
+      "announces a model in the wrong direction",
+      "PROTOCOL",
+      (p) => p.say(FrameType.MANIFEST, JSON.stringify(good), { transfer: 2, flags: FLAG_TO_SENDER }),
+    ],
+    ["pings for a transfer", "PROTOCOL", (p) => p.say(FrameType.PING, "", { transfer: 3 })],
     ["says HELLO again", "PROTOCOL", (p) => p.say(FrameType.HELLO, "{}", { transfer: 0 })],
     [
       "reports a failure",

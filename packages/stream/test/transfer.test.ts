@@ -1,4 +1,7 @@
+import { mkdtemp, rm } from "node:fs/promises";
 import { type AddressInfo, createServer, connect as dialTcp, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import {
   byteLength,
   type CodecSpec,
@@ -191,6 +194,32 @@ test("float16 clamps finite overflow, and both ends know how often", async () =>
   const out = new Float32Array(got.get("weight")!.data.buffer);
   expect([out[17], out[8000]]).toEqual([65504, -65504]);
   expect([sent.clamped, summary.clamped]).toEqual([2, 2]);
+});
+
+test("an artifact that is sent on keeps its codecs, its digest and what its encoder counted", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "tensorwire-"));
+  closers.push(() => rm(folder, { recursive: true }));
+  const path = join(folder, "model.twire");
+  const data = floats(20_000, 3);
+  data[17] = 1e6;
+  const packed = await streamModel({ weight: { dtype: "F32", shape: [20_000], data } }, path, {
+    codec: "float16",
+    chunkBytes: 32_768,
+  });
+  const [a, b] = memoryChannelPair();
+  const received = receiveModel(b);
+  const [, sent] = await Promise.all([collect(received), streamModel(path, a)]);
+  for (const summary of [packed, sent, await received.done]) {
+    expect(summary).toMatchObject({ clamped: 1, chunks: 3, digest: packed.digest, codeBytes: 40_000 });
+  }
+  // Its chunks are what they are: a window of less than two of them is refused by whoever has it.
+  const [c, d] = memoryChannelPair();
+  const small = receiveModel(d, { windowBytes: 65_536 });
+  await expect(streamModel(path, c, { chunkBytes: 40_000 })).rejects.toMatchObject({
+    code: "INVALID_ARGUMENT",
+  });
+  await d.close(new Error("nobody came"));
+  await expect(small.done).rejects.toMatchObject({ code: "CHANNEL_CLOSED" });
 });
 
 test("outputDtype converts floats, quantized or not, and leaves the rest", async () => {

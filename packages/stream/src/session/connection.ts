@@ -187,6 +187,7 @@ export class Connection implements ChannelReceiver, FrameHandler {
   // --- FrameHandler
 
   admit(header: FrameHeader): void {
+    this.#checkAddress(header);
     if (header.type === FrameType.HELLO) {
       if (this.#greeted) throw new TensorwireError("PROTOCOL", "a second HELLO");
       return;
@@ -214,6 +215,14 @@ export class Connection implements ChannelReceiver, FrameHandler {
         `${frameName(type)} for transfer ${transfer}, which nobody asked for`,
       );
     }
+  }
+
+  /** HELLO and PING belong to no transfer, and only a model's sender announces it. */
+  #checkAddress({ type, transfer, flags }: FrameHeader): void {
+    const ofChannel = type === FrameType.HELLO || type === FrameType.PING;
+    const wrong = ofChannel ? transfer !== 0 || flags !== 0 : type === FrameType.MANIFEST && flags !== 0;
+    if (wrong)
+      throw new TensorwireError("PROTOCOL", `${frameName(type)} for transfer ${transfer}, flags ${flags}`);
   }
 
   control(header: FrameHeader, body: Uint8Array): void {

@@ -24,7 +24,7 @@ import {
   TransferDigest,
   type Want,
 } from "@tensorwire/core";
-import { type EncodedSource, type ModelSource, READ_AHEAD_BYTES } from "../source/source.js";
+import { type EncodedSource, isEncodedSource, type ModelSource, READ_AHEAD_BYTES } from "../source/source.js";
 import { ChunkEncoder, type OutgoingChunk } from "./chunk-encoder.js";
 import type { Connection, TransferEnd } from "./connection.js";
 import { CreditGate } from "./credit.js";
@@ -73,11 +73,13 @@ export class ModelSender implements TransferEnd {
     private readonly connection: Connection,
     private readonly settings: SenderSettings,
   ) {
-    const { manifest, plan, registry, windowBytes, alignment } = settings;
+    const { manifest, plan, source, registry, windowBytes, alignment } = settings;
     // Chunks that are read, encoded or on their way out, decoded size: the sender's own share of the window. Small ones
     // by the frame that they share: four of them alone would be a frame, and a system call, for each four.
     this.#lane = new Lane(Math.min(windowBytes / 2, Math.max(plan.maxChunkBytes, BATCH_BYTES) * 4));
     this.#tally = new Tally(manifest, registry);
+    // Of an artifact: what its encoder counted.
+    if (isEncodedSource(source)) this.#tally.clamped = source.clamped ?? 0;
     this.#digest = new TransferDigest(plan);
     this.#pool = new BufferPool(Math.max(plan.maxChunkBytes, READ_AHEAD_BYTES), alignment);
     this.#encoder = new ChunkEncoder(settings, this.#pool);

@@ -13,7 +13,7 @@ export interface TransferSummary {
   chunks: number;
   /** The model's size, decoded. */
   sourceBytes: number;
-  /** What went over the channel, frames and all. */
+  /** What went over the channel for this transfer, frames and all; not the channel's own preamble and HELLO. */
   wireBytes: number;
   /** Payloads without their scale data. */
   codeBytes: number;

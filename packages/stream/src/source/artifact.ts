@@ -63,6 +63,10 @@ class ArtifactFile implements ArtifactSource {
     throw new TensorwireError("INVALID_ARGUMENT", `${quote(this.name)} is not open`);
   }
 
+  get clamped(): number {
+    return this.totals.clamped;
+  }
+
   get software(): string {
     return this.#opened.hello.software;
   }

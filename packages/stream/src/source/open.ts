@@ -146,6 +146,10 @@ class FixedChunks implements EncodedSource {
     );
   }
 
+  get clamped(): number | undefined {
+    return this.artifact.clamped;
+  }
+
   close(): Promise<void> {
     return this.artifact.close();
   }

@@ -29,6 +29,8 @@ export type EncodedRecord = Pick<ChunkRecord, "codec" | "payloadBytes" | "hash">
 export interface EncodedSource {
   readonly name: string;
   open(): Promise<Manifest>;
+  /** Finite elements that were clamped when it was encoded. Known once it is open. */
+  readonly clamped?: number | undefined;
   readEncoded(chunk: Chunk, pool: BufferPool): Promise<{ record: EncodedRecord; loan: Loan }>;
   close(): Promise<void>;
 }
