@@ -328,9 +328,12 @@ export function channelSuite(
         const { left, right, toRight } = await open();
         await left.send([pattern(10, 1)]);
         follow(right, toRight);
+        // One under way, that an orderly close waits for.
+        const before = settled([left.send([pattern(largeBytes, 2)])]);
         const closed = left.close(error);
         await expect(within(left.send([pattern(1, 1)]), "a send while it closes")).rejects.toThrow();
         await within(closed, "the close");
+        await within(before, "the send under way");
         await expect(within(left.send([pattern(1, 1)]), "a send when it is closed")).rejects.toThrow();
         await expect(within(left.send([]), "an empty send when it is closed")).rejects.toThrow();
       }
