@@ -1,18 +1,13 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
-import type { TensorInfo } from "@tensorwire/stream";
 import { EndProcess } from "../ends/end-process.js";
 import { median } from "../memory/bars.js";
-import { writeNoiseModel } from "../model/noise-model.js";
+import { type NoiseModelSize, writeNoiseModel } from "../model/noise-model.js";
 
-/** The same bytes, near enough, in many tensors and in one. */
-const SMALL: readonly TensorInfo[] = Array.from({ length: 10_000 }, (_, i) => ({
-  name: `layers.${i}.weight`,
-  dtype: "F32",
-  shape: [256],
-}));
-const ONE: readonly TensorInfo[] = [{ name: "weight", dtype: "F32", shape: [2560, 1024] }];
+/** The same bytes, near enough, in 10,000 tensors and in one. */
+const SMALL = { bytes: 10_000 * 2 ** 10, largestBytes: 2 ** 10 };
+const ONE = { bytes: 10 * 2 ** 20, largestBytes: 10 * 2 ** 20 };
 
 const WARM_UPS = 5;
 const RUNS = 15;
@@ -21,7 +16,7 @@ const TIMES = 3;
 const LEAST_SECONDS = 0.1;
 
 interface Model {
-  readonly tensors: readonly TensorInfo[];
+  readonly size: NoiseModelSize;
   readonly path: string;
 }
 
@@ -46,7 +41,7 @@ class Bench {
   }
 
   /** @param tolerance Checks what arrives: not while the clock runs. */
-  async seconds(variant: Variant, { tensors, path }: Model, tolerance?: number): Promise<number> {
+  async seconds(variant: Variant, { size, path }: Model, tolerance?: number): Promise<number> {
     const target = join(this.scratch, "target.safetensors");
     const receiving = this.receiver.run(
       variant === "file" ? { way: "file", target } : { way: "container", tolerance },
@@ -56,7 +51,7 @@ class Bench {
     const sending = this.sender.run(
       variant === "file"
         ? { way: "file", source: path, url, options }
-        : { way: "container", tensors, held: "all", url, options },
+        : { way: "container", model: size, held: "all", url, options },
     );
     const [sent] = await Promise.all([sending.done, receiving.done]);
     return sent.seconds;
@@ -94,10 +89,10 @@ const spread = (times: readonly number[]): string =>
 
 async function main(): Promise<void> {
   const scratch = await mkdtemp(join(tmpdir(), "tensorwire-bench-"));
-  const small = { tensors: SMALL, path: join(scratch, "small.safetensors") };
-  const one = { tensors: ONE, path: join(scratch, "one.safetensors") };
-  await writeNoiseModel(small.path, small.tensors);
-  await writeNoiseModel(one.path, one.tensors);
+  const small = { size: SMALL, path: join(scratch, "small.safetensors") };
+  const one = { size: ONE, path: join(scratch, "one.safetensors") };
+  await writeNoiseModel(small.path, SMALL);
+  await writeNoiseModel(one.path, ONE);
   console.log(
     `Small tensors over WebSocket, from connect to receipt, warm processes: medians of ${RUNS} after ${WARM_UPS};` +
       ` Node ${process.versions.node}, ${availableParallelism()} cores`,

@@ -1,4 +1,5 @@
-import type { ProgressEvent, StreamOptions, TensorInfo, TransferSummary } from "@tensorwire/stream";
+import type { ProgressEvent, StreamOptions, TransferSummary } from "@tensorwire/stream";
+import type { NoiseModelSize } from "../model/noise-model.js";
 
 /** Options of `streamModel` that can be told to another process. */
 export type SendOptions = Pick<StreamOptions, "codec" | "minElements" | "windowBytes" | "chunkBytes">;
@@ -13,8 +14,7 @@ export type SendJob =
   | {
       readonly way: "container";
       readonly url: string;
-      /** F32 tensors, filled with noise. */
-      readonly tensors: readonly TensorInfo[];
+      readonly model: NoiseModelSize;
       /** The caller holds one buffer that every tensor reuses, or all tensors before the transfer begins. */
       readonly held: "one" | "all";
       readonly options: SendOptions;

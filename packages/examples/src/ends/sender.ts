@@ -6,7 +6,7 @@ import {
   type TensorInfo,
 } from "@tensorwire/stream";
 import { fillNoise } from "../model/noise.js";
-import { elementsOf } from "../model/noise-model.js";
+import { elementsOf, type NoiseModelSize, noiseTensors } from "../model/noise-model.js";
 import { sendBlob } from "./blob.js";
 import type { JobResult, SendJob } from "./job.js";
 import { report, serveJobs } from "./serve-jobs.js";
@@ -26,40 +26,52 @@ async function send(job: SendJob): Promise<JobResult> {
 }
 
 async function sendTensors({
-  tensors,
+  model,
   held,
   url,
   options,
 }: Extract<SendJob, { way: "container" }>): Promise<JobResult> {
-  const largest = Math.max(0, ...tensors.map(elementsOf));
-  const source = held === "all" ? inMemory(tensors) : inTurn(tensors, new Float32Array(largest));
+  const { infos, tensors } = held === "all" ? inMemory(model) : inTurn(model);
   const started = performance.now();
-  const summary = await streamModel(fromTensors(tensors, source), url, { ...options, onProgress });
-  const seconds = (performance.now() - started) / 1000;
-  return { summary, seconds, callerBytes: largest * Float32Array.BYTES_PER_ELEMENT };
+  const summary = await streamModel(fromTensors(infos, tensors), url, { ...options, onProgress });
+  return { summary, seconds: (performance.now() - started) / 1000, callerBytes: model.largestBytes };
+}
+
+interface Container {
+  readonly infos: readonly TensorInfo[];
+  readonly tensors: Iterable<Tensor>;
 }
 
 /** As a caller does whose tensors come from somewhere else: each is made when it is asked for, in one buffer. */
-function* inTurn(tensors: readonly TensorInfo[], buffer: Float32Array): Generator<Tensor> {
-  for (const [index, info] of tensors.entries()) {
-    const data = buffer.subarray(0, elementsOf(info));
-    fillNoise(data, index);
-    yield { ...info, data };
+function inTurn(model: NoiseModelSize): Container {
+  const infos = noiseTensors(model);
+  const buffer = new Float32Array(model.largestBytes / Float32Array.BYTES_PER_ELEMENT);
+  function* tensors(): Generator<Tensor> {
+    for (const [index, info] of infos.entries()) {
+      const data = buffer.subarray(0, elementsOf(info));
+      fillNoise(data, index);
+      yield { ...info, data };
+    }
   }
+  return { infos, tensors: tensors() };
 }
 
-/** What the last job held is held on: a warm process has its model already. */
-let model: Tensor[] = [];
+/** What jobs have held is held on: a warm process has its model already. */
+const warm = new Map<string, Container>();
 
-function inMemory(tensors: readonly TensorInfo[]): readonly Tensor[] {
-  const same = tensors.length === model.length && tensors.every(({ name }, i) => name === model[i]!.name);
-  if (same) return model;
-  model = tensors.map((info, index) => {
-    const data = new Float32Array(elementsOf(info));
-    fillNoise(data, index);
-    return { ...info, data };
-  });
-  return model;
+function inMemory(model: NoiseModelSize): Container {
+  const key = JSON.stringify(model);
+  let container = warm.get(key);
+  if (!container) {
+    const infos = noiseTensors(model);
+    const tensors = infos.map((info, index) => {
+      const data = new Float32Array(elementsOf(info));
+      fillNoise(data, index);
+      return { ...info, data };
+    });
+    warm.set(key, (container = { infos, tensors }));
+  }
+  return container;
 }
 
 serveJobs(send);

@@ -1,15 +1,15 @@
 import { rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import type { TensorInfo } from "@tensorwire/stream";
 import { EndProcess } from "../ends/end-process.js";
 import type { JobResult, ReceiveJob, SendJob, SendOptions, Way } from "../ends/job.js";
+import type { NoiseModelSize } from "../model/noise-model.js";
 import { type MemoryCurve, MemorySampler } from "./sampler.js";
 
 /** A transfer to measure. */
 export interface Measured {
   readonly way: Way;
-  readonly tensors: readonly TensorInfo[];
-  /** The same tensors as a safetensors file; the container way makes its own. */
+  readonly model: NoiseModelSize;
+  /** The model as a safetensors file; the container way makes its own. */
   readonly source: string;
   readonly scratch: string;
   readonly options: SendOptions;
@@ -56,10 +56,10 @@ export async function measure(measured: Measured): Promise<Measurement> {
   }
 }
 
-function sendJob({ way, source, tensors, options }: Measured, url: string): SendJob {
+function sendJob({ way, source, model, options }: Measured, url: string): SendJob {
   if (way === "regular") return { way, source, url };
   if (way === "file") return { way, source, url, options };
-  return { way, tensors, held: "one", url, options };
+  return { way, model, held: "one", url, options };
 }
 
 function receiveJob({ way, options: { codec, windowBytes } }: Measured, target: string): ReceiveJob {

@@ -2,7 +2,7 @@ import { rm } from "node:fs/promises";
 import { freemem } from "node:os";
 import { join } from "node:path";
 import type { SendOptions, Way } from "../ends/job.js";
-import { type NoiseModelSize, noiseTensors, writeNoiseModel } from "../model/noise-model.js";
+import { type NoiseModelSize, writeNoiseModel } from "../model/noise-model.js";
 import type { WayRuns } from "./bars.js";
 import { type Measurement, measure } from "./measurement.js";
 import { openScratch } from "./scratch.js";
@@ -63,13 +63,12 @@ async function runModel(
   ways: readonly Way[],
   scratch: string,
 ): Promise<Record<Way, Measurement[]>> {
-  const tensors = noiseTensors(size);
   const source = join(scratch, "source.safetensors");
-  await writeNoiseModel(source, tensors);
+  await writeNoiseModel(source, size);
   const results: Record<Way, Measurement[]> = { regular: [], container: [], file: [] };
   for (let run = 0; run < runs; run++) {
     for (const way of ways) {
-      const measurement = await measure({ way, tensors, source, scratch, options });
+      const measurement = await measure({ way, model: size, source, scratch, options });
       results[way].push(measurement);
       onRun?.(size, measurement);
     }

@@ -3,11 +3,11 @@ import { serializeSafetensorsHeader, type TensorInfo } from "@tensorwire/core";
 import { fillNoise } from "./noise.js";
 
 const F32_BYTES = 4;
-const COLUMNS = 1024;
+const COLUMNS = 256;
 /** Tensors other than the largest are at most this long, as the layers of a large model are. */
 const LAYER_BYTES = 64 * 1024 * 1024;
 
-/** What a model of noise is made of: F32 tensors of `bytes` bytes together, the first of `largestBytes`. */
+/** What a model of noise is made of: F32 tensors of `bytes` bytes together, the first of `largestBytes`, none larger. */
 export interface NoiseModelSize {
   readonly bytes: number;
   readonly largestBytes: number;
@@ -18,7 +18,7 @@ export function noiseTensors({ bytes, largestBytes }: NoiseModelSize): TensorInf
   const row = COLUMNS * F32_BYTES;
   if (bytes % row || largestBytes % row || largestBytes > bytes) {
     throw new Error(
-      `a model of ${bytes} bytes with a tensor of ${largestBytes} is not a whole number of 4 KiB rows`,
+      `a model of ${bytes} bytes with a tensor of ${largestBytes} is not a whole number of 1 KiB rows`,
     );
   }
   const tensors: TensorInfo[] = [matrix("embedding.weight", largestBytes / row)];
@@ -37,8 +37,9 @@ export const elementsOf = ({ shape }: TensorInfo): number => shape.reduce((produ
 
 const PIECE_ELEMENTS = 1024 * 1024;
 
-/** Writes the tensors, filled with noise, as a safetensors file. */
-export async function writeNoiseModel(path: string, tensors: readonly TensorInfo[]): Promise<void> {
+/** Writes the model as a safetensors file. */
+export async function writeNoiseModel(path: string, size: NoiseModelSize): Promise<void> {
+  const tensors = noiseTensors(size);
   const { bytes } = serializeSafetensorsHeader(tensors);
   const piece = new Float32Array(PIECE_ELEMENTS);
   const file = await open(path, "wx");
