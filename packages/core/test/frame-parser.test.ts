@@ -337,6 +337,42 @@ describe("FrameParser and memory", () => {
     expect(recorder.pool.loans).toBe(1);
   });
 
+  it("reads past a payload that nobody wants, in no memory, and goes on behind it", () => {
+    const unwanted = new Uint8Array(300).fill(1);
+    const wanted = Uint8Array.of(7, 8, 9);
+    const bytes = streamOf([{ transfer: 1, payloads: [unwanted, wanted, new Uint8Array(0)] }, ...SAMPLE]);
+    const expected = eventsOf([{ transfer: 1, payloads: [unwanted, wanted, new Uint8Array(0)] }, ...SAMPLE]);
+    for (const size of [1, 100, bytes.length]) {
+      const recorder = new Recorder();
+      const { lend } = recorder;
+      recorder.lend = (header, record) => {
+        if (record.payloadBytes !== unwanted.length) return lend.call(recorder, header, record);
+        return undefined;
+      };
+      const portions = Array.from({ length: Math.ceil(bytes.length / size) }, (_, i) =>
+        bytes.subarray(i * size, (i + 1) * size),
+      );
+      const { error } = parse(portions, recorder);
+      expect(error).toBeUndefined();
+      expect(recorder.events).toEqual(expected.filter((event) => !event.includes(`payloadBytes=300`)));
+    }
+  });
+
+  it("reads past the rest of a payload that is given up, and releases its loan once", () => {
+    const bytes = encodeData(1, [new Uint8Array(300), Uint8Array.of(1)]);
+    for (const left of [301, 200, 2]) {
+      const { recorder, parser } = parse([PREAMBLE, bytes.subarray(0, bytes.length - left)]);
+      expect(recorder.pool.loans).toBe(1);
+      parser.skip();
+      parser.skip();
+      expect(recorder.pool.loans).toBe(0);
+      parser.push(bytes.subarray(bytes.length - left));
+      expect(parser.atBoundary).toBe(true);
+      expect(recorder.verified.map((event) => event.split(" ")[0])).toEqual(["lend", "lend", "payload"]);
+      expect(recorder.pool.loans).toBe(0);
+    }
+  });
+
   it("lends nothing for what follows in a portion, once the handler has closed it", () => {
     for (const at of [FrameType.CREDIT, FrameType.DATA]) {
       const recorder = new Recorder();

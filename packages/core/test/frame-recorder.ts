@@ -110,7 +110,7 @@ export class Recorder implements FrameHandler {
     this.events.push(`control ${type} ${transfer} ${flags} ${hex(body)}`);
   }
 
-  lend(_header: FrameHeader, record: ChunkRecord): Loan {
+  lend(_header: FrameHeader, record: ChunkRecord): Loan | undefined {
     this.events.push(`lend ${line(record)}`);
     return this.pool.lend(record.packedBytes);
   }
