@@ -5,8 +5,12 @@ import { byteLength, DTYPE_BITS, type DType } from "./dtype.js";
 import { quote, TensorwireError } from "./errors.js";
 import { checkLimit, type Limits } from "./limits.js";
 import { readManifest } from "./manifest-json.js";
-import { parseSafetensorsHeader, SAFETENSORS_METADATA_KEY } from "./safetensors/header.js";
-import { elementCount, type TensorInfo } from "./tensor.js";
+import {
+  MAX_SAFETENSORS_HEADER_BYTES,
+  parseSafetensorsHeader,
+  SAFETENSORS_METADATA_KEY,
+} from "./safetensors/header.js";
+import { elementCount, type TensorInfo, tensorBytes } from "./tensor.js";
 
 export { encodeManifest } from "./manifest-json.js";
 
@@ -174,6 +178,7 @@ function checkHeader(manifest: Manifest, header: SourceHeader, plan: ChunkPlan, 
     new TensorwireError("MANIFEST_INVALID", `the source's header: ${message}`, { cause });
   if (manifest.kind !== "model") throw invalid("a raw file has none");
   if (!isWellFormed(header.text)) throw invalid("is not well-formed Unicode");
+  if (hasUsualSpelling(manifest, header.text)) return;
   const bytes = encoder.encode(header.text);
   const { maxTensors, maxNameBytes, maxRank } = limits;
   const bounds = { maxTensors, maxNameBytes, maxRank };
@@ -195,6 +200,32 @@ function checkHeader(manifest: Manifest, header: SourceHeader, plan: ChunkPlan, 
   ) {
     throw invalid("its metadata is not the manifest's");
   }
+}
+
+// Nearly every header is exactly what the reference implementation writes of its tensors, and comparing it with that takes
+// a third of the time of reading it. What is spelled otherwise is read.
+function hasUsualSpelling({ tensors, metadata }: Manifest, text: string): boolean {
+  if (text.length * 3 > MAX_SAFETENSORS_HEADER_BYTES) return false;
+  let at = 0;
+  const goesOn = (member: string): boolean => {
+    // Compared as a slice: `startsWith` takes twice as long.
+    const begin = at;
+    at += member.length + 1;
+    return text.slice(begin, at) === (begin === 0 ? "{" : ",") + member;
+  };
+  if (metadata.size) {
+    const pairs = [...metadata].map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`);
+    if (!goesOn(`"${SAFETENSORS_METADATA_KEY}":{${pairs.join(",")}}`)) return false;
+  }
+  let begin = 0;
+  for (const tensor of tensors) {
+    const { name, dtype, shape } = tensor;
+    const end = begin + tensorBytes(tensor);
+    const entry = `{"dtype":"${dtype}","shape":[${shape.join(",")}],"data_offsets":[${begin},${end}]}`;
+    if (!goesOn(`${JSON.stringify(name)}:${entry}`)) return false;
+    begin = end;
+  }
+  return at > 0 && /^} *$/.test(text.slice(at));
 }
 
 /** Whether two tensors have the same name, dtype and shape. */
