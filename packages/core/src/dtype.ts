@@ -44,11 +44,13 @@ export function isFloatDType(dtype: DType): dtype is FloatDType {
  */
 export function byteLength(dtype: DType, elements: number): number {
   const bits = DTYPE_BITS[dtype];
-  const bytes = bits >= 8 ? elements * (bits / 8) : (elements * bits) / 8;
+  // Elements that fill whole bytes together: counted in those, no product is ever rounded.
+  const together = bits === 6 ? 4 : bits === 4 ? 2 : 1;
+  const bytes = Math.ceil(elements / together) * ((bits * together) / 8);
   if (!(bytes <= Number.MAX_SAFE_INTEGER)) {
     throw new TensorwireError("LIMIT_EXCEEDED", `${elements} elements of ${dtype} are more than 2^53 bytes`);
   }
-  if (!Number.isInteger(bytes)) {
+  if (elements % together) {
     throw new TensorwireError("INVALID_ARGUMENT", `${elements} elements of ${dtype} do not fill whole bytes`);
   }
   return bytes;
