@@ -15,8 +15,11 @@ export type SendJob =
       readonly way: "container";
       readonly url: string;
       readonly model: NoiseModelSize;
-      /** The caller holds one buffer that every tensor reuses, or all tensors before the transfer begins. */
-      readonly held: "one" | "all";
+      /**
+       * The caller holds one buffer that every tensor reuses, or all tensors before the transfer begins: to yield them
+       * one by one, or to hand them over as a map.
+       */
+      readonly held: "one" | "all" | "map";
       readonly options: SendOptions;
     }
   | { readonly way: "file"; readonly source: string; readonly url: string; readonly options: SendOptions };

@@ -256,7 +256,7 @@ export class ModelReceiver implements ReceivingEnd {
     const chunk = this.#next;
     this.#next = undefined;
     if (!chunk || this.settings.life.error) return loan.release();
-    this.#arrivals.put(chunk.bytes, Promise.resolve({ chunk, record, loan }));
+    this.#arrivals.put(chunk.bytes, { chunk, record, loan });
   }
 
   brake(): Promise<void> | undefined {
