@@ -7,6 +7,10 @@ import { FrameType, HEADER_BYTES, sealHeader } from "./header.js";
 export const RECORD_BYTES = 36;
 export const COUNT_BYTES = 4;
 
+/** Small chunks share a frame up to this many bytes and records: the choice of a writer, not a bound of the format. */
+export const BATCH_BYTES = 256 * 1024;
+export const BATCH_RECORDS = 1024;
+
 const TWO_32 = 2 ** 32;
 
 /** How a payload is wrapped on the wire. */

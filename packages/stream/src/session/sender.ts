@@ -1,4 +1,6 @@
 import {
+  BATCH_BYTES,
+  BATCH_RECORDS,
   BufferPool,
   type Chunk,
   type ChunkPlan,
@@ -34,10 +36,6 @@ import { Lane } from "./lane.js";
 import type { Progress } from "./progress.js";
 import { Tally, type TransferSummary } from "./summary.js";
 import type { TransferLife } from "./transfer.js";
-
-/** Small chunks share a frame up to this many bytes and records. */
-const BATCH_BYTES = 256 * 1024;
-const BATCH_RECORDS = 1024;
 
 export interface SenderSettings {
   readonly manifest: Manifest;

@@ -1,4 +1,6 @@
 import {
+  BATCH_BYTES,
+  BATCH_RECORDS,
   type Channel,
   type Chunk,
   type ChunkRecord,
@@ -29,10 +31,6 @@ export interface ArtifactOptions extends TargetOptions {
   /** Codecs by which the size is estimated before any data. Default: all of this library. */
   readonly registry?: CodecRegistry | undefined;
 }
-
-/** Small chunks share a frame up to this many bytes and records, as a sender's do. */
-const BATCH_BYTES = 256 * 1024;
-const BATCH_RECORDS = 1024;
 
 // A file holds one transfer.
 const TRANSFER = 1;
