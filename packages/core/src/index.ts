@@ -22,6 +22,8 @@ export * from "./buffer-pool.js";
 export * from "./channel.js";
 export * from "./chunk-plan.js";
 export * from "./digest.js";
+export * from "./packing/envelope.js";
+export * from "./packing/packer.js";
 export * from "./frame/data.js";
 export * from "./frame/header.js";
 export * from "./frame/messages.js";

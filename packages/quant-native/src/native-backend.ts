@@ -11,6 +11,9 @@ import {
   defaultCodecs,
   type EncodedChunk,
   type EncodeJob,
+  type Packed,
+  type PackJob,
+  type UnpackJob,
   type ErrorCode,
   float4,
   float16,
@@ -55,7 +58,7 @@ class NativeBackend implements CodecBackend {
   #encode(job: EncodeJob): Answer<EncodedChunk> {
     const { dtype, elements, source, target, signal } = job;
     const codec = this.#codecs.get(job.codec.name);
-    if (!NATIVE_CODECS.has(codec)) return this.#portable.encode(job);
+    if (!NATIVE_CODECS.has(codec) || job.packed !== undefined) return this.#portable.encode(job);
     const { block = 0 } = codec.resolve(job.codec);
     // Refuses a dtype that the codec does not take, and a count that is none.
     codec.payloadBytes(job.codec, dtype, elements);
@@ -76,6 +79,7 @@ class NativeBackend implements CodecBackend {
     // The reference says what is wrong with a payload of another length, after its hash.
     if (
       !NATIVE_CODECS.has(codec) ||
+      job.unpacked !== undefined ||
       payload.length !== codec.payloadBytes(job.codec, dtype, elements) ||
       (codec === none && output !== dtype && !(isFloatDType(dtype) && isFloatDType(output)))
     ) {
@@ -101,6 +105,14 @@ class NativeBackend implements CodecBackend {
         this.#addon.hash(bytes, callback),
       ),
     );
+  }
+
+  pack(job: PackJob): Answer<Packed> {
+    return this.#portable.pack(job);
+  }
+
+  unpack(job: UnpackJob): Answer<bigint> {
+    return this.#portable.unpack(job);
   }
 
   /** Makes one native call: here where it is small, else queued until its turn or until `signal` aborts. */

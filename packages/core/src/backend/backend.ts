@@ -1,4 +1,4 @@
-import type { CodecSpec, Encoded } from "../codec/codec.js";
+import type { ChunkPosition, CodecSpec, Encoded } from "../codec/codec.js";
 import type { DType } from "../dtype.js";
 
 /** A run of elements to encode: `source` holds `elements` of `dtype`, `target` takes the payload. */
@@ -9,13 +9,23 @@ export interface EncodeJob {
   readonly source: Uint8Array;
   /** At least `payloadBytes` long. */
   readonly target: Uint8Array;
+  /** Where the elements lie; by default at the beginning of a tensor of no name. */
+  readonly at?: ChunkPosition | undefined;
+  /** Takes the packed payload, where packing is wanted: as long as `target`. What does not fit is not worth packing. */
+  readonly packed?: Uint8Array | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What an encode job found, and the xxh64 of the payload, computed in the same call. */
-export interface EncodedChunk extends Encoded {
+/** What packing found. */
+export interface Packed {
+  /** xxh64 of the payload, unpacked. */
   readonly hash: bigint;
+  /** Bytes written to the job's `packed`; absent, or 0, where the payload is to travel as it is. */
+  readonly packedBytes?: number;
 }
+
+/** What an encode job found, the xxh64 of the payload, and how long it is packed: all of the same call. */
+export interface EncodedChunk extends Encoded, Packed {}
 
 /** A payload to verify and decode into `target`, which takes `elements` of `output`. */
 export interface DecodeJob {
@@ -23,12 +33,34 @@ export interface DecodeJob {
   /** The dtype it was encoded from. */
   readonly dtype: DType;
   readonly elements: number;
+  /** As it travelled. */
   readonly payload: Uint8Array;
-  /** What xxh64(payload) must be. */
+  /** Where it travelled packed: room for it unpacked, of exactly its length. */
+  readonly unpacked?: Uint8Array | undefined;
+  /** What xxh64 of the unpacked payload must be. */
   readonly hash: bigint;
   /** The dtype to decode to. */
   readonly output: DType;
   readonly target: Uint8Array;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A payload to hash and to pack. */
+export interface PackJob {
+  readonly payload: Uint8Array;
+  /** Lengths of its parts, which are packed each by itself: see `segmentsOf`. */
+  readonly segments: readonly number[];
+  /** As long as the payload. */
+  readonly packed: Uint8Array;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A packed payload to unpack and to hash. */
+export interface UnpackJob {
+  readonly packed: Uint8Array;
+  readonly segments: readonly number[];
+  /** Takes the payload: exactly as long as all segments. */
+  readonly payload: Uint8Array;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -46,10 +78,18 @@ export interface CodecBackend {
   readonly name: string;
   encode(job: EncodeJob): Answer<EncodedChunk>;
   /**
-   * Verifies the hash, then decodes; a payload that fails leaves the target untouched.
+   * Verifies the hash and decodes, in one pass where the backend can: what a job that fails has left in its target
+   * means nothing.
    * @throws TensorwireError `CHUNK_CORRUPT`, `PAYLOAD_INVALID`, `ABORTED`.
    */
   decode(job: DecodeJob): Answer<void>;
   /** xxh64 with seed 0. */
   hash(bytes: Uint8Array, signal?: AbortSignal): Answer<bigint>;
+  /** Packs a payload that is there already, as that of `none` is. */
+  pack(job: PackJob): Answer<Packed>;
+  /**
+   * The hash of a payload that travelled packed.
+   * @throws TensorwireError `PAYLOAD_INVALID`, `ABORTED`.
+   */
+  unpack(job: UnpackJob): Answer<bigint>;
 }

@@ -13,8 +13,8 @@ export const BATCH_RECORDS = 1024;
 
 const TWO_32 = 2 ** 32;
 
-/** How a payload is wrapped on the wire. */
-export const Packing = { RAW: 0 } as const;
+/** How a payload is wrapped on the wire: as it is, or in the envelope of `packing/envelope.ts`. */
+export const Packing = { RAW: 0, ZSTD: 1 } as const;
 
 /** One chunk in a DATA frame. */
 export interface ChunkRecord {
