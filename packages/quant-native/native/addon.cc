@@ -3,6 +3,7 @@
 #include "arguments.h"
 #include "dispatch.h"
 #include "schedule.h"
+#include "zstd_frame.h"
 
 #include <new>
 
@@ -34,36 +35,39 @@ napi_value start(napi_env env, Instance* instance, Job job, napi_value callback)
   return value;
 }
 
-// encode(isa, codec, block, dtype, elements, source, target, callback?)
+// encode(isa, codec, block, dtype, elements, source, target, callback?, options?, packed?, tensor?, first?)
 napi_value encode(napi_env env, napi_callback_info info) {
   Instance* instance = instanceOf(env);
   Arguments arguments(env, info);
   Job job(Job::Kind::kEncode);
   job.kernels = instance->kernels[arguments.integer(0, "the instruction set", instance->isas - 1)];
-  job.shape = arguments.shape(1);
+  job.shape = arguments.shape(1, 8);
   job.input = arguments.bytes(5, "source");
   job.output = arguments.bytes(6, "target");
   const napi_value callback = arguments.callback(7);
+  job.packing = arguments.optionalBytes(9, "packed target");
+  arguments.position(10, job.shape);
   if (!arguments.ok()) return nullptr;
   arguments.require(job.input, job.shape.sourceBytes(), "source");
   arguments.require(job.output, job.shape.payload(), "target");
   return arguments.ok() ? start(env, instance, job, callback) : nullptr;
 }
 
-// decode(isa, codec, block, dtype, elements, payload, hash, output, target, callback?)
+// decode(isa, codec, block, dtype, elements, payload, hash, output, target, callback?, options?, unpacked?)
 napi_value decode(napi_env env, napi_callback_info info) {
   Instance* instance = instanceOf(env);
   Arguments arguments(env, info);
   Job job(Job::Kind::kDecode);
   job.kernels = instance->kernels[arguments.integer(0, "the instruction set", instance->isas - 1)];
-  job.shape = arguments.shape(1);
+  job.shape = arguments.shape(1, 10);
   job.input = arguments.bytes(5, "payload");
-  job.hash = arguments.hash(6);
+  job.hash = arguments.hash(6, "the hash");
   job.outputDType = arguments.output(7, job.shape);
   job.output = arguments.bytes(8, "target");
   const napi_value callback = arguments.callback(9);
+  job.packing = arguments.optionalBytes(11, "room for the unpacked payload");
   if (!arguments.ok()) return nullptr;
-  if (job.input.length != job.shape.payload()) {
+  if (!job.shape.canBe(job.packing.view != nullptr ? job.packing.length : job.input.length)) {
     arguments.fail("PAYLOAD_INVALID", "the payload does not have the length of this many elements");
   }
   arguments.require(job.output, job.shape.elements * elementBytes(job.outputDType), "target");
@@ -77,6 +81,46 @@ napi_value hash(napi_env env, napi_callback_info info) {
   job.input = arguments.bytes(0, "hashed view");
   const napi_value callback = arguments.callback(1);
   return arguments.ok() ? start(env, instanceOf(env), job, callback) : nullptr;
+}
+
+// pack(payload, segments, packed, callback?) and unpack(packed, segments, payload, callback?)
+napi_value repack(napi_env env, napi_callback_info info, Job::Kind kind) {
+  Arguments arguments(env, info);
+  Job job(kind);
+  job.input = arguments.bytes(0, "source");
+  job.segments = arguments.segments(1);
+  job.output = arguments.bytes(2, "target");
+  const napi_value callback = arguments.callback(3);
+  if (!arguments.ok()) return nullptr;
+  const Bytes& payload = kind == Job::Kind::kPack ? job.input : job.output;
+  if (payload.length != job.segments.total()) {
+    arguments.fail("INVALID_ARGUMENT", "the payload is not as long as its segments");
+  }
+  return arguments.ok() ? start(env, instanceOf(env), job, callback) : nullptr;
+}
+
+napi_value pack(napi_env env, napi_callback_info info) { return repack(env, info, Job::Kind::kPack); }
+napi_value unpack(napi_env env, napi_callback_info info) { return repack(env, info, Job::Kind::kUnpack); }
+
+// makeFrame(bytes, target): the frame's length, or 0
+napi_value makeFrame(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  const Bytes bytes = arguments.bytes(0, "source"), target = arguments.bytes(1, "target");
+  if (!arguments.ok()) return nullptr;
+  napi_value value = nullptr;
+  const size_t length = makeFrame(FrameEffort::kLiterals, bytes.data, bytes.length, target.data, target.length);
+  napi_create_int64(env, static_cast<int64_t>(length), &value);
+  return value;
+}
+
+// openFrame(frame, target): whether the target is filled
+napi_value openFrame(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  const Bytes frame = arguments.bytes(0, "frame"), target = arguments.bytes(1, "target");
+  if (!arguments.ok()) return nullptr;
+  napi_value value = nullptr;
+  napi_get_boolean(env, openFrame(frame.data, frame.length, target.data, target.length), &value);
+  return value;
 }
 
 // cancel(number): whether the job had not begun
@@ -132,13 +176,20 @@ NAPI_MODULE_INIT() {
     delete instance;
     return nullptr;
   }
+  napi_value packs = nullptr;
+  napi_get_boolean(env, hasZstd(), &packs);
   const napi_property_descriptor properties[] = {
       {"encode", nullptr, encode, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"decode", nullptr, decode, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"hash", nullptr, hash, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+      {"pack", nullptr, pack, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+      {"unpack", nullptr, unpack, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+      {"makeFrame", nullptr, makeFrame, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+      {"openFrame", nullptr, openFrame, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"cancel", nullptr, cancel, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"addressOffset", nullptr, addressOffset, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"isas", nullptr, nullptr, nullptr, nullptr, isaNames(env, *instance), napi_enumerable, nullptr},
+      {"packs", nullptr, nullptr, nullptr, nullptr, packs, napi_enumerable, nullptr},
   };
   napi_define_properties(env, exports, sizeof properties / sizeof properties[0], properties);
   return exports;

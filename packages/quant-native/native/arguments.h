@@ -24,20 +24,31 @@ class Arguments {
   void fail(const char* code, const char* message);
 
   uint64_t integer(size_t index, const char* name, uint64_t largest);
-  uint64_t hash(size_t index);
+  uint64_t hash(size_t index, const char* name);
   Bytes bytes(size_t index, const char* name);
+  // The same, or none where it was left out.
+  Bytes optionalBytes(size_t index, const char* name);
   // The function at `index`, or nullptr where it was left out.
   napi_value callback(size_t index);
   napi_value value(size_t index) const { return values_[index]; }
 
-  // Codec, block, dtype and elements, from `first` on: a combination that exists.
-  ChunkShape shape(size_t first);
+  // Codec, block, dtype and elements, from `first` on, and the codec's other parameters at `options`, where it has any: a
+  // combination that exists.
+  ChunkShape shape(size_t first, size_t options);
+  // Adds where the chunk lies, from `first` on, to what rounds by it.
+  void position(size_t first, ChunkShape& shape);
+  // The lengths of a payload's parts, as an array.
+  Segments segments(size_t index);
   // What a payload of `shape` can be decoded to.
   DType output(size_t index, const ChunkShape& shape);
   void require(const Bytes& bytes, uint64_t needed, const char* name);
 
  private:
   static constexpr size_t kMost = 12;
+  bool absent(size_t index) const;
+  void options(size_t index, ChunkShape& shape);
+  void checkLinear(const ChunkShape& shape);
+
   napi_env env_;
   napi_value values_[kMost];
   bool ok_ = true;

@@ -1,6 +1,9 @@
 #include "chunk.h"
 
+#include "adaquant.h"
+#include "envelope.h"
 #include "ieee_mode.h"
+#include "nested.h"
 #include "xxh64.h"
 
 #include <cstring>
@@ -12,19 +15,52 @@ void copy(const uint8_t* source, uint64_t bytes, uint8_t* target) {
   if (bytes > 0) memcpy(target, source, bytes);
 }
 
-Counts encodePayload(const Kernels& kernels, const ChunkShape& shape, const uint8_t* source, uint8_t* target) {
+// The payload, its length and its counts; not its hash.
+EncodedChunk encodePayload(const Kernels& kernels, const ChunkShape& shape, const uint8_t* source, uint8_t* target) {
+  EncodedChunk chunk;
+  chunk.bytes = shape.payload();
+  chunk.scaleBytes = shape.scales();
+  chunk.done = true;
+  const size_t elements = shape.elements;
   switch (shape.codec) {
     case Codec::kNone:
       copy(source, shape.sourceBytes(), target);
-      return {};
+      break;
     case Codec::kFloat16:
-      return kernels.toFloat16[floatIndex(shape.dtype)](source, shape.elements, target);
+      chunk.counts = kernels.toFloat16[floatIndex(shape.dtype)](source, elements, target);
+      break;
     case Codec::kBfloat16:
-      return kernels.toBfloat16[floatIndex(shape.dtype)](source, shape.elements, target);
+      chunk.counts = kernels.toBfloat16[floatIndex(shape.dtype)](source, elements, target);
+      break;
+    case Codec::kLossless:
+      if (const size_t width = elementBytes(shape.dtype); width == 1) copy(source, elements, target);
+      else kernels.planes.split[planesIndex(width)](source, elements, target);
+      break;
+    case Codec::kAdaquant: {
+      const AdaquantChunk adaquant = encodeAdaquant(kernels, shape, source, target);
+      chunk.counts = adaquant.counts;
+      chunk.bytes = adaquant.bytes;
+      chunk.scaleBytes = adaquant.bytes == 0 ? 0 : shape.scales();
+      chunk.declined = adaquant.declined;
+      break;
+    }
+    case Codec::kBlockwise8:
+    case Codec::kFloat4:
+    case Codec::kNormfloat4:
+      if (shape.nested) {
+        const NestedChunk nested = encodeNested(kernels, shape, source, target);
+        chunk.counts = nested.counts;
+        chunk.done = nested.done;
+      } else {
+        chunk.counts = kernels.encodeBlocks[blockCodecIndex(shape.codec)][floatIndex(shape.dtype)](
+            source, elements, shape.block, target, target + shape.scales());
+      }
+      break;
     default:
-      return kernels.encodeBlocks[blockCodecIndex(shape.codec)][floatIndex(shape.dtype)](
-          source, shape.elements, shape.block, target, target + shape.scales());
+      chunk.counts = kernels.linear.encode[shape.linearBits() - 2][floatIndex(shape.dtype)](
+          source, elements, shape.block, shape.linear, target, target + shape.offsetsAt(), target + shape.scales());
   }
+  return chunk;
 }
 
 // The dtype that a payload without codes holds.
@@ -32,32 +68,133 @@ DType storedDType(const ChunkShape& shape) {
   return shape.codec == Codec::kFloat16 ? DType::kF16 : shape.codec == Codec::kBfloat16 ? DType::kBF16 : shape.dtype;
 }
 
+void decodeHalf(const Kernels& kernels, const ChunkShape& shape, const uint8_t* payload, DType output,
+                uint8_t* target) {
+  const DType stored = storedDType(shape);
+  if (stored == output) copy(payload, shape.payload(), target);
+  else kernels.convert[floatIndex(stored)][floatIndex(output)](payload, shape.elements, target);
+}
+
+void joinPlanes(const Kernels& kernels, size_t width, const uint8_t* const* planes, size_t elements,
+                uint8_t* target) {
+  if (width == 1) copy(planes[0], elements, target);
+  else kernels.planes.join[planesIndex(width)](planes, elements, target);
+}
+
+// Elements that are joined at once where they are converted too: planes' bytes stay in the first-level cache.
+constexpr size_t kJoined = 1024;
+
+void decodePlanes(const Kernels& kernels, const ChunkShape& shape, const uint8_t* const* planes, DType output,
+                  uint8_t* target) {
+  const size_t width = elementBytes(shape.dtype);
+  if (shape.elements == 0) return;
+  if (shape.dtype == output) {
+    joinPlanes(kernels, width, planes, shape.elements, target);
+    return;
+  }
+  alignas(64) uint8_t joined[kJoined * 8];
+  const uint8_t* at[8];
+  for (size_t first = 0; first < shape.elements; first += kJoined) {
+    const size_t count = shape.elements - first < kJoined ? shape.elements - first : kJoined;
+    for (size_t k = 0; k < width; k++) at[k] = planes[k] + first;
+    joinPlanes(kernels, width, at, count, joined);
+    kernels.convert[floatIndex(shape.dtype)][floatIndex(output)](joined, count, target + first * elementBytes(output));
+  }
+}
+
+Verdict decodePayload(const Kernels& kernels, const ChunkShape& shape, const uint8_t* payload, uint64_t bytes,
+                      DType output, uint8_t* target) {
+  switch (shape.codec) {
+    case Codec::kNone:
+    case Codec::kFloat16:
+    case Codec::kBfloat16:
+      decodeHalf(kernels, shape, payload, output, target);
+      return Verdict::kIntact;
+    case Codec::kLossless: {
+      const uint8_t* planes[8];
+      for (size_t k = 0; k < elementBytes(shape.dtype); k++) planes[k] = payload + k * shape.elements;
+      decodePlanes(kernels, shape, planes, output, target);
+      return Verdict::kIntact;
+    }
+    case Codec::kAdaquant:
+      return decodeAdaquant(kernels, shape, payload, bytes, output, target) ? Verdict::kIntact : Verdict::kInvalid;
+    case Codec::kBlockwise8:
+    case Codec::kFloat4:
+    case Codec::kNormfloat4:
+      if (shape.nested) {
+        decodeNested(kernels, shape, payload, output, target);
+      } else {
+        kernels.decodeBlocks[blockCodecIndex(shape.codec)][floatIndex(output)](
+            payload, payload + shape.scales(), shape.elements, shape.block, target);
+      }
+      return Verdict::kIntact;
+    default:
+      kernels.linear.decode[shape.linearBits() - 2][floatIndex(output)](
+          payload, payload + shape.offsetsAt(), payload + shape.scales(), shape.elements, shape.block, shape.linear,
+          target);
+      return Verdict::kIntact;
+  }
+}
+
+// Planes of one chunk are each its own kind of noise: see effortFor.
+FrameEffort effortFor(const ChunkShape& shape) {
+  return shape.codec == Codec::kNone ? FrameEffort::kMatches : FrameEffort::kLiterals;
+}
+
 }  // namespace
 
-EncodedChunk encodeChunk(const Kernels& kernels, const ChunkShape& shape, const uint8_t* source, uint8_t* target) {
+EncodedChunk encodeChunk(const Kernels& kernels, const ChunkShape& shape, const uint8_t* source, uint8_t* target,
+                         const PackedTarget& packed) {
   const IeeeMode ieee;
-  EncodedChunk chunk;
-  chunk.counts = encodePayload(kernels, shape, source, target);
+  EncodedChunk chunk = encodePayload(kernels, shape, source, target);
   // Scales come first in the payload and are known last, so that the hash cannot run along with the blocks.
-  chunk.hash = xxh64Of(target, shape.payload());
+  chunk.hash = xxh64Of(target, chunk.bytes);
+  const bool travels = chunk.counts.nonFinite == 0 && !chunk.declined && chunk.done;
+  if (packed.data != nullptr && travels) {
+    chunk.packedBytes =
+        packPayload(effortFor(shape), target, shape.segments(chunk.bytes), packed.data, packed.capacity);
+  }
   return chunk;
 }
 
-bool decodeChunk(const Kernels& kernels, const ChunkShape& shape, const uint8_t* payload, uint64_t hash, DType output,
-                 uint8_t* target) {
-  if (xxh64Of(payload, shape.payload()) != hash) return false;
-  const IeeeMode ieee;
-  if (isBlockCodec(shape.codec)) {
-    kernels.decodeBlocks[blockCodecIndex(shape.codec)][floatIndex(output)](
-        payload, payload + shape.scales(), shape.elements, shape.block, target);
-  } else if (const DType stored = storedDType(shape); stored == output) {
-    copy(payload, shape.payload(), target);
-  } else {
-    kernels.convert[floatIndex(stored)][floatIndex(output)](payload, shape.elements, target);
+Verdict decodeChunk(const Kernels& kernels, const ChunkShape& shape, const TravelledPayload& payload, uint64_t hash,
+                    DType output, uint8_t* target) {
+  const uint8_t* bytes = payload.data;
+  uint64_t length = payload.length;
+  if (payload.packed) {
+    length = payload.unpackedLength;
+    bytes = payload.unpacked;
+    const Segments segments = shape.segments(length);
+    if (shape.codec == Codec::kLossless) {
+      // Planes that travelled as they are need not be where the payload would have them.
+      const OpenedEnvelope opened = openEnvelope(payload.data, payload.length, segments, payload.unpacked);
+      if (!opened.valid) return Verdict::kNoEnvelope;
+      Xxh64 state;
+      for (size_t i = 0; i < segments.count; i++) state.update(opened.segments[i], segments.lengths[i]);
+      if (state.digest() != hash) return Verdict::kCorrupt;
+      const IeeeMode ieee;
+      decodePlanes(kernels, shape, opened.segments, output, target);
+      return Verdict::kIntact;
+    }
+    if (!unpackPayload(payload.data, payload.length, segments, payload.unpacked)) return Verdict::kNoEnvelope;
   }
-  return true;
+  if (xxh64Of(bytes, length) != hash) return Verdict::kCorrupt;
+  const IeeeMode ieee;
+  return decodePayload(kernels, shape, bytes, length, output, target);
 }
 
 uint64_t hashBytes(const uint8_t* bytes, size_t length) { return xxh64Of(bytes, length); }
+
+PackedPayload packBytes(const uint8_t* payload, const Segments& segments, const PackedTarget& packed) {
+  return {xxh64Of(payload, segments.total()),
+          packPayload(FrameEffort::kMatches, payload, segments, packed.data, packed.capacity)};
+}
+
+UnpackedPayload unpackBytes(const uint8_t* packed, uint64_t packedBytes, const Segments& segments, uint8_t* payload) {
+  UnpackedPayload unpacked;
+  unpacked.valid = unpackPayload(packed, packedBytes, segments, payload);
+  if (unpacked.valid) unpacked.hash = xxh64Of(payload, segments.total());
+  return unpacked;
+}
 
 }  // namespace tensorwire

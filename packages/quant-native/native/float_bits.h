@@ -1,11 +1,13 @@
 // Conversions between the 16-bit floats and f32, bit by bit: round to nearest even, NaNs quieted with the top of their
-// payload, as x86 and ARM convert. The same arithmetic as float-bits.ts of @tensorwire/core.
+// payload, as x86 and ARM convert. The same arithmetic as float-bits.ts of @tensorwire/core. Internal linkage, for the
+// reason given in lanes_avx2.h.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
 namespace tensorwire {
+namespace {
 
 constexpr uint32_t kMagnitudeMask = 0x7fffffff;
 constexpr uint32_t kInfinityBits = 0x7f800000;
@@ -60,4 +62,5 @@ inline uint16_t toBrain(float value) {
 
 inline float fromBrain(uint16_t brain) { return fromBits(static_cast<uint32_t>(brain) << 16); }
 
+}  // namespace
 }  // namespace tensorwire

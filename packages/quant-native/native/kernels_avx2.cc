@@ -1,9 +1,12 @@
 // The codecs on 8 floats at a time: AVX2 and F16C. Blocks with NaN, infinity or a reciprocal that overflows, which are
 // rare, go to the scalar kernels; with them gone no product is a NaN, and the vector code need not look.
 
+#include "adaquant_scalar.h"
 #include "block_formats_avx2.h"
 #include "kernel_table.h"
 #include "lanes_avx2.h"
+#include "linear_scalar.h"
+#include "planes_scalar.h"
 
 #include <cstring>
 
@@ -140,6 +143,7 @@ void decodeBlocks(const uint8_t* scales, const uint8_t* codes, size_t elements, 
 
 }  // namespace
 
-const Kernels kAvx2Kernels = TENSORWIRE_KERNEL_TABLE("avx2");
+const Kernels kAvx2Kernels = 
+    TENSORWIRE_KERNEL_TABLE("avx2", scalar::kLinear, scalar::kAdaquant, scalar::kPlanes);
 
 }  // namespace tensorwire

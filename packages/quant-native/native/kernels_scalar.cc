@@ -1,52 +1,19 @@
 // The codecs one element at a time, in plain C++: what runs where no vector file was compiled, and what the vector files
 // call for blocks with NaN, infinity or a reciprocal that overflows.
 
+#include "adaquant_scalar.h"
 #include "codebook_tables.h"
 #include "dynamic8_steps.h"
-#include "float_bits.h"
+#include "elements_scalar.h"
 #include "kernel_table.h"
+#include "linear_scalar.h"
+#include "planes_scalar.h"
 
 #include <cfloat>
 
 namespace tensorwire {
+namespace scalar {
 namespace {
-
-template <class T>
-T loadAt(const uint8_t* bytes, size_t i) {
-  T value;
-  memcpy(&value, bytes + i * sizeof value, sizeof value);
-  return value;
-}
-
-template <class T>
-void storeAt(uint8_t* bytes, size_t i, T value) {
-  memcpy(bytes + i * sizeof value, &value, sizeof value);
-}
-
-// Each float type as f32, which is what all arithmetic is in.
-struct F16 {
-  static constexpr size_t kBytes = 2;
-  static float load(const uint8_t* bytes, size_t i) { return fromHalf(loadAt<uint16_t>(bytes, i)); }
-  static void store(uint8_t* bytes, size_t i, float value) { storeAt(bytes, i, toHalf(value)); }
-};
-
-struct BF16 {
-  static constexpr size_t kBytes = 2;
-  static float load(const uint8_t* bytes, size_t i) { return fromBrain(loadAt<uint16_t>(bytes, i)); }
-  static void store(uint8_t* bytes, size_t i, float value) { storeAt(bytes, i, toBrain(value)); }
-};
-
-struct F32 {
-  static constexpr size_t kBytes = 4;
-  static float load(const uint8_t* bytes, size_t i) { return loadAt<float>(bytes, i); }
-  static void store(uint8_t* bytes, size_t i, float value) { storeAt(bytes, i, value); }
-};
-
-struct F64 {
-  static constexpr size_t kBytes = 8;
-  static float load(const uint8_t* bytes, size_t i) { return static_cast<float>(loadAt<double>(bytes, i)); }
-  static void store(uint8_t* bytes, size_t i, float value) { storeAt(bytes, i, static_cast<double>(value)); }
-};
 
 template <class From, class To>
 void convert(const uint8_t* source, size_t elements, uint8_t* target) {
@@ -179,8 +146,11 @@ void decodeBlocks(const uint8_t* scales, const uint8_t* codes, size_t elements, 
   }
 }
 
-}  // namespace
+constexpr Kernels kTable = TENSORWIRE_KERNEL_TABLE("scalar", kLinear, kAdaquant, kPlanes);
 
-const Kernels kScalarKernels = TENSORWIRE_KERNEL_TABLE("scalar");
+}  // namespace
+}  // namespace scalar
+
+const Kernels kScalarKernels = scalar::kTable;
 
 }  // namespace tensorwire

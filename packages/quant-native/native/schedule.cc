@@ -15,44 +15,96 @@ struct QueuedJob {
   napi_async_work work = nullptr;
   napi_ref input = nullptr;
   napi_ref output = nullptr;
+  napi_ref packing = nullptr;
   napi_ref callback = nullptr;
 };
 
 void Job::run() {
   switch (kind) {
     case Kind::kEncode:
-      encoded = encodeChunk(*kernels, shape, input.data, output.data);
+      encoded = encodeChunk(*kernels, shape, input.data, output.data, {packing.data, packing.length});
       break;
-    case Kind::kDecode:
-      intact = decodeChunk(*kernels, shape, input.data, hash, outputDType, output.data);
+    case Kind::kDecode: {
+      TravelledPayload payload;
+      payload.data = input.data;
+      payload.length = input.length;
+      payload.packed = packing.view != nullptr;
+      payload.unpacked = packing.data;
+      payload.unpackedLength = packing.length;
+      verdict = decodeChunk(*kernels, shape, payload, hash, outputDType, output.data);
       break;
+    }
     case Kind::kHash:
-      hash = hashBytes(input.data, input.length);
+      hashed = hashBytes(input.data, input.length);
+      break;
+    case Kind::kPack:
+      packed = packBytes(input.data, segments, {output.data, output.length});
+      break;
+    case Kind::kUnpack:
+      unpacked = unpackBytes(input.data, input.length, segments, output.data);
       break;
   }
 }
 
+namespace {
+
+napi_value bigint(napi_env env, uint64_t number) {
+  napi_value value = nullptr;
+  napi_create_bigint_uint64(env, number, &value);
+  return value;
+}
+
+void set(napi_env env, napi_value object, const char* name, uint64_t number) {
+  napi_value value = nullptr;
+  napi_create_int64(env, static_cast<int64_t>(number), &value);
+  napi_set_named_property(env, object, name, value);
+}
+
+napi_value objectOf(napi_env env, const EncodedChunk& chunk) {
+  napi_value object = nullptr, declined = nullptr;
+  if (napi_create_object(env, &object) != napi_ok) return nullptr;
+  set(env, object, "bytes", chunk.bytes);
+  set(env, object, "scaleBytes", chunk.scaleBytes);
+  set(env, object, "nonFinite", chunk.counts.nonFinite);
+  set(env, object, "clamped", chunk.counts.clamped);
+  napi_set_named_property(env, object, "hash", bigint(env, chunk.hash));
+  // Both are rare, and every property costs a small chunk some time.
+  if (chunk.packedBytes != 0) set(env, object, "packedBytes", chunk.packedBytes);
+  if (chunk.declined) {
+    napi_get_boolean(env, true, &declined);
+    napi_set_named_property(env, object, "declined", declined);
+  }
+  return object;
+}
+
+napi_value objectOf(napi_env env, const PackedPayload& packed) {
+  napi_value object = nullptr;
+  if (napi_create_object(env, &object) != napi_ok) return nullptr;
+  napi_set_named_property(env, object, "hash", bigint(env, packed.hash));
+  set(env, object, "packedBytes", packed.packedBytes);
+  return object;
+}
+
+}  // namespace
+
 napi_value Job::result(napi_env env) const {
   napi_value value = nullptr;
-  if (kind == Kind::kDecode) {
-    napi_get_boolean(env, intact, &value);
-  } else if (kind == Kind::kHash) {
-    napi_create_bigint_uint64(env, hash, &value);
-  } else if (napi_create_object(env, &value) == napi_ok) {
-    const struct {
-      const char* name;
-      uint64_t number;
-    } fields[] = {{"bytes", shape.payload()},
-                  {"scaleBytes", shape.scales()},
-                  {"nonFinite", encoded.counts.nonFinite},
-                  {"clamped", encoded.counts.clamped}};
-    napi_value field;
-    for (const auto& [name, number] : fields) {
-      napi_create_int64(env, static_cast<int64_t>(number), &field);
-      napi_set_named_property(env, value, name, field);
-    }
-    napi_create_bigint_uint64(env, encoded.hash, &field);
-    napi_set_named_property(env, value, "hash", field);
+  switch (kind) {
+    case Kind::kEncode:
+      if (encoded.done) return objectOf(env, encoded);
+      napi_get_null(env, &value);
+      return value;
+    case Kind::kDecode:
+      napi_create_uint32(env, static_cast<uint32_t>(verdict), &value);
+      return value;
+    case Kind::kHash:
+      return bigint(env, hashed);
+    case Kind::kPack:
+      return objectOf(env, packed);
+    case Kind::kUnpack:
+      if (unpacked.valid) return bigint(env, unpacked.hash);
+      napi_create_uint32(env, static_cast<uint32_t>(Verdict::kNoEnvelope), &value);
+      return value;
   }
   return value;
 }
@@ -68,6 +120,8 @@ uint32_t Schedule::queue(const Job& job, napi_value callback) {
         napi_create_reference(env_, job.input.view, 1, &queued->input) == napi_ok &&
         (job.output.view == nullptr ||
          napi_create_reference(env_, job.output.view, 1, &queued->output) == napi_ok) &&
+        (job.packing.view == nullptr ||
+         napi_create_reference(env_, job.packing.view, 1, &queued->packing) == napi_ok) &&
         napi_create_reference(env_, callback, 1, &queued->callback) == napi_ok &&
         napi_create_async_work(env_, nullptr, name, execute, complete, queued, &queued->work) == napi_ok &&
         napi_queue_async_work(env_, queued->work) == napi_ok) {
@@ -112,7 +166,7 @@ void Schedule::complete(napi_env env, napi_status status, void* data) {
 }
 
 void Schedule::forget(QueuedJob* queued) {
-  const napi_ref references[] = {queued->input, queued->output, queued->callback};
+  const napi_ref references[] = {queued->input, queued->output, queued->packing, queued->callback};
   for (napi_ref reference : references) {
     if (reference != nullptr) napi_delete_reference(env_, reference);
   }

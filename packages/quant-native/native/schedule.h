@@ -7,7 +7,7 @@ namespace tensorwire {
 
 // What to do with bytes that someone keeps alive, and what came of it.
 struct Job {
-  enum class Kind { kEncode, kDecode, kHash };
+  enum class Kind { kEncode, kDecode, kHash, kPack, kUnpack };
 
   explicit Job(Kind which) : kind(which) {}
 
@@ -16,14 +16,20 @@ struct Job {
   ChunkShape shape = {};
   Bytes input;
   Bytes output;                     // none for kHash
+  Bytes packing;                    // kEncode: takes the envelope; kDecode: room for the payload; none where not packed
+  Segments segments;                // kPack, kUnpack
   DType outputDType = DType::kRaw;  // kDecode
-  uint64_t hash = 0;                // kDecode: what the payload's must be; kHash: the result
+  uint64_t hash = 0;                // kDecode: what the payload's must be
 
-  EncodedChunk encoded;  // kEncode: the result
-  bool intact = false;   // kDecode: the result
+  // The result, by the kind.
+  EncodedChunk encoded;
+  Verdict verdict = Verdict::kIntact;
+  uint64_t hashed = 0;
+  PackedPayload packed;
+  UnpackedPayload unpacked;
 
   void run();
-  // The result as JavaScript takes it: an object, a boolean or a bigint.
+  // The result as JavaScript takes it: see src/addon.ts. Nullptr after throwing.
   napi_value result(napi_env env) const;
 };
 
@@ -34,7 +40,7 @@ class Schedule {
   explicit Schedule(napi_env env) : env_(env) {}
 
   // Runs `job` on a worker thread, and then calls `callback` on this one with its result, or with undefined if it was
-  // cancelled. The job's buffers are kept alive till then. Returns the job's number, or 0 after throwing.
+  // cancelled, or with null if there was no memory for it. The job's buffers are kept alive till then. Returns the job's number, or 0 after throwing.
   uint32_t queue(const Job& job, napi_value callback);
 
   // Takes a job that has not begun out of the queue; its callback follows. Otherwise it simply completes.

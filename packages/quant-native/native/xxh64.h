@@ -36,36 +36,76 @@ inline uint64_t merge(uint64_t hash, uint64_t lane) { return (hash ^ round(0, la
 
 }  // namespace xxh64
 
-// The hash of `length` bytes with seed 0.
-inline uint64_t xxh64Of(const uint8_t* bytes, size_t length) {
-  using namespace xxh64;
-  const uint8_t* at = bytes;
-  size_t left = length;
-  uint64_t hash = kPrime5;
+// The hash with seed 0 of bytes that come in parts.
+class Xxh64 {
+ public:
+  void update(const uint8_t* bytes, size_t length) {
+    total_ += length;
+    if (held_ > 0) {
+      const size_t wanted = kStripe - held_, taken = length < wanted ? length : wanted;
+      if (taken > 0) memcpy(rest_ + held_, bytes, taken);
+      held_ += taken;
+      if (held_ < kStripe) return;
+      stripes(rest_, kStripe);
+      held_ = 0;
+      bytes += taken;
+      length -= taken;
+    }
+    const size_t whole = length - length % kStripe;
+    stripes(bytes, whole);
+    held_ = length - whole;
+    if (held_ > 0) memcpy(rest_, bytes + whole, held_);
+  }
 
-  if (left >= 32) {
-    uint64_t a = kPrime1 + kPrime2, b = kPrime2, c = 0, d = 0 - kPrime1;
-    for (; left >= 32; at += 32, left -= 32) {
+  uint64_t digest() const {
+    using namespace xxh64;
+    uint64_t hash = kPrime5;
+    if (total_ >= kStripe) {
+      const uint64_t a = lanes_[0], b = lanes_[1], c = lanes_[2], d = lanes_[3];
+      hash = rotate(a, 1) + rotate(b, 7) + rotate(c, 12) + rotate(d, 18);
+      hash = merge(merge(merge(merge(hash, a), b), c), d);
+    }
+    hash += total_;
+
+    const uint8_t* at = rest_;
+    size_t left = held_;
+    for (; left >= 8; at += 8, left -= 8) hash = rotate(hash ^ round(0, load64(at)), 27) * kPrime1 + kPrime4;
+    if (left >= 4) {
+      hash = rotate(hash ^ (load32(at) * kPrime1), 23) * kPrime2 + kPrime3;
+      at += 4, left -= 4;
+    }
+    for (; left > 0; at++, left--) hash = rotate(hash ^ (*at * kPrime5), 11) * kPrime1;
+
+    hash = (hash ^ (hash >> 33)) * kPrime2;
+    hash = (hash ^ (hash >> 29)) * kPrime3;
+    return hash ^ (hash >> 32);
+  }
+
+ private:
+  static constexpr size_t kStripe = 32;
+
+  void stripes(const uint8_t* at, size_t length) {
+    using namespace xxh64;
+    uint64_t a = lanes_[0], b = lanes_[1], c = lanes_[2], d = lanes_[3];
+    for (const uint8_t* end = at + length; at != end; at += kStripe) {
       a = round(a, load64(at));
       b = round(b, load64(at + 8));
       c = round(c, load64(at + 16));
       d = round(d, load64(at + 24));
     }
-    hash = rotate(a, 1) + rotate(b, 7) + rotate(c, 12) + rotate(d, 18);
-    hash = merge(merge(merge(merge(hash, a), b), c), d);
+    lanes_[0] = a, lanes_[1] = b, lanes_[2] = c, lanes_[3] = d;
   }
-  hash += length;
 
-  for (; left >= 8; at += 8, left -= 8) hash = rotate(hash ^ round(0, load64(at)), 27) * kPrime1 + kPrime4;
-  if (left >= 4) {
-    hash = rotate(hash ^ (load32(at) * kPrime1), 23) * kPrime2 + kPrime3;
-    at += 4, left -= 4;
-  }
-  for (; left > 0; at++, left--) hash = rotate(hash ^ (*at * kPrime5), 11) * kPrime1;
+  uint64_t lanes_[4] = {xxh64::kPrime1 + xxh64::kPrime2, xxh64::kPrime2, 0, 0 - xxh64::kPrime1};
+  uint64_t total_ = 0;
+  size_t held_ = 0;
+  uint8_t rest_[kStripe];
+};
 
-  hash = (hash ^ (hash >> 33)) * kPrime2;
-  hash = (hash ^ (hash >> 29)) * kPrime3;
-  return hash ^ (hash >> 32);
+inline uint64_t xxh64Of(const uint8_t* bytes, size_t length) {
+  Xxh64 state;
+  state.update(bytes, length);
+  return state.digest();
 }
 
 }  // namespace tensorwire

@@ -1,9 +1,15 @@
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
-import type { EncodedChunk } from "@tensorwire/core";
+import type { EncodedChunk, Packed } from "@tensorwire/core";
 
 /** Takes a queued job's result, or undefined where the job was cancelled before it began. */
 export type JobCallback<Result> = (result: Result | undefined) => void;
+
+/** Of an encode job; null where there was no memory for it. */
+export type EncodeResult = EncodedChunk | null;
+
+/** What came of a payload, or of an envelope: `Verdict` of native/chunk.h. */
+export const VERDICT = Object.freeze({ intact: 0, corrupt: 1, invalid: 2, noEnvelope: 3 });
 
 /**
  * What native/addon.cc exports. Every argument is checked there; a wrong one throws an error whose `code` is one of
@@ -13,6 +19,14 @@ export type JobCallback<Result> = (result: Result | undefined) => void;
 export interface Addon {
   /** Instruction sets that this processor runs, fastest first; calls give an index into it. */
   readonly isas: readonly string[];
+  /** Whether it was built with libzstd: otherwise nothing is packed, and no envelope is opened. */
+  readonly packs: boolean;
+  /**
+   * @param options the codec's parameters beside its block, where it has any: see native-spec.ts.
+   * @param packed takes the envelope, where one is wanted.
+   * @param tensor with stochastic rounding: xxh64 of the tensor's name.
+   * @param first with stochastic rounding: index of the first element in its tensor.
+   */
   encode(
     isa: number,
     codec: number,
@@ -21,9 +35,16 @@ export interface Addon {
     elements: number,
     source: Uint8Array,
     target: Uint8Array,
-    callback?: JobCallback<EncodedChunk>,
-  ): EncodedChunk | number;
-  /** The result is false, and the target untouched, where the payload does not have this hash. */
+    callback?: JobCallback<EncodeResult>,
+    options?: Uint8Array,
+    packed?: Uint8Array,
+    tensor?: bigint,
+    first?: number,
+  ): EncodeResult | number;
+  /**
+   * The result is a verdict.
+   * @param unpacked where the payload is an envelope: room for what is in it, of exactly its length.
+   */
   decode(
     isa: number,
     codec: number,
@@ -34,9 +55,29 @@ export interface Addon {
     hash: bigint,
     output: number,
     target: Uint8Array,
-    callback?: JobCallback<boolean>,
-  ): boolean | number;
+    callback?: JobCallback<number>,
+    options?: Uint8Array,
+    unpacked?: Uint8Array,
+  ): number;
   hash(bytes: Uint8Array, callback?: JobCallback<bigint>): bigint | number;
+  /** The payload is exactly as long as its segments, of which there are at most 16. */
+  pack(
+    payload: Uint8Array,
+    segments: readonly number[],
+    packed: Uint8Array,
+    callback?: JobCallback<Packed>,
+  ): Packed | number;
+  /** The result is the payload's hash, or a verdict that is not `intact`. */
+  unpack(
+    packed: Uint8Array,
+    segments: readonly number[],
+    payload: Uint8Array,
+    callback?: JobCallback<bigint | number>,
+  ): bigint | number;
+  /** One frame with the bytes, made at once: its length, or 0 where it does not fit. */
+  makeFrame(bytes: Uint8Array, target: Uint8Array): number;
+  /** Fills the target from one frame, at once; false where it is none of exactly that many bytes. */
+  openFrame(frame: Uint8Array, target: Uint8Array): boolean;
   /** Takes a job out of the queue, if it has not begun; its callback comes later either way. */
   cancel(job: number): boolean;
   addressOffset(buffer: ArrayBuffer, modulo: number): number;

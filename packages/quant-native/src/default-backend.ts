@@ -1,6 +1,7 @@
 import { type CodecBackend, PortableBackend, quote, TensorwireError } from "@tensorwire/core";
 import { loadAddon } from "./addon.js";
 import { loadNativeBackend, type NativeBackendOptions } from "./native-backend.js";
+import { nodePacker } from "./packer.js";
 
 let noticed = false;
 
@@ -27,7 +28,7 @@ export function defaultBackend(options: Omit<NativeBackendOptions, "isa"> = {}):
     }
     notice(reason);
   }
-  return new PortableBackend(options.codecs);
+  return new PortableBackend(options.codecs, nodePacker(loadAddon(options.addon)));
 }
 
 function reasonWithout(path: string | undefined): string {

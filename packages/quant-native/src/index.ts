@@ -1,2 +1,3 @@
 export { defaultBackend } from "./default-backend.js";
 export { addressOffset, loadNativeBackend, type NativeBackendOptions } from "./native-backend.js";
+export { nodePacker } from "./packer.js";

@@ -1,39 +1,45 @@
 import {
   type Answer,
-  bfloat16,
-  blockwise8,
   byteLength,
-  type Codec,
   type CodecBackend,
   type CodecRegistry,
+  type CodecSpec,
   type DecodeJob,
+  DTYPE_BITS,
   type DType,
   defaultCodecs,
   type EncodedChunk,
   type EncodeJob,
+  type ErrorCode,
+  isFloatDType,
   type Packed,
   type PackJob,
-  type UnpackJob,
-  type ErrorCode,
-  float4,
-  float16,
-  isFloatDType,
-  none,
-  normfloat4,
   PortableBackend,
   TensorwireError,
+  type UnpackJob,
 } from "@tensorwire/core";
 import { onAbort } from "./abort-listener.js";
-import { type Addon, type JobCallback, loadAddon } from "./addon.js";
-
-/** Codecs that the addon has, by the very object: a caller's own codec under one of these names is not theirs. */
-const NATIVE_CODECS = new Set<Codec>([none, float16, bfloat16, blockwise8, float4, normfloat4]);
+import { type Addon, type EncodeResult, type JobCallback, loadAddon, VERDICT } from "./addon.js";
+import { type NativeSpec, nativeSpec } from "./native-spec.js";
+import { nodePacker } from "./packer.js";
 
 const RAW = 0;
 const DTYPE_NUMBERS = { F16: 1, BF16: 2, F32: 3, F64: 4 } as const;
+/** `lossless` looks at nothing but how wide an element is: any dtype is one of these to it. */
+const WIDTH_NUMBERS: Readonly<Record<number, number>> = {
+  8: RAW,
+  16: DTYPE_NUMBERS.F16,
+  32: DTYPE_NUMBERS.F32,
+  64: DTYPE_NUMBERS.F64,
+};
 
 /** Jobs below this run on the calling thread: handing one to another costs 25 µs, which is 256 KiB at 10 GB/s. */
 const QUEUED_BYTES = 256 * 1024;
+/** The same for jobs that pack or unpack, at about 1 GB/s. */
+const QUEUED_PACKING_BYTES = 32 * 1024;
+
+/** Parts of a payload that the addon takes at once. */
+const MOST_SEGMENTS = 16;
 
 /** Codecs in C++ on libuv's worker threads, with the kernels of one instruction set. */
 class NativeBackend implements CodecBackend {
@@ -42,13 +48,15 @@ class NativeBackend implements CodecBackend {
   readonly #isa: number;
   readonly #codecs: CodecRegistry;
   readonly #portable: PortableBackend;
+  /** A transfer's chunks share a few specs: each is resolved once. Null stands for one that the reference runs. */
+  readonly #specs = new WeakMap<CodecSpec, NativeSpec | null>();
 
   constructor(addon: Addon, isa: number, codecs: CodecRegistry) {
     this.name = `native-${addon.isas[isa]}`;
     this.#addon = addon;
     this.#isa = isa;
     this.#codecs = codecs;
-    this.#portable = new PortableBackend(codecs);
+    this.#portable = new PortableBackend(codecs, nodePacker(addon));
   }
 
   encode(job: EncodeJob): Answer<EncodedChunk> {
@@ -56,17 +64,41 @@ class NativeBackend implements CodecBackend {
   }
 
   #encode(job: EncodeJob): Answer<EncodedChunk> {
-    const { dtype, elements, source, target, signal } = job;
-    const codec = this.#codecs.get(job.codec.name);
-    if (!NATIVE_CODECS.has(codec) || job.packed !== undefined) return this.#portable.encode(job);
-    const { block = 0 } = codec.resolve(job.codec);
-    // Refuses a dtype that the codec does not take, and a count that is none.
-    codec.payloadBytes(job.codec, dtype, elements);
+    const { dtype, elements, source, target, packed, at, signal } = job;
+    const spec = this.#spec(job.codec);
+    if (spec === undefined || !spec.codec.supports(dtype) || (packed !== undefined && !this.#addon.packs)) {
+      return this.#portable.encode(job);
+    }
+    const { codec, block, options } = spec;
     const bytes = byteLength(dtype, elements);
-    const [number, count] = codec === none ? [RAW, bytes] : [dtypeNumber(dtype), elements];
-    return this.#run(bytes, [source, target], signal, (callback?: JobCallback<EncodedChunk>) =>
-      this.#addon.encode(this.#isa, codec.id, block, number, count, source, target, callback),
-    );
+    const raw = codec.name === "none";
+    const number = raw ? RAW : codec.name === "lossless" ? widthNumber(dtype) : dtypeNumber(dtype);
+    const count = raw ? bytes : elements;
+    const [tensor, first] = spec.stochastic ? [at?.tensor ?? EMPTY_HASH, at?.first ?? 0] : [];
+    const views = packed === undefined ? [source, target] : [source, target, packed];
+    const queue = bytes >= (packed === undefined ? QUEUED_BYTES : QUEUED_PACKING_BYTES);
+    const encoded = this.#run(queue, views, signal, (callback?: JobCallback<EncodeResult>) => {
+      const { id } = codec;
+      // What is left out costs nothing to check.
+      if (callback === undefined && options === undefined && packed === undefined) {
+        return this.#addon.encode(this.#isa, id, block, number, count, source, target);
+      }
+      return this.#addon.encode(
+        this.#isa,
+        id,
+        block,
+        number,
+        count,
+        source,
+        target,
+        callback,
+        options,
+        packed,
+        tensor,
+        first,
+      );
+    });
+    return encoded instanceof Promise ? encoded.then(checkEncoded) : checkEncoded(encoded);
   }
 
   decode(job: DecodeJob): Answer<void> {
@@ -74,57 +106,115 @@ class NativeBackend implements CodecBackend {
   }
 
   #decode(job: DecodeJob): Answer<void> {
-    const { dtype, elements, payload, hash, output, target, signal } = job;
-    const codec = this.#codecs.get(job.codec.name);
-    // The reference says what is wrong with a payload of another length, after its hash.
+    const { dtype, elements, payload, hash, output, target, unpacked, signal } = job;
+    const spec = this.#spec(job.codec);
     if (
-      !NATIVE_CODECS.has(codec) ||
-      job.unpacked !== undefined ||
-      payload.length !== codec.payloadBytes(job.codec, dtype, elements) ||
-      (codec === none && output !== dtype && !(isFloatDType(dtype) && isFloatDType(output)))
+      spec === undefined ||
+      !spec.codec.supports(dtype) ||
+      (unpacked !== undefined && !this.#addon.packs) ||
+      (output !== dtype && !(isFloatDType(dtype) && isFloatDType(output)))
     ) {
       return this.#portable.decode(job);
     }
-    const { block = 0 } = codec.resolve(job.codec);
+    const { codec, block, options } = spec;
     const bytes = byteLength(output, elements);
-    const raw = codec === none && output === dtype;
-    const [from, to, count] = raw ? [RAW, RAW, bytes] : [dtypeNumber(dtype), dtypeNumber(output), elements];
-    const intact = this.#run(
-      Math.max(bytes, payload.length),
-      [payload, target],
-      signal,
-      (callback?: JobCallback<boolean>) =>
-        this.#addon.decode(this.#isa, codec.id, block, from, count, payload, hash, to, target, callback),
-    );
-    return intact instanceof Promise ? intact.then((is) => checkIntact(is, hash)) : checkIntact(intact, hash);
+    const raw = codec.name === "none" && output === dtype;
+    const width = codec.name === "lossless" && output === dtype;
+    const from = raw ? RAW : width ? widthNumber(dtype) : dtypeNumber(dtype);
+    const to = raw ? RAW : width ? from : dtypeNumber(output);
+    const count = raw ? bytes : elements;
+    const views = unpacked === undefined ? [payload, target] : [payload, target, unpacked];
+    const queue = Math.max(bytes, payload.length) >= (unpacked === undefined ? QUEUED_BYTES : QUEUED_PACKING_BYTES);
+    let verdict: Answer<number>;
+    try {
+      verdict = this.#run(queue, views, signal, (callback?: JobCallback<number>) => {
+        const { id } = codec;
+        if (callback === undefined && options === undefined && unpacked === undefined) {
+          return this.#addon.decode(this.#isa, id, block, from, count, payload, hash, to, target);
+        }
+        return this.#addon.decode(
+          this.#isa,
+          id,
+          block,
+          from,
+          count,
+          payload,
+          hash,
+          to,
+          target,
+          callback,
+          options,
+          unpacked,
+        );
+      });
+    } catch (error) {
+      // The reference says what is wrong with a payload of another length, after its hash.
+      if ((error as TensorwireError).code === "PAYLOAD_INVALID") return this.#portable.decode(job);
+      throw error;
+    }
+    return verdict instanceof Promise
+      ? verdict.then((is) => checkVerdict(is, hash))
+      : checkVerdict(verdict, hash);
   }
 
   hash(bytes: Uint8Array, signal?: AbortSignal): Answer<bigint> {
     return rejected(() =>
-      this.#run(bytes.length, [bytes], signal, (callback?: JobCallback<bigint>) =>
+      this.#run(bytes.length >= QUEUED_BYTES, [bytes], signal, (callback?: JobCallback<bigint>) =>
         this.#addon.hash(bytes, callback),
       ),
     );
   }
 
   pack(job: PackJob): Answer<Packed> {
-    return this.#portable.pack(job);
+    const { payload, segments, packed, signal } = job;
+    if (!this.#repacks(segments)) return this.#portable.pack(job);
+    return rejected(() =>
+      this.#run(
+        payload.length >= QUEUED_PACKING_BYTES,
+        [payload, packed],
+        signal,
+        (callback?: JobCallback<Packed>) => this.#addon.pack(payload, segments, packed, callback),
+      ),
+    );
   }
 
   unpack(job: UnpackJob): Answer<bigint> {
-    return this.#portable.unpack(job);
+    const { packed, segments, payload, signal } = job;
+    if (!this.#repacks(segments)) return this.#portable.unpack(job);
+    return rejected(() => {
+      const hash = this.#run(
+        payload.length >= QUEUED_PACKING_BYTES,
+        [packed, payload],
+        signal,
+        (callback?: JobCallback<bigint | number>) => this.#addon.unpack(packed, segments, payload, callback),
+      );
+      return hash instanceof Promise ? hash.then(checkUnpacked) : checkUnpacked(hash);
+    });
   }
 
-  /** Makes one native call: here where it is small, else queued until its turn or until `signal` aborts. */
+  #repacks(segments: readonly number[]): boolean {
+    return this.#addon.packs && segments.length <= MOST_SEGMENTS;
+  }
+
+  #spec(spec: CodecSpec): NativeSpec | undefined {
+    let native = this.#specs.get(spec);
+    if (native === undefined) {
+      native = nativeSpec(this.#codecs.get(spec.name), spec) ?? null;
+      this.#specs.set(spec, native);
+    }
+    return native ?? undefined;
+  }
+
+  /** Makes one native call: here, or queued until its turn or until `signal` aborts. */
   #run<Result>(
-    bytes: number,
+    queue: boolean,
     views: readonly Uint8Array[],
     signal: AbortSignal | undefined,
     call: (callback?: JobCallback<Result>) => Result | number,
   ): Answer<Result> {
     for (const { buffer } of views) refuseResizable(buffer);
     if (signal?.aborted) throw abortedError(signal);
-    if (bytes < QUEUED_BYTES) return checked(() => call() as Result);
+    if (!queue) return checked(() => call() as Result);
     return new Promise((resolve, reject) => {
       const job = checked(() =>
         call((result) => {
@@ -148,10 +238,31 @@ function rejected<T>(answer: () => Answer<T>): Answer<T> {
   }
 }
 
-function checkIntact(intact: boolean, hash: bigint): void {
-  if (intact) return;
-  const expected = hash.toString(16).padStart(16, "0");
-  throw new TensorwireError("CHUNK_CORRUPT", `the payload's xxh64 is not ${expected}: it changed on its way`);
+/** xxh64 of nothing: the tensor of no name. */
+const EMPTY_HASH = 0xef46db3751d8e999n;
+
+function checkEncoded(encoded: EncodeResult): EncodedChunk {
+  if (encoded !== null) return encoded;
+  throw new TensorwireError("INTERNAL", "there is no memory for the scales of a chunk: make chunks smaller");
+}
+
+function checkVerdict(verdict: number, hash: bigint): void {
+  if (verdict === VERDICT.intact) return;
+  if (verdict === VERDICT.corrupt) {
+    const expected = hash.toString(16).padStart(16, "0");
+    throw new TensorwireError("CHUNK_CORRUPT", `the payload's xxh64 is not ${expected}: it changed on its way`);
+  }
+  throw new TensorwireError(
+    "PAYLOAD_INVALID",
+    verdict === VERDICT.invalid
+      ? "what the payload says of itself does not fit its length"
+      : "the packed payload is not one of these lengths, or a part of it cannot be unpacked",
+  );
+}
+
+function checkUnpacked(hash: bigint | number): bigint {
+  if (typeof hash === "number") checkVerdict(hash, 0n);
+  return hash as bigint;
 }
 
 /** Options of `loadNativeBackend`; all are for tests and measurements, but for `codecs`. */
@@ -188,6 +299,10 @@ export function addressOffset(buffer: ArrayBuffer, modulo: number): number | und
 function dtypeNumber(dtype: DType): number {
   if (isFloatDType(dtype)) return DTYPE_NUMBERS[dtype];
   throw new TensorwireError("INVALID_ARGUMENT", `only F16, BF16, F32 and F64 are converted, not ${dtype}`);
+}
+
+function widthNumber(dtype: DType): number {
+  return WIDTH_NUMBERS[DTYPE_BITS[dtype]]!;
 }
 
 /** A buffer that shrinks while a thread writes to it takes the process down. */

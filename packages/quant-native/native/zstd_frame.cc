@@ -1,0 +1,87 @@
+#include "zstd_frame.h"
+
+#ifdef TENSORWIRE_ZSTD
+
+#define ZSTD_STATIC_LINKING_ONLY
+#include <zstd.h>
+
+namespace tensorwire {
+namespace {
+
+// A context holds tables that are dear to make: one a thread, and freed with it.
+template <class Context, Context* (*create)(), size_t (*release)(Context*)>
+class ThreadContext {
+ public:
+  ThreadContext() : context_(create()) {}
+  ~ThreadContext() { release(context_); }
+  ThreadContext(const ThreadContext&) = delete;
+  ThreadContext& operator=(const ThreadContext&) = delete;
+  Context* get() const { return context_; }
+
+ private:
+  Context* context_;
+};
+
+// Literals alone are what is left of a frame where nothing is looked for: a level this low steps over all that there is.
+constexpr int kLiteralsLevel = -(1 << 17);
+constexpr int kMatchesLevel = 1;
+
+bool prepare(ZSTD_CCtx* context, FrameEffort effort) {
+  const bool literals = effort == FrameEffort::kLiterals;
+  const struct {
+    ZSTD_cParameter parameter;
+    int value;
+  } parameters[] = {
+      {ZSTD_c_compressionLevel, literals ? kLiteralsLevel : kMatchesLevel},
+      // As it comes, literals are left alone below level 0.
+      {ZSTD_c_literalCompressionMode, literals ? ZSTD_ps_enable : ZSTD_ps_auto},
+      {ZSTD_c_contentSizeFlag, 1},
+      {ZSTD_c_checksumFlag, 0},
+  };
+  ZSTD_CCtx_reset(context, ZSTD_reset_session_and_parameters);
+  for (const auto& [parameter, value] : parameters) {
+    if (ZSTD_isError(ZSTD_CCtx_setParameter(context, parameter, value))) return false;
+  }
+  return true;
+}
+
+constexpr unsigned long long kSmallestWindow = 1024;
+
+}  // namespace
+
+bool hasZstd() { return true; }
+
+size_t makeFrame(FrameEffort effort, const uint8_t* bytes, size_t length, uint8_t* target, size_t capacity) {
+  thread_local const ThreadContext<ZSTD_CCtx, ZSTD_createCCtx, ZSTD_freeCCtx> context;
+  if (context.get() == nullptr || !prepare(context.get(), effort)) return 0;
+  const size_t written = ZSTD_compress2(context.get(), target, capacity, bytes, length);
+  return ZSTD_isError(written) ? 0 : written;
+}
+
+bool openFrame(const uint8_t* frame, size_t frameLength, uint8_t* target, size_t length) {
+  // Bits 0 and 1 of the descriptor say that a dictionary's number follows, be it 0.
+  constexpr size_t kDescriptor = 4;
+  if (frameLength <= kDescriptor || (frame[kDescriptor] & 3) != 0) return false;
+  ZSTD_frameHeader header;
+  if (ZSTD_getFrameHeader(&header, frame, frameLength) != 0 || header.frameType != ZSTD_frame) return false;
+  const unsigned long long most = 2 * (length > kSmallestWindow ? length : kSmallestWindow);
+  if (header.frameContentSize != length || header.windowSize > most) return false;
+  // A second frame behind it would be decompressed too, and others would refuse it.
+  if (ZSTD_findFrameCompressedSize(frame, frameLength) != frameLength) return false;
+  thread_local const ThreadContext<ZSTD_DCtx, ZSTD_createDCtx, ZSTD_freeDCtx> context;
+  return context.get() != nullptr && ZSTD_decompressDCtx(context.get(), target, length, frame, frameLength) == length;
+}
+
+}  // namespace tensorwire
+
+#else
+
+namespace tensorwire {
+
+bool hasZstd() { return false; }
+size_t makeFrame(FrameEffort, const uint8_t*, size_t, uint8_t*, size_t) { return 0; }
+bool openFrame(const uint8_t*, size_t, uint8_t*, size_t) { return false; }
+
+}  // namespace tensorwire
+
+#endif
