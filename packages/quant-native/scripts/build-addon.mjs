@@ -23,6 +23,7 @@ import { parseArgs, promisify } from "node:util";
 import * as core from "@tensorwire/core";
 import nodeApi from "node-api-headers";
 import { codebookHeader } from "./codebook-header.mjs";
+import { zstd } from "./zstd.mjs";
 
 const packageRoot = fileURLToPath(new URL("..", import.meta.url));
 const native = join(packageRoot, "native");
@@ -55,7 +56,9 @@ const FLAGS = [
 
 // The addon's undefined napi_* symbols are in the process that loads it.
 const LINK_FLAGS = [
-  ...(platform() === "darwin" ? ["-bundle", "-undefined", "dynamic_lookup"] : ["-shared"]),
+  ...(platform() === "darwin"
+    ? ["-bundle", "-undefined", "dynamic_lookup", "-Wl,-dead_strip"]
+    : ["-shared", "-Wl,--gc-sections"]),
   ...(sanitize ? SANITIZERS : []),
 ];
 
@@ -78,12 +81,13 @@ function findCompiler() {
 }
 
 /** What is compiled, with its flags; a vector file only on its processor. */
-function units() {
+function units(zstdFlags) {
   const vector = Object.entries(VECTOR_FILES).filter(([, file]) => file.arch === arch());
   const shared = [
     ...FLAGS,
     ...(process.env.CXXFLAGS ?? "").split(" ").filter(Boolean),
     ...vector.map(([, file]) => file.define),
+    ...zstdFlags,
     `-I${nodeApi.include_dir}`,
     `-I${output}`,
   ];
@@ -94,28 +98,34 @@ function units() {
 }
 
 /** Changes when anything does that the addon is made of. */
-function stampOf(compiler, header, sources) {
+function stampOf(compiler, header, sources, link) {
   const hash = createHash("sha256");
   const add = (text) => hash.update(`${text.length}:`).update(text);
-  add(`${compiler.program} ${compiler.prefix.join(" ")} ${compiler.version}`);
+  add(identityOf(compiler));
   add(header);
-  add(JSON.stringify([sources, LINK_FLAGS]));
+  add(JSON.stringify([sources, LINK_FLAGS, link]));
   for (const name of readdirSync(native).sort()) add(name + readFileSync(join(native, name), "utf8"));
   return hash.digest("hex");
 }
 
-async function compile(compiler, sources) {
+function identityOf({ program, prefix, version }) {
+  return `${program} ${prefix.join(" ")} ${version}`;
+}
+
+function runnerOf({ program, prefix }) {
+  return (args) => promisify(execFile)(program, [...prefix, ...args], { maxBuffer: 1 << 24 });
+}
+
+async function compile(run, sources, link) {
   const objects = mkdtempSync(join(output, "objects-"));
   const part = join(objects, "addon");
-  const run = (args) =>
-    promisify(execFile)(compiler.program, [...compiler.prefix, ...args], { maxBuffer: 1 << 24 });
   const linked = sources.map(({ name }) => join(objects, name.replace(/\.cc$/, ".o")));
   try {
     const results = await Promise.all(
       sources.map(({ name, flags }, i) => run([...flags, "-c", join(native, name), "-o", linked[i]])),
     );
     for (const { stderr } of results) process.stderr.write(stderr);
-    await run([...LINK_FLAGS, ...linked, "-o", part]);
+    await run([...LINK_FLAGS, ...linked, "-o", part, ...link]);
     // Renamed into place: a running process keeps the file that it has mapped.
     renameSync(part, addon);
   } finally {
@@ -150,18 +160,32 @@ async function main() {
     return;
   }
   const header = codebookHeader(core);
-  const sources = units();
-  const stamp = stampOf(compiler, header, sources);
-  if (existsSync(addon) && existsSync(stampFile) && readFileSync(stampFile, "utf8") === stamp) return;
   mkdirSync(output, { recursive: true });
+  const run = runnerOf(compiler);
+  const { flags, link, notice } = await zstd({
+    run,
+    identity: identityOf(compiler),
+    flags: sanitize ? ["-g", "-fsanitize=address"] : [],
+    // Shared by all outputs, and kept when the addon is built anew.
+    cache: join(packageRoot, "build", "zstd"),
+    output,
+  });
+  const sources = units(flags);
+  const stamp = stampOf(compiler, header, sources, link);
+  if (existsSync(addon) && existsSync(stampFile) && readFileSync(stampFile, "utf8") === stamp) return;
   writeFileSync(join(output, "codebook_tables.h"), header);
   try {
-    await compile(compiler, sources);
+    await compile(run, sources, link);
   } catch (error) {
     goWithout(`${compiler.program} failed:\n${error.stderr || error.message}`);
     return;
   }
   writeFileSync(stampFile, stamp);
+  if (notice !== undefined) {
+    console.error(
+      `@tensorwire/quant-native: the addon was built without libzstd: ${notice}. Others pack, more slowly.`,
+    );
+  }
 }
 
 await main();

@@ -124,7 +124,8 @@ class NativeBackend implements CodecBackend {
     const to = raw ? RAW : width ? from : dtypeNumber(output);
     const count = raw ? bytes : elements;
     const views = unpacked === undefined ? [payload, target] : [payload, target, unpacked];
-    const queue = Math.max(bytes, payload.length) >= (unpacked === undefined ? QUEUED_BYTES : QUEUED_PACKING_BYTES);
+    const queue =
+      Math.max(bytes, payload.length) >= (unpacked === undefined ? QUEUED_BYTES : QUEUED_PACKING_BYTES);
     let verdict: Answer<number>;
     try {
       verdict = this.#run(queue, views, signal, (callback?: JobCallback<number>) => {
@@ -250,7 +251,10 @@ function checkVerdict(verdict: number, hash: bigint): void {
   if (verdict === VERDICT.intact) return;
   if (verdict === VERDICT.corrupt) {
     const expected = hash.toString(16).padStart(16, "0");
-    throw new TensorwireError("CHUNK_CORRUPT", `the payload's xxh64 is not ${expected}: it changed on its way`);
+    throw new TensorwireError(
+      "CHUNK_CORRUPT",
+      `the payload's xxh64 is not ${expected}: it changed on its way`,
+    );
   }
   throw new TensorwireError(
     "PAYLOAD_INVALID",
