@@ -6,7 +6,7 @@
 #include "kernel_table.h"
 #include "lanes_avx2.h"
 #include "linear_scalar.h"
-#include "planes_scalar.h"
+#include "planes_avx2.h"
 
 #include <cstring>
 
@@ -144,6 +144,6 @@ void decodeBlocks(const uint8_t* scales, const uint8_t* codes, size_t elements, 
 }  // namespace
 
 const Kernels kAvx2Kernels = 
-    TENSORWIRE_KERNEL_TABLE("avx2", scalar::kLinear, scalar::kAdaquant, scalar::kPlanes);
+    TENSORWIRE_KERNEL_TABLE("avx2", scalar::kLinear, scalar::kAdaquant, kAvx2Planes);
 
 }  // namespace tensorwire

@@ -23,7 +23,7 @@ class ThreadContext {
 };
 
 // Literals alone are what is left of a frame where nothing is looked for: a level this low steps over all that there is.
-constexpr int kLiteralsLevel = -(1 << 17);
+constexpr int kLiteralsLevel = -500;
 constexpr int kMatchesLevel = 1;
 
 bool prepare(ZSTD_CCtx* context, FrameEffort effort) {
