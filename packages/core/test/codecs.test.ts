@@ -9,11 +9,14 @@ import {
   none,
   normfloat4,
 } from "../src/index.js";
-import { codecSuite, encodeFloats } from "../src/testing/index.js";
+import { codecSuite, encodeFloats, type Spread } from "../src/testing/index.js";
 
 // Half the widest gap between levels, in units of the block's largest magnitude, and what float32 rounding adds. Below
 // 2^-126 scales are subnormal: an element may then come back as anything up to its scale.
-const level = (half: number) => (_value: number, absmax: number) => absmax * (half + 1e-6) + 2 ** -125;
+const level =
+  (half: number) =>
+  (_value: number, { absmax }: Spread) =>
+    absmax * (half + 1e-6) + 2 ** -125;
 
 codecSuite(none, { countsNonFinite: false, errorBound: () => 0 });
 codecSuite(float16, {

@@ -1,5 +1,5 @@
 import { type DType, type FloatDType, isFloatDType } from "../dtype.js";
-import { quote, TensorwireError } from "../errors.js";
+import { blockSize } from "./block-size.js";
 import type { Codec, CodecSpec, Encoded } from "./codec.js";
 import { checkDecode, checkElements, checkEncode, checkParameters, floatDType } from "./codec-arguments.js";
 import { countNonFinite, loadRun, RUN, storeRun } from "./float-run.js";
@@ -23,7 +23,6 @@ export interface BlockFormat {
   unpack(payload: Uint8Array, at: number, codes: Uint8Array, count: number): void;
 }
 
-const LARGEST = 4096;
 const FLT_MAX = 3.4028234663852886e38;
 
 // Of one run at a time: codecs are synchronous. One more code, for the padding of an odd run.
@@ -139,21 +138,7 @@ export class BlockCodec implements Codec {
 
   #block(spec: CodecSpec): number {
     const { defaultBlock, minBlock } = this.#format;
-    const block: unknown = spec.block === undefined ? defaultBlock : spec.block;
-    if (
-      typeof block === "number" &&
-      Number.isInteger(block) &&
-      block >= minBlock &&
-      block <= LARGEST &&
-      (block & (block - 1)) === 0
-    ) {
-      return block;
-    }
-    const shown = typeof block === "string" ? quote(block) : String(block);
-    throw new TensorwireError(
-      "INVALID_ARGUMENT",
-      `codec ${this.name} takes a block of ${minBlock}, ${2 * minBlock}, … or ${LARGEST} elements, not ${shown}`,
-    );
+    return blockSize(this.name, spec.block, defaultBlock, minBlock);
   }
 }
 
