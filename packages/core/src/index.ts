@@ -12,6 +12,7 @@ export { float16 } from "./codec/float16.js";
 export { LevelSearch } from "./codec/level-search.js";
 export * from "./codec/linear.js";
 export { LinearCodec } from "./codec/linear-codec.js";
+export * from "./codec/nested-scales.js";
 export { none } from "./codec/none.js";
 export { normfloat4 } from "./codec/normfloat4.js";
 export * from "./codec/philox.js";
