@@ -4,6 +4,7 @@ import { blockwise8 } from "./blockwise8.js";
 import type { Codec, CodecSpec } from "./codec.js";
 import { float4 } from "./float4.js";
 import { float16 } from "./float16.js";
+import { linear2, linear3, linear4, linear5, linear6, linear7, linear8 } from "./linear.js";
 import { none } from "./none.js";
 import { normfloat4 } from "./normfloat4.js";
 
@@ -15,6 +16,13 @@ export const BUILT_IN_CODECS: readonly Codec[] = Object.freeze([
   blockwise8,
   float4,
   normfloat4,
+  linear2,
+  linear3,
+  linear4,
+  linear5,
+  linear6,
+  linear7,
+  linear8,
 ]);
 
 /** The codecs that one side knows, by name (in policies and manifests) and by number (in chunk records). */
