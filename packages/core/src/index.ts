@@ -1,5 +1,6 @@
 export * from "./backend/backend.js";
 export { PortableBackend } from "./backend/portable.js";
+export { adaquant } from "./codec/adaquant.js";
 export { bfloat16 } from "./codec/bfloat16.js";
 export { BlockCodec, type BlockFormat } from "./codec/block-codec.js";
 export { blockwise8 } from "./codec/blockwise8.js";
@@ -12,6 +13,7 @@ export { float16 } from "./codec/float16.js";
 export { LevelSearch } from "./codec/level-search.js";
 export * from "./codec/linear.js";
 export { LinearCodec } from "./codec/linear-codec.js";
+export { lossless } from "./codec/lossless.js";
 export * from "./codec/nested-scales.js";
 export { none } from "./codec/none.js";
 export { normfloat4 } from "./codec/normfloat4.js";

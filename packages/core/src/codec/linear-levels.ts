@@ -1,8 +1,7 @@
 // The arithmetic of uniform levels over one run of float32 values: docs/codecs.md, "linear2 … linear8". A code is the
 // level's number, counted from the least one.
 
-/** Added to a double and taken away again, it leaves the nearest integer, ties to even, of anything below 2⁵¹. */
-export const ROUND = 1.5 * 2 ** 52;
+import { ROUND } from "./rounding.js";
 
 /** A run's blocks are looked at as integers: of floats without sign, in the same order, NaN above infinity. */
 const INFINITY_BITS = 0x7f800000;
