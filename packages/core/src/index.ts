@@ -30,6 +30,7 @@ export * from "./channel.js";
 export * from "./chunk-plan.js";
 export * from "./digest.js";
 export * from "./packing/envelope.js";
+export * from "./packing/frame-check.js";
 export * from "./packing/packer.js";
 export * from "./frame/data.js";
 export * from "./frame/header.js";
