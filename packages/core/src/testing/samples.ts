@@ -137,6 +137,18 @@ function specialBlocks(): number[] {
   ];
 }
 
+/** Blocks of 256 of whole and half numbers whose uniform levels are the whole ones: every other value is a tie. */
+function ties(): number[] {
+  const random = pseudoRandom(13);
+  const halves = (count: number, least: number, most: number) =>
+    Array.from({ length: count }, () => least + Math.floor(random() * (2 * (most - least) + 1)) / 2);
+  return [2, 3, 4, 5, 6, 7, 8].flatMap((bits) => {
+    const top = 2 ** (bits - 1) - 1;
+    const all = 2 ** bits - 1;
+    return [top, ...halves(255, -top, top), 0, all, ...halves(254, 0, all)];
+  });
+}
+
 /** Doubles around every edge of rounding them to float32. */
 function specialDoubles(): number[] {
   const halfway = 1 + 2 ** -24;
@@ -198,7 +210,10 @@ export function adversarial(dtype: DType): Sample[] {
       encodeFloats(dtype, Float32Array.from(scaledBlocks(points, scale))),
     ),
   );
-  samples.push(sample("special blocks", encodeFloats(dtype, Float32Array.from(specialBlocks()))));
+  samples.push(
+    sample("special blocks", encodeFloats(dtype, Float32Array.from(specialBlocks()))),
+    sample("ties", encodeFloats(dtype, Float32Array.from(ties()))),
+  );
   if (dtype === "F16" || dtype === "BF16") {
     // A stride coprime to 65536 mixes signs and exponents in every block.
     const all = Uint16Array.from({ length: 65536 }, (_, i) => (i * 40503) & 0xffff);
