@@ -68,7 +68,8 @@ class AdaQuant implements Codec {
     const { least, largest, nonFinite } = chunkExtent(from, elements, source);
     const found = { scaleBytes, nonFinite, clamped: 0 };
     if (elements === 0) return { bytes: 0, ...found };
-    const norm = largest - least;
+    // Never −0 either.
+    const norm = largest - least + 0;
     const bits = bitsOf(norm, from, weight);
     const width = widthOf(bits, from);
     if (width === undefined) return { bytes: 0, ...found, scaleBytes: 0, declined: true };
