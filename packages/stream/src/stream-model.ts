@@ -74,6 +74,7 @@ export async function streamModel(
     const lossless = [known, hello?.codecs ?? known].every((names) => names.includes(LOSSLESS));
     const encoding = { compress: compress === "auto", nonFinite, lossless };
     const sender = new ModelSender(connection, { ...settings, ...transfer, ...encoding });
+    opened = undefined;
     const summary = await sender.run();
     // A file appears under its name when its channel is closed: not before that is the transfer done.
     if (owned) await connection.close();

@@ -63,4 +63,5 @@ function unpackRuns(frame: Uint8Array, target: Uint8Array): void {
   if (to !== target.length || at !== frame.length) throw new Error("another end");
 }
 
-const u32 = (value: number): number[] => [value, value >>> 8, value >>> 16, value >>> 24].map((byte) => byte & 255);
+const u32 = (value: number): number[] =>
+  [value, value >>> 8, value >>> 16, value >>> 24].map((byte) => byte & 255);

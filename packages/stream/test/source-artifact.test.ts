@@ -113,7 +113,11 @@ describe("a good artifact", () => {
     expect(source.software).toBe("artifact-file test");
     expect(source.totals).toMatchObject({ chunks: plan.chunks, sourceBytes: plan.bytes, clamped: 3 });
     const ordinal = plan.range(3).first + 1;
-    expect(source.record(ordinal)).toMatchObject({ codec: 0, payloadBytes: 32768, hash: records[ordinal]!.hash });
+    expect(source.record(ordinal)).toMatchObject({
+      codec: 0,
+      payloadBytes: 32768,
+      hash: records[ordinal]!.hash,
+    });
     await source.close();
   });
 

@@ -39,6 +39,7 @@ import type { TransferLife } from "./transfer.js";
 export interface SenderSettings {
   readonly manifest: Manifest;
   readonly plan: ChunkPlan;
+  /** Open. The sender closes it: what it has read ahead is lent by the sender. */
   readonly source: ModelSource | EncodedSource;
   readonly windowBytes: number;
   readonly registry: CodecRegistry;
@@ -120,6 +121,7 @@ export class ModelSender implements TransferEnd {
     } finally {
       connection.release(this);
       await this.#lane.drain((chunk) => chunk.loan.release());
+      await settings.source.close();
       publishEnd({ role: "send", error: life.error, loans: this.#pool.loans + this.#encoder.loans });
     }
   }
