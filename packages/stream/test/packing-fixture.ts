@@ -10,7 +10,6 @@ import {
   type CodecSpec,
   type DType,
   DTYPE_BITS,
-  defaultCodecs,
   elementCount,
   none,
   PortableBackend,
