@@ -7,9 +7,7 @@ import {
   byteLength,
   type Codec,
   CodecRegistry,
-  type CodecSpec,
   type DType,
-  DTYPE_BITS,
   elementCount,
   none,
   PortableBackend,
@@ -54,30 +52,7 @@ export const declining: Codec = {
   },
 };
 
-const lossless: Codec = {
-  name: "lossless",
-  id: 7,
-  packs: true,
-  resolve: () => ({ name: "lossless" }),
-  supports: (dtype) => DTYPE_BITS[dtype] >= 8,
-  payloadBytes: (_spec, dtype, elements) => byteLength(dtype, elements),
-  scaleBytes: () => 0,
-  segments: (_spec, dtype, elements) => new Array(DTYPE_BITS[dtype] / 8).fill(elements),
-  encode(_spec, dtype, elements, source, target) {
-    const width = DTYPE_BITS[dtype] / 8;
-    for (let i = 0; i < elements * width; i++)
-      target[(i % width) * elements + Math.floor(i / width)] = source[i]!;
-    return { bytes: elements * width, scaleBytes: 0, nonFinite: 0, clamped: 0 };
-  },
-  decode(_spec, dtype, elements, payload, output, target) {
-    const width = DTYPE_BITS[dtype] / 8;
-    const bytes = new Uint8Array(elements * width);
-    bytes.forEach((_, i) => void (bytes[i] = payload[(i % width) * elements + Math.floor(i / width)]!));
-    none.decode({ name: "none" }, dtype, elements, bytes, output, target);
-  },
-};
-
-export const registry = new CodecRegistry([...BUILT_IN_CODECS, lossless, declining]);
+export const registry = new CodecRegistry([...BUILT_IN_CODECS, declining]);
 /** One that packs without a library: what has long runs of a byte becomes smaller. */
 export const backend = new PortableBackend(registry, runPacker);
 
@@ -109,20 +84,6 @@ export const mixed = {
   mask: filled("BOOL", [777]),
   nibbles: filled("F4", [5000]),
 };
-
-/** What a codec makes of a tensor as a whole, where chunk by chunk is the same. */
-export function expected(name: keyof typeof mixed, spec: CodecSpec): Uint8Array {
-  const { dtype, shape, data } = mixed[name];
-  const codec = registry.get(spec.name);
-  const elements = elementCount(shape);
-  if (!codec.supports(dtype) || codec.packs) return data;
-  const payload = new Uint8Array(codec.payloadBytes(spec, dtype, elements));
-  if (payload.length >= data.length) return data;
-  codec.encode(spec, dtype, elements, data, payload);
-  const decoded = new Uint8Array(data.length);
-  codec.decode(spec, dtype, elements, payload, dtype, decoded);
-  return decoded;
-}
 
 export async function collect(tensors: AsyncIterable<ReceivedTensor>): Promise<Map<string, ReceivedTensor>> {
   const got = new Map<string, ReceivedTensor>();
