@@ -116,6 +116,37 @@ describe("--policy", () => {
   });
 });
 
+describe("--compress", () => {
+  test("never, which is the default, and auto: another size, the same digest, and the model all the same", async () => {
+    const plain = await pack("--codec", "float16");
+    const never = await pack("--codec", "float16", "--compress", "never");
+    const auto = await pack("--codec", "float16", "--compress", "auto");
+    expect(never.summary.wireBytes).toBe(plain.summary.wireBytes);
+    const { digest, codeBytes, codecs } = plain.summary;
+    expect(auto.summary).toMatchObject({ digest, codeBytes });
+    expect(auto.shown.totals.payloadBytes).toBe(plain.shown.totals.payloadBytes);
+    const unpacked = await run("unpack", auto.artifact, at("auto.safetensors"), "--json");
+    expect(json(unpacked)).toMatchObject({ digest, packedChunks: auto.summary.packedChunks });
+    if (auto.summary.packedChunks === 0) return console.log("SKIPPED: needs libzstd");
+    expect(auto.summary.wireBytes).toBeLessThan(plain.summary.wireBytes);
+    expect(auto.summary.codecs.float16.payloadBytes).toBe(codecs.float16.payloadBytes);
+    expect(auto.summary.codecs.float16.wireBytes).toBeLessThan(codecs.float16.wireBytes);
+    expect(auto.shown.totals.packedBytes).toBeLessThan(auto.shown.totals.payloadBytes);
+    expect(auto.shown.artifact.packedChunks).toBe(auto.summary.packedChunks);
+    const text = (await run("inspect", auto.artifact)).stdout;
+    expect(text).toMatch(/^weight .* float16 {2}39\.1 KiB {2}[\d.]+ KiB packed$/m);
+    expect(text).toMatch(/ encoded, [\d.]+ KiB packed\n.*; \d chunks packed; /);
+  });
+
+  test("lossless is packed unasked", async () => {
+    const { summary, codecs } = await pack("--codec", "lossless");
+    expect(codecs).toMatchObject({ weight: { name: "lossless" }, ids: { name: "lossless" }, bias: NONE });
+    expect(summary.fallbackChunks).toBe(0);
+    if (summary.packedChunks === 0) return console.log("SKIPPED: needs libzstd");
+    expect(summary.packedChunks).toBe(3);
+  });
+});
+
 describe("--non-finite", () => {
   test("exact, which is the default: the chunk is counted", async () => {
     for (const args of [[], ["--non-finite", "exact"]]) {

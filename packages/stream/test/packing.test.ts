@@ -1,6 +1,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { BUILT_IN_CODECS, type CodecSpec, CodecRegistry, PortableBackend } from "@tensorwire/core";
+import { defaultBackend } from "@tensorwire/quant-native";
 import { describe, expect, test } from "vitest";
 import { listen, memoryChannelPair, receiveModel, streamModel } from "../src/index.js";
 import { artifactSource } from "../src/source/artifact.js";
@@ -152,6 +153,40 @@ describe("a peer without lossless", () => {
     // Encoded anew it can be.
     const anew = await move(path, { codec: "float16" }, peer);
     expect(anew.received).toMatchObject({ fallbackChunks: 1, codecs: { none: { wireBytes: 36_000 } } });
+  });
+});
+
+describe("backends pack otherwise, and give the same model and digest", () => {
+  const native = defaultBackend({ codecs: registry });
+  const fewest = new PortableBackend(registry);
+  const pairs = {
+    "the default one to one that only undoes": [native, fewest],
+    "the tests' one to the default one": [backend, native],
+  } as const;
+
+  test.each(Object.entries(pairs))("%s", async (_, [sends, receives]) => {
+    for (const spec of specs) {
+      const options = { codec: spec, minElements: 0, chunkBytes: 40_000, compress: "auto" } as const;
+      const { got, sent } = await move(mixed, { ...options, backend: sends }, { backend: receives });
+      const plain = await move(mixed, { ...options, compress: "never" });
+      expect(sent.digest, label(spec)).toBe(plain.sent.digest);
+      for (const name of names) {
+        const same = Buffer.compare(got.get(name)!.data, plain.got.get(name)!.data) === 0;
+        expect(same, `${name} as ${label(spec)}`).toBe(true);
+      }
+    }
+  });
+
+  test("the default one packs what a library can", async () => {
+    const payload = mixed.whole.data;
+    const packed = new Uint8Array(payload.length);
+    const probe = await native.pack({ payload, segments: [payload.length], packed });
+    if (!probe.packedBytes) return console.log("SKIPPED: needs libzstd");
+    for (const spec of specs) {
+      const options = { codec: spec, minElements: 0, backend: native, compress: "auto" } as const;
+      const { sent } = await move(mixed, options, { backend: native });
+      expect(sent.packedChunks, label(spec)).toBeGreaterThan(2);
+    }
   });
 });
 

@@ -41,8 +41,6 @@ type Settings = Pick<
   | "lossless"
 >;
 
-const utf8 = new TextEncoder();
-
 /** Turns chunks of the source into chunk records and payloads. */
 export class ChunkEncoder {
   readonly #payloads: BufferPool;
@@ -223,7 +221,7 @@ export class ChunkEncoder {
   #position({ tensor, first }: Chunk): ChunkPosition {
     if (this.#named.tensor !== tensor) {
       const { name } = this.settings.manifest.tensors[tensor]!;
-      this.#named = { tensor, hash: xxh64(utf8.encode(name)) };
+      this.#named = { tensor, hash: xxh64(Buffer.from(name)) };
     }
     return { tensor: this.#named.hash, first };
   }
