@@ -6,6 +6,8 @@ const RETRYABLE = {
   SOURCE_INVALID: false,
   /** A yielded tensor that disagrees with the declared infos, or a source that ended early. */
   SOURCE_MISMATCH: false,
+  /** A NaN, an infinity or a value that the codec cannot carry, where those are to be refused. */
+  VALUE_NOT_FINITE: false,
   /** Reading the source failed. */
   SOURCE_READ: true,
   /** The source changed while it was being sent. */

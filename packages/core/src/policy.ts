@@ -21,7 +21,10 @@ export interface Rule {
   readonly minElements?: number | undefined;
   /** Most elements that the rule is for. */
   readonly maxElements?: number | undefined;
-  readonly codec: string | CodecSpec;
+  /** A rule has this or `use_quantization`. */
+  readonly codec?: string | CodecSpec | undefined;
+  /** As NEBULA's users write it: `true` is `float16`, `false` is `none`. Instead of `codec`. */
+  readonly use_quantization?: boolean | undefined;
 }
 
 /** Which codec each tensor gets: that of the first rule that is for it, else `codec`. */
@@ -29,6 +32,8 @@ export interface Policy {
   readonly rules?: readonly Rule[] | undefined;
   /** The codec where no rule matches; `none` by default. */
   readonly codec?: string | CodecSpec | undefined;
+  /** As NEBULA's users write it: `true` is `float16`, `false` is `none`. Instead of `codec`. */
+  readonly use_quantization?: boolean | undefined;
   /**
    * Tensors with fewer elements than this travel as `none` under the default codec and under rules that have no
    * `minElements` of their own; `DEFAULT_MIN_ELEMENTS` by default, 0 for no such bound.
@@ -51,6 +56,9 @@ const Spec = v.looseObject({ name: CodecName });
 // Chosen by type, where a union would only say that neither alternative fits.
 const CodecChoice = v.lazy((given) => (typeof given === "string" ? CodecName : Spec));
 
+/** What chooses a codec, at the policy's top and in a rule. */
+const Choice = { codec: v.optional(CodecChoice), use_quantization: v.optional(v.boolean()) };
+
 function oneOrMany<Item extends v.GenericSchema>(item: Item) {
   const many = v.pipe(v.array(item), v.maxLength(MAX_ALTERNATIVES));
   return v.lazy((given): typeof item | typeof many => (Array.isArray(given) ? many : item));
@@ -65,13 +73,13 @@ const PolicySchema = v.strictObject({
           dtype: v.optional(oneOrMany(Dtype)),
           minElements: v.optional(Count),
           maxElements: v.optional(Count),
-          codec: CodecChoice,
+          ...Choice,
         }),
       ),
       v.maxLength(MAX_RULES),
     ),
   ),
-  codec: v.optional(CodecChoice),
+  ...Choice,
   minElements: v.optional(Count),
 });
 
@@ -82,11 +90,35 @@ const PolicySchema = v.strictObject({
  */
 export function parsePolicy(json: unknown): Policy {
   const result = v.safeParse(PolicySchema, json, { abortEarly: true });
-  if (result.success) return result.output as Policy;
-  const [issue] = result.issues;
-  const path = v.getDotPath(issue);
+  if (!result.success) {
+    const [issue] = result.issues;
+    throw invalid(v.getDotPath(issue), issue.message);
+  }
+  const policy = result.output as Policy;
+  refuseBoth(policy, "");
+  policy.rules?.forEach((rule, i) => {
+    refuseBoth(rule, `rules.${i}.`);
+    if (codecOf(rule) === undefined) throw invalid(`rules.${i}.codec`, "a rule names a codec");
+  });
+  return policy;
+}
+
+function codecOf({
+  codec,
+  use_quantization,
+}: Pick<Rule, keyof typeof Choice>): string | CodecSpec | undefined {
+  if (use_quantization === undefined) return codec;
+  return use_quantization ? "float16" : "none";
+}
+
+function refuseBoth({ codec, use_quantization }: Pick<Rule, keyof typeof Choice>, where: string): void {
+  if (codec === undefined || use_quantization === undefined) return;
+  throw invalid(`${where}use_quantization`, "it stands for a codec, and there is one beside it");
+}
+
+function invalid(path: string | null, why: string): TensorwireError {
   const where = path === null ? "the policy" : `the policy's ${path}`;
-  throw new TensorwireError("INVALID_ARGUMENT", `${where} is not valid: ${issue.message}`);
+  return new TensorwireError("INVALID_ARGUMENT", `${where} is not valid: ${why}`);
 }
 
 const NONE: CodecSpec = Object.freeze({ name: "none" });
@@ -103,7 +135,7 @@ interface ResolvedRule {
 
 /**
  * The codec of each tensor, its parameters filled in, in the order of `infos`. Where the chosen codec does not take the
- * tensor's dtype, or its payload would not be smaller than the tensor, that is `none`.
+ * tensor's dtype, or neither its payload nor a packing would be smaller than the tensor, that is `none`.
  * @throws TensorwireError `INVALID_ARGUMENT` for a policy that is not one, `CODEC_UNSUPPORTED` for an unknown codec,
  * whether or not any tensor would get it.
  */
@@ -112,9 +144,10 @@ export function resolvePolicy(
   infos: readonly TensorInfo[],
   registry: CodecRegistry = defaultCodecs,
 ): CodecSpec[] {
-  const { rules = [], codec = "none", minElements = DEFAULT_MIN_ELEMENTS } = parsePolicy(policy);
+  const parsed = parsePolicy(policy);
+  const { rules = [], minElements = DEFAULT_MIN_ELEMENTS } = parsed;
   const resolved = rules.map((rule, i) => resolveRule(rule, minElements, registry, `rules.${i}.codec`));
-  resolved.push(resolveRule({ codec }, minElements, registry, "codec"));
+  resolved.push(resolveRule({ codec: codecOf(parsed) }, minElements, registry, "codec"));
   return infos.map((info) => choose(resolved, info, registry));
 }
 
@@ -125,7 +158,7 @@ function resolveRule(rule: Rule, floor: number, registry: CodecRegistry, path: s
     minElements: rule.minElements ?? 0,
     maxElements: rule.maxElements ?? Number.POSITIVE_INFINITY,
     floor: rule.minElements === undefined ? floor : 0,
-    codec: resolveCodec(rule.codec, registry, path),
+    codec: resolveCodec(codecOf(rule) ?? "none", registry, path),
   };
 }
 
@@ -145,6 +178,7 @@ function choose(rules: readonly ResolvedRule[], info: TensorInfo, registry: Code
   if (elements < rule.floor) return NONE;
   const codec = registry.get(rule.codec.name);
   if (!codec.supports(info.dtype)) return NONE;
+  if (codec.packs) return elements > 0 ? rule.codec : NONE;
   const smaller = codec.payloadBytes(rule.codec, info.dtype, elements) < byteLength(info.dtype, elements);
   return smaller ? rule.codec : NONE;
 }

@@ -8,6 +8,7 @@ import {
   encodeDataHead,
   FrameType,
   HEADER_BYTES,
+  Packing,
   parseDataTable,
   parseHeader,
   RECORD_BYTES,
@@ -25,11 +26,16 @@ const record: fc.Arbitrary<ChunkRecord> = fc
     firstElement: fc.maxSafeNat(),
     elements: u32,
     codec: u16,
-    packing: fc.constant(0),
-    payloadBytes: fc.integer({ min: 0, max: 2 ** 24 }),
+    packing: fc.constantFrom(Packing.RAW, Packing.ZSTD),
+    payloadBytes: fc.integer({ min: 2, max: 2 ** 24 }),
+    saved: fc.integer({ min: 1, max: 2 ** 24 }),
     hash: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
   })
-  .map((made) => ({ ...made, packedBytes: made.payloadBytes }));
+  .map(({ saved, ...made }) => {
+    const { packing, payloadBytes } = made;
+    const packedBytes = packing === Packing.RAW ? payloadBytes : 1 + (saved % (payloadBytes - 1));
+    return { ...made, packedBytes };
+  });
 
 const table = (head: Uint8Array): Uint8Array => head.subarray(HEADER_BYTES);
 
@@ -96,8 +102,12 @@ describe("DATA frame", () => {
   });
 
   it.each<[string, Partial<ChunkRecord>, number]>([
-    ["a reserved packing", { packing: 1 }, 0],
-    ["a packed length that is not the payload's", { packedBytes: 4 }, 0],
+    ["a reserved packing", { packing: 2 }, 0],
+    ["a packed length that is not the payload's, without packing", { packedBytes: 2 }, 0],
+    ["a packing that makes nothing smaller", { packing: 1 }, 0],
+    ["a packing that makes it larger", { packing: 1, packedBytes: 4 }, 0],
+    ["a packing to nothing", { packing: 1, packedBytes: 0 }, 0],
+    ["a packing of nothing", { packing: 1, payloadBytes: 0, packedBytes: 0 }, 0],
     ["a body with bytes that no record owns", {}, 1],
     ["a body that is too short for its payloads", {}, -1],
   ])("refuses %s", (_what, change, more) => {

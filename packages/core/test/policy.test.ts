@@ -1,9 +1,14 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
+  BUILT_IN_CODECS,
+  byteLength,
+  type Codec,
+  CodecRegistry,
   DEFAULT_MIN_ELEMENTS,
   type DType,
   Glob,
+  none,
   type Policy,
   parsePolicy,
   resolvePolicy,
@@ -91,6 +96,45 @@ describe("resolvePolicy", () => {
     expect(names(tiny, { name: "scalar", dtype: "F64", shape: [] })).toEqual(["blockwise8"]);
   });
 
+  it("takes use_quantization for float16 and none, at the top and in rules", () => {
+    const weight = tensor("w", 1 << 16);
+    expect(names({ use_quantization: true }, weight, tensor("ids", 1 << 16, "I64"))).toEqual([
+      "float16",
+      "none",
+    ]);
+    expect(names({ use_quantization: false }, weight)).toEqual(["none"]);
+    const rules = [
+      { match: "head", use_quantization: false },
+      { match: "body", use_quantization: true },
+    ];
+    expect(names({ rules, codec: "blockwise8" }, tensor("head", 1 << 16), tensor("body", 1 << 16))).toEqual([
+      "none",
+      "float16",
+    ]);
+    // The floor holds for it as for any codec.
+    expect(names({ use_quantization: true }, tensor("bias", 4095))).toEqual(["none"]);
+  });
+
+  it("chooses a codec that packing makes smaller, though its payload is not", () => {
+    const planes: Codec = {
+      ...none,
+      name: "planes",
+      id: 900,
+      packs: true,
+      resolve: () => ({ name: "planes" }),
+      supports: (dtype) => dtype !== "F4",
+      payloadBytes: (_spec, dtype, elements) => byteLength(dtype, elements),
+    };
+    const registry = new CodecRegistry([...BUILT_IN_CODECS, planes]);
+    const infos = [tensor("w", 1 << 16), tensor("ids", 1 << 16, "I64"), tensor("odd", 1 << 16, "F4")];
+    const chosen = resolvePolicy(
+      { codec: "planes", minElements: 0 },
+      [...infos, tensor("empty", 0)],
+      registry,
+    );
+    expect(chosen.map(({ name }) => name)).toEqual(["planes", "planes", "none", "none"]);
+  });
+
   it("refuses codecs that do not exist or do not take their parameters, used or not", () => {
     const codes = (policy: unknown, code: string, path: string) =>
       expect(() => resolvePolicy(policy as Policy, [])).toThrow(
@@ -122,6 +166,9 @@ describe("parsePolicy", () => {
     [{ minElements: "4096" }, "minElements"],
     [{ rules: {} }, "rules"],
     [{ rules: [{ match: "*" }] }, "rules.0.codec"],
+    [{ use_quantization: "yes" }, "use_quantization"],
+    [{ use_quantization: true, codec: "float16" }, "use_quantization"],
+    [{ rules: [{ codec: "none" }, { codec: "none", use_quantization: false }] }, "rules.1.use_quantization"],
     [{ rules: [{ codec: "none" }, { codec: "none", match: [1] }] }, "rules.1.match.0"],
     [{ rules: [{ codec: "none", match: "*".repeat(257) }] }, "rules.0.match"],
     [{ rules: [{ codec: "none", dtype: "float32" }] }, "rules.0.dtype"],

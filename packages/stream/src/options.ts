@@ -8,6 +8,7 @@ import {
   type Limits,
   MIN_CHUNK_BYTES,
   type Policy,
+  quote,
   resolveLimits,
   type SlabAlignment,
   TensorwireError,
@@ -15,6 +16,7 @@ import {
 import { addressOffset, defaultBackend } from "@tensorwire/quant-native";
 import type { DialOptions } from "./channel/websocket.js";
 import type { ProgressEvent } from "./session/progress.js";
+import { checkSeed } from "./session/seed.js";
 
 /** Options of both ends. */
 export interface TransferOptions {
@@ -41,6 +43,21 @@ export interface StreamOptions extends TransferOptions {
   readonly policy?: Policy | undefined;
   /** Tensors with fewer elements travel as `none`. Default 4096; 0 turns it off. */
   readonly minElements?: number | undefined;
+  /**
+   * `"auto"` packs every payload that becomes smaller by it; `"never"` only those of codecs that are made for it
+   * (`lossless`). Default `"never"`. An artifact's chunks stay packed as they are.
+   */
+  readonly compress?: "auto" | "never" | undefined;
+  /**
+   * A chunk with a NaN, an infinity or a value that its codec cannot carry travels exactly (`"exact"`), or ends the
+   * transfer with `VALUE_NOT_FINITE` (`"error"`). Default `"exact"`.
+   */
+  readonly nonFinite?: "exact" | "error" | undefined;
+  /**
+   * 16 hexadecimal digits, for codecs that round at random and have no seed of their own. Default: drawn anew for each
+   * transfer.
+   */
+  readonly seed?: string | undefined;
   /** Source bytes of a chunk. Default 4 MiB, or less where a window asks for it. */
   readonly chunkBytes?: number | undefined;
   /** Replace an artifact that exists. Default false. */
@@ -72,6 +89,21 @@ export async function resolveOptions(options: TransferOptions): Promise<Resolved
     registry,
     alignment: slabAlignment(),
   };
+}
+
+/** @throws TensorwireError `INVALID_ARGUMENT` for words and seeds that are none. */
+export function checkStreamOptions({ compress, nonFinite, seed }: StreamOptions): void {
+  checkWord("compress", compress, ["auto", "never"]);
+  checkWord("nonFinite", nonFinite, ["exact", "error"]);
+  checkSeed(seed);
+}
+
+function checkWord(option: string, given: string | undefined, words: readonly string[]): void {
+  if (given === undefined || words.includes(given)) return;
+  throw new TensorwireError(
+    "INVALID_ARGUMENT",
+    `${option} is ${words.join(" or ")}, not ${quote(String(given))}`,
+  );
 }
 
 /** The chunk size: as asked, else the default or what the smaller window takes. */

@@ -8,9 +8,17 @@ import {
   TensorwireError,
 } from "@tensorwire/core";
 import { type Endpoint, openConnection } from "./channel/open.js";
-import { type ResolvedOptions, resolveChunkBytes, resolveOptions, type StreamOptions } from "./options.js";
+import {
+  checkStreamOptions,
+  type ResolvedOptions,
+  resolveChunkBytes,
+  resolveOptions,
+  type StreamOptions,
+} from "./options.js";
 import type { Connection } from "./session/connection.js";
+import { LOSSLESS } from "./session/exact.js";
 import { Progress } from "./session/progress.js";
+import { seeded } from "./session/seed.js";
 import { ModelSender } from "./session/sender.js";
 import type { TransferSummary } from "./session/summary.js";
 import { TransferLife } from "./session/transfer.js";
@@ -45,6 +53,7 @@ export async function streamModel(
   let connection: Connection | undefined;
   let owned = false;
   try {
+    checkStreamOptions(options);
     const settings = await resolveOptions(options);
     const policy = policyOf(options);
     if (life.error) throw life.error;
@@ -54,12 +63,18 @@ export async function streamModel(
     ({ connection, owned } = await openConnection(destination, "send", options, settings));
     // A channel without a way back carries no HELLO either: whoever reads it takes it as it is.
     const hello = connection.channel.direction === "both" ? await life.race(connection.hello) : undefined;
-    const manifest = describe(model, from, { hello, policy, settings, chunkBytes: options.chunkBytes });
+    const { chunkBytes, seed, compress = "never", nonFinite = "exact" } = options;
+    const manifest = describe(model, from, { hello, policy, settings, chunkBytes, seed });
     const plan = planManifest(manifest, settings.limits, settings.registry);
     const progress = new Progress(options.onProgress, (error) => life.fail(error));
     const { maxManifestBytes } = hello?.limits ?? settings.limits;
     const transfer = { manifest, plan, source: from, progress, life, maxManifestBytes, owned };
-    const sender = new ModelSender(connection, { ...settings, ...transfer });
+    // Whoever reads a channel without a way back has what this side has.
+    const known = settings.registry.names();
+    const lossless = [known, hello?.codecs ?? known].every((names) => names.includes(LOSSLESS));
+    const encoding = { compress: compress === "auto", nonFinite, lossless };
+    const sender = new ModelSender(connection, { ...settings, ...transfer, ...encoding });
+    opened = undefined;
     const summary = await sender.run();
     // A file appears under its name when its channel is closed: not before that is the transfer done.
     if (owned) await connection.close();
@@ -93,6 +108,7 @@ interface Terms {
   readonly policy: Policy;
   readonly settings: ResolvedOptions;
   readonly chunkBytes: number | undefined;
+  readonly seed: string | undefined;
 }
 
 /** The manifest that this source gets on these terms. */
@@ -105,12 +121,13 @@ function describe(model: ModelInfo | Manifest, source: ModelSource | EncodedSour
     const fixed = (source as ModelSource).chunkBytes ?? terms.chunkBytes;
     const chunkBytes = resolveChunkBytes(fixed, windowBytes, peerMax);
     const codecs = model.kind === "raw" ? [] : resolvePolicy(policy, model.tensors, registry);
+    const specs = seeded(codecs, terms.seed);
     const none = registry.resolve("none");
     const tensors = model.tensors.map(({ name, dtype, shape }, i) => ({
       name,
       dtype,
       shape,
-      codec: codecs[i] ?? none,
+      codec: specs[i] ?? none,
     }));
     return { ...model, tensors, chunkBytes };
   }

@@ -21,6 +21,8 @@ const KEYS = [
     "codeBytes",
     "scaleBytes",
     "fallbackChunks",
+    "declinedChunks",
+    "packedChunks",
     "clamped",
   ],
   ...["resumedBytes", "seconds", "peakRssBytes", "codecs", "digest", "confirmed"],
@@ -60,7 +62,7 @@ describe("--json", () => {
       expect(summary.digest).toMatch(/^[0-9a-f]{16}$/);
       expect(summary.peakRssBytes).toBeGreaterThan(2 ** 20);
       for (const codec of Object.values(summary.codecs)) {
-        expect(Object.keys(codec as object)).toEqual(["tensors", "sourceBytes", "wireBytes"]);
+        expect(Object.keys(codec as object)).toEqual(["tensors", "sourceBytes", "wireBytes", "payloadBytes"]);
       }
     }
     const [sent, received] = all.map(json);

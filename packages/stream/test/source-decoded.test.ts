@@ -88,11 +88,12 @@ describe("an artifact, decoded", () => {
     const failing = Object.assign(new PortableBackend(), {
       decode: () => Promise.reject(new TensorwireError("INTERNAL", "no")),
     });
-    for (const [backend, hash, code] of [
+    const misread = Object.assign(new PortableBackend(), { hash: () => 0n });
+    for (const [backend, verifying, code] of [
       [failing, undefined, "INTERNAL"],
-      [settings.backend, () => 0n, "SOURCE_INVALID"],
+      [settings.backend, misread, "SOURCE_INVALID"],
     ] as const) {
-      const source = decodedArtifact(artifactSource(path, { hash }), { ...settings, backend });
+      const source = decodedArtifact(artifactSource(path, { backend: verifying }), { ...settings, backend });
       const info = await source.open();
       const plan = new ChunkPlan(info.tensors, 32768);
       const pool = poolFor(plan);

@@ -24,7 +24,7 @@ export interface ChunkRecord {
   readonly elements: number;
   /** Number of the codec that made the payload. */
   readonly codec: number;
-  /** 0: the payload follows as it is. Other packings are reserved. */
+  /** One of `Packing`. */
   readonly packing: number;
   readonly payloadBytes: number;
   /** Bytes that follow: the payload's, or its packing's. */
@@ -90,9 +90,7 @@ export function parseDataTable(table: Uint8Array, bodyBytes: number): ChunkRecor
       packedBytes: view.getUint32(at + 24, true),
       hash: view.getBigUint64(at + 28, true),
     };
-    if (record.packing !== Packing.RAW || record.packedBytes !== record.payloadBytes) {
-      throw new TensorwireError("PROTOCOL", `a chunk record with reserved packing ${record.packing}`);
-    }
+    checkPacking(record);
     payloads += record.packedBytes;
     records.push(record);
   }
@@ -103,4 +101,17 @@ export function parseDataTable(table: Uint8Array, bodyBytes: number): ChunkRecor
     );
   }
   return records;
+}
+
+// What follows a record is taken into memory of its own length: a packing that makes nothing smaller is none.
+function checkPacking({ packing, payloadBytes, packedBytes }: ChunkRecord): void {
+  if (packing === Packing.RAW) {
+    if (packedBytes === payloadBytes) return;
+  } else if (packing !== Packing.ZSTD) {
+    throw new TensorwireError("PROTOCOL", `a chunk record with reserved packing ${packing}`);
+  } else if (packedBytes > 0 && packedBytes < payloadBytes) return;
+  throw new TensorwireError(
+    "PROTOCOL",
+    `a chunk record of ${payloadBytes} payload bytes with packing ${packing} to ${packedBytes}`,
+  );
 }

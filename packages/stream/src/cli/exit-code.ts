@@ -21,7 +21,8 @@ const MEANINGS: Record<ExitReason, string> = {
   ok: "done; where a peer can answer, send waits until it has confirmed",
   internal: "a defect of tensorwire: please report it",
   usage: "an argument or option that cannot be used",
-  source: "the model or artifact to read is missing, invalid, or changed meanwhile",
+  source:
+    "the model or artifact to read is missing, invalid, or changed meanwhile; --non-finite error refused it",
   target: "the output exists, is busy, full or not writable",
   channel: "the peer cannot be reached, or went away: trying again can help",
   integrity: "what arrived is damaged or breaks the protocol",
@@ -35,6 +36,7 @@ const REASONS: Record<ErrorCode, ExitReason> = {
   INVALID_ARGUMENT: "usage",
   SOURCE_INVALID: "source",
   SOURCE_MISMATCH: "source",
+  VALUE_NOT_FINITE: "source",
   SOURCE_READ: "source",
   SOURCE_CHANGED: "source",
   TARGET_EXISTS: "target",

@@ -15,6 +15,7 @@ import {
 import { type Command, Option } from "commander";
 import { resolveChunkBytes, type StreamOptions, type TransferOptions } from "../options.js";
 import type { ReceiveOptions } from "../receive-model.js";
+import { checkSeed } from "../session/seed.js";
 import { parseSize } from "./sizes.js";
 
 /** What the options of all commands parse to. */
@@ -22,6 +23,9 @@ export interface Flags {
   readonly codec?: CodecSpec;
   readonly policy?: string;
   readonly minElements?: number;
+  readonly compress?: "auto" | "never";
+  readonly nonFinite?: "exact" | "error";
+  readonly seed?: string;
   readonly chunk?: number;
   readonly raw?: boolean;
   readonly window?: number;
@@ -69,6 +73,23 @@ export function addEncodeFlags(command: Command): Command {
         "smaller tensors travel unencoded (default 4096, 0: none is too small)",
       ).argParser((text) => parseCount(text, "--min-elements")),
     )
+    .addOption(
+      new Option(
+        "--compress <when>",
+        "auto: pack (zstd) whatever becomes smaller; never: only what a codec is made for (default)",
+      ).choices(["auto", "never"]),
+    )
+    .addOption(
+      new Option(
+        "--non-finite <what>",
+        "chunks with NaN, infinity or values out of range travel exact (default), or are an error",
+      ).choices(["exact", "error"]),
+    )
+    .addOption(
+      new Option("--seed <hex>", "16 digits, for codecs that round at random (default: drawn)").argParser(
+        parseSeed,
+      ),
+    )
     .addOption(size("--chunk", "model bytes in a chunk (default 4MiB)"))
     .addOption(
       new Option("--raw", "the file's bytes as they are, whatever its name says").conflicts([
@@ -110,10 +131,11 @@ export function transferOptions({ window, maxModelBytes }: Flags): TransferOptio
 
 /** Checked here and now: whoever waits for a peer hears of a mistake before the peer comes. */
 export async function streamOptions(flags: Flags): Promise<StreamOptions> {
-  const { codec, minElements, chunk, window = DEFAULT_WINDOW_BYTES } = flags;
+  const { codec, minElements, chunk, compress, nonFinite, seed, window = DEFAULT_WINDOW_BYTES } = flags;
   if (chunk !== undefined) resolveChunkBytes(chunk, window, Number.POSITIVE_INFINITY);
   const policy = flags.policy === undefined ? undefined : await readPolicy(flags.policy);
-  return { ...transferOptions(flags), codec, policy, minElements, chunkBytes: chunk };
+  const encoding = { codec, policy, minElements, compress, nonFinite, seed };
+  return { ...transferOptions(flags), ...encoding, chunkBytes: chunk };
 }
 
 export function receiveOptions(flags: Flags): ReceiveOptions {
@@ -136,9 +158,16 @@ function parseParameter(parameter: string, text: string): [string, number | bool
     throw new TensorwireError("INVALID_ARGUMENT", `--codec ${quote(text)}: parameters look like block=128`);
   }
   const [, name = "", value = ""] = match;
+  // Its digits can look like a number, and it is none.
+  if (name === "seed") return [name, value];
   if (value === "true" || value === "false") return [name, value === "true"];
   const number = Number(value);
   return [name, Number.isNaN(number) ? value : number];
+}
+
+function parseSeed(text: string): string {
+  checkSeed(text);
+  return text;
 }
 
 function parseFloatDType(text: string): FloatDType {

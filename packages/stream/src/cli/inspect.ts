@@ -6,6 +6,7 @@ import {
   formatDigest,
   type Manifest,
   type ModelInfo,
+  Packing,
   tensorBytes,
 } from "@tensorwire/core";
 import type { Command } from "commander";
@@ -26,8 +27,9 @@ export interface Inspection {
     readonly tensors: number;
     readonly elements: number;
     readonly bytes: number;
-    /** In artifacts: bytes of all payloads. */
+    /** In artifacts: bytes of all payloads, and what they take there, packed or not. */
     readonly payloadBytes?: number;
+    readonly packedBytes?: number;
   };
   /** Of artifacts only. */
   readonly artifact?: {
@@ -36,6 +38,7 @@ export interface Inspection {
     readonly chunkBytes: number;
     readonly chunks: number;
     readonly fallbackChunks: number;
+    readonly packedChunks: number;
     readonly clamped: number;
     readonly digest: string;
   };
@@ -46,9 +49,10 @@ export interface InspectedTensor {
   readonly dtype: string;
   readonly shape: readonly number[];
   readonly bytes: number;
-  /** Of artifacts only: its codec with its parameters, and the bytes of its payloads. */
+  /** Of artifacts only: its codec with its parameters, and the bytes of its payloads, before and after packing. */
   readonly codec?: Manifest["tensors"][number]["codec"];
   readonly payloadBytes?: number;
+  readonly packedBytes?: number;
 }
 
 export function declareInspect(program: Command, invocation: Invocation): void {
@@ -107,11 +111,13 @@ async function inspectArtifact(
   const plan = new ChunkPlan(manifest.tensors, chunkBytes);
   const model = inspectModel(path, manifest);
   let fallbackChunks = 0;
+  let packedChunks = 0;
   const tensors = model.tensors.map((tensor, i) => {
     const { codec } = manifest.tensors[i]!;
-    const { payloadBytes, fallbacks } = payloadsOf(artifact, plan, i, codec.name);
+    const { payloadBytes, packedBytes, fallbacks, packed } = payloadsOf(artifact, plan, i, codec.name);
     fallbackChunks += fallbacks;
-    return { ...tensor, codec, payloadBytes };
+    packedChunks += packed;
+    return { ...tensor, codec, payloadBytes, packedBytes };
   });
   return {
     ...model,
@@ -119,6 +125,7 @@ async function inspectArtifact(
     totals: {
       ...model.totals,
       payloadBytes: tensors.reduce((sum, { payloadBytes }) => sum + payloadBytes, 0),
+      packedBytes: tensors.reduce((sum, { packedBytes }) => sum + packedBytes, 0),
     },
     artifact: {
       fileBytes: (await stat(path)).size,
@@ -126,6 +133,7 @@ async function inspectArtifact(
       chunkBytes,
       chunks: totals.chunks,
       fallbackChunks,
+      packedChunks,
       clamped: totals.clamped,
       digest: formatDigest(totals.digest),
     },
@@ -135,12 +143,13 @@ async function inspectArtifact(
 function payloadsOf(artifact: ArtifactSource, plan: ChunkPlan, tensor: number, codec: string) {
   const { first, count } = plan.range(tensor);
   const id = defaultCodecs.get(codec).id;
-  let payloadBytes = 0;
-  let fallbacks = 0;
+  const found = { payloadBytes: 0, packedBytes: 0, fallbacks: 0, packed: 0 };
   for (let ordinal = first; ordinal < first + count; ordinal++) {
     const record = artifact.record(ordinal);
-    payloadBytes += record.payloadBytes;
-    if (record.codec !== id) fallbacks++;
+    found.payloadBytes += record.payloadBytes;
+    found.packedBytes += record.packedBytes;
+    if (record.codec !== id) found.fallbacks++;
+    if (record.packing !== Packing.RAW) found.packed++;
   }
-  return { payloadBytes, fallbacks };
+  return found;
 }

@@ -12,7 +12,11 @@ export function inspectionText(inspection: Inspection): string {
     ([key, value]) => `  ${printable(key)}: ${printable(shortened(value))}`,
   );
   if (notes.length) lines.push("metadata:", ...notes);
-  const payload = totals.payloadBytes === undefined ? "" : `, ${formatSize(totals.payloadBytes)} encoded`;
+  const { payloadBytes, packedBytes } = totals;
+  const payload =
+    payloadBytes === undefined
+      ? ""
+      : [`, ${formatSize(payloadBytes)} encoded`, ...packedText(payloadBytes, packedBytes)].join(", ");
   lines.push(
     `${counted(totals.tensors, "tensor")}, ${counted(totals.elements, "element")}, ${formatSize(totals.bytes)}${payload}`,
   );
@@ -20,9 +24,14 @@ export function inspectionText(inspection: Inspection): string {
   return lines.join("\n");
 }
 
-function row({ name, dtype, shape, bytes, codec, payloadBytes }: InspectedTensor): string[] {
+function row({ name, dtype, shape, bytes, codec, payloadBytes, packedBytes }: InspectedTensor): string[] {
   const cells = [printable(name), dtype, `[${shape.join(", ")}]`, formatSize(bytes)];
-  return codec && payloadBytes !== undefined ? [...cells, specText(codec), formatSize(payloadBytes)] : cells;
+  if (!codec || payloadBytes === undefined) return cells;
+  return [...cells, specText(codec), formatSize(payloadBytes), ...packedText(payloadBytes, packedBytes)];
+}
+
+function packedText(payloadBytes: number, packedBytes = payloadBytes): string[] {
+  return packedBytes < payloadBytes ? [`${formatSize(packedBytes)} packed`] : [];
 }
 
 /** A codec as `--codec` takes it. */
@@ -32,11 +41,12 @@ function specText({ name, ...parameters }: CodecSpec): string {
 }
 
 function artifactLine(artifact: NonNullable<Inspection["artifact"]>): string {
-  const { fileBytes, software, chunkBytes, chunks, fallbackChunks, clamped, digest } = artifact;
+  const { fileBytes, software, chunkBytes, chunks, fallbackChunks, packedChunks, clamped, digest } = artifact;
   const parts = [
     `artifact of ${formatSize(fileBytes)} by ${printable(software)}`,
     `${counted(chunks, "chunk")} of at most ${formatSize(chunkBytes)}`,
-    ...(fallbackChunks ? [`${counted(fallbackChunks, "chunk")} unencoded`] : []),
+    ...(fallbackChunks ? [`${counted(fallbackChunks, "chunk")} exact`] : []),
+    ...(packedChunks ? [`${counted(packedChunks, "chunk")} packed`] : []),
     ...(clamped ? [`${counted(clamped, "value")} clamped`] : []),
     `digest ${digest}`,
   ];

@@ -5,7 +5,8 @@ import { formatRate, formatSeconds, formatSize } from "./sizes.js";
 
 /** What `--json` prints of a transfer: these keys, in this order, are a contract. */
 export function summaryJson(summary: TransferSummary): string {
-  const { tensors, chunks, sourceBytes, wireBytes, codeBytes, scaleBytes, fallbackChunks, clamped } = summary;
+  const { tensors, chunks, sourceBytes, wireBytes, codeBytes, scaleBytes } = summary;
+  const { fallbackChunks, declinedChunks, packedChunks, clamped } = summary;
   const { resumedBytes, seconds, peakRssBytes, codecs, digest, confirmed } = summary;
   return JSON.stringify({
     tensors,
@@ -15,6 +16,8 @@ export function summaryJson(summary: TransferSummary): string {
     codeBytes,
     scaleBytes,
     fallbackChunks,
+    declinedChunks,
+    packedChunks,
     clamped,
     resumedBytes,
     seconds,
@@ -53,10 +56,12 @@ export interface TransferWords {
 export function summaryText({ deed, place, confirmation }: TransferWords, summary: TransferSummary): string {
   const { tensors, sourceBytes, wireBytes, seconds, codeBytes, scaleBytes, digest, peakRssBytes } = summary;
   const rate = formatRate(sourceBytes, seconds);
+  const { packedChunks } = summary;
   const parts = scaleBytes ? `: ${formatSize(codeBytes)} of codes, ${formatSize(scaleBytes)} of scales` : "";
+  const packed = packedChunks ? `; ${counted(packedChunks, "chunk")} packed` : "";
   const lines = [
     `${deed}: ${counted(tensors, "tensor")}, ${formatSize(sourceBytes)} in ${formatSeconds(seconds)} (${rate})`,
-    `${formatSize(wireBytes)} ${place}${ratio(sourceBytes, wireBytes)}${parts}`,
+    `${formatSize(wireBytes)} ${place}${ratio(sourceBytes, wireBytes)}${parts}${packed}`,
     ...codecLines(summary),
     ...warnings(summary),
     `${confirmation(summary)}; digest ${digest}, peak memory ${formatSize(peakRssBytes)}`,
@@ -71,12 +76,14 @@ function codecLines({ codecs }: TransferSummary): string[] {
   );
 }
 
-function warnings({ fallbackChunks, clamped, resumedBytes }: TransferSummary): string[] {
+function warnings({ fallbackChunks, declinedChunks, clamped, resumedBytes }: TransferSummary): string[] {
   const lines: string[] = [];
-  if (fallbackChunks) {
-    lines.push(
-      `${counted(fallbackChunks, "chunk")} travelled unencoded: NaN, infinity or values out of range`,
-    );
+  const uncarried = fallbackChunks - declinedChunks;
+  if (uncarried) {
+    lines.push(`${counted(uncarried, "chunk")} travelled exactly: NaN, infinity or values out of range`);
+  }
+  if (declinedChunks) {
+    lines.push(`${counted(declinedChunks, "chunk")} travelled exactly: the codec would have saved nothing`);
   }
   if (clamped) lines.push(`${counted(clamped, "value")} clamped to the codec's range`);
   if (resumedBytes) lines.push(`${formatSize(resumedBytes)} were there from an earlier attempt`);
@@ -105,6 +112,7 @@ export function errorText(error: TensorwireError): string {
 const ADVICE: Partial<Record<ErrorCode, string>> = {
   INVALID_ARGUMENT: "see tensorwire --help, or tensorwire <command> --help",
   SOURCE_INVALID: "the file is damaged or of another format; --raw sends any file as it is",
+  VALUE_NOT_FINITE: "leave out --non-finite error, and the chunk travels exactly",
   SOURCE_CHANGED: "something writes to the model: send it again when that is finished",
   LIMIT_EXCEEDED: "if the peer is to be trusted, raise the limit, e.g. with --max-model-bytes or --window",
   FRAME_CORRUPT: "the bytes were damaged on their way, or on disk: try again",

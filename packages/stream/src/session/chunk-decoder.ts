@@ -1,6 +1,5 @@
 import {
   type Answer,
-  asTensorwireError,
   BufferPool,
   byteLength,
   type Chunk,
@@ -11,10 +10,14 @@ import {
   type DType,
   type Loan,
   type Manifest,
+  Packing,
   type SlabAlignment,
+  segmentsOf,
   TensorwireError,
 } from "@tensorwire/core";
 import { guarded, whenAnswered } from "./answer.js";
+import { inChunk } from "./chunk-fault.js";
+import { specOf } from "./exact.js";
 
 /** A chunk whose payload has come; its hash is not verified. Whoever holds it gives the loan back. */
 export interface ArrivedChunk {
@@ -41,11 +44,15 @@ export interface DecoderSettings {
   readonly alignment: SlabAlignment | undefined;
   /** Aborts jobs that wait. */
   readonly jobs: AbortSignal;
+  /** Bytes of the largest payload. */
+  readonly largest: number;
 }
 
 /** Verifies payloads and decodes them to the dtype that the receiver asked for. */
 export class ChunkDecoder {
   readonly #outputs: BufferPool;
+  /** Payloads that travelled packed, while they are verified and decoded. */
+  readonly #unpacked: BufferPool;
 
   constructor(private readonly settings: DecoderSettings) {
     const { plan, dtypes, alignment } = settings;
@@ -55,10 +62,11 @@ export class ChunkDecoder {
       if (count > 0) largest = Math.max(largest, byteLength(dtype, plan.chunk(first).elements));
     });
     this.#outputs = new BufferPool(largest, alignment);
+    this.#unpacked = new BufferPool(settings.largest, alignment);
   }
 
   get loans(): number {
-    return this.#outputs.loans;
+    return this.#outputs.loans + this.#unpacked.loans;
   }
 
   /** Bytes of the decoded chunk. */
@@ -67,45 +75,68 @@ export class ChunkDecoder {
   }
 
   /** Verifies, and leaves the payload as it travelled. Takes over the loan. */
-  verify({ chunk, record, loan }: ArrivedChunk): Answer<DecodedChunk> {
+  verify(arrived: ArrivedChunk): Answer<DecodedChunk> {
+    const { chunk, record, loan } = arrived;
     const { backend, jobs } = this.settings;
+    const scratch = isPacked(record) ? this.#unpacked.lend(record.payloadBytes) : undefined;
     const verified = guarded(
-      () =>
-        whenAnswered(backend.hash(loan.bytes, jobs), (hash) => {
-          if (hash === record.hash) return;
-          throw new TensorwireError("CHUNK_CORRUPT", "the payload does not match its hash");
-        }),
-      (error) => {
-        loan.release();
-        throw this.#locate(error, chunk);
+      () => {
+        const hash = scratch ? this.#unpack(arrived, scratch.bytes) : backend.hash(loan.bytes, jobs);
+        return whenAnswered(hash, (found) => checkHash(found, record));
       },
+      (error) => this.#fault(error, arrived, scratch),
     );
-    return whenAnswered(verified, () => ({
-      chunk,
-      record,
-      bytes: loan.bytes,
-      loan,
-    }));
+    return whenAnswered(verified, () => {
+      scratch?.release();
+      return { chunk, record, bytes: loan.bytes, loan };
+    });
   }
 
   /** Verifies, and decodes into `place` where there is one. Takes over the loan. */
   decode(arrived: ArrivedChunk, place: Uint8Array | undefined): Answer<DecodedChunk> {
-    const { chunk, record, loan } = arrived;
-    const { manifest, dtypes, registry, backend, jobs } = this.settings;
-    const { codec: spec, dtype } = manifest.tensors[chunk.tensor]!;
+    const { chunk, record } = arrived;
+    const { manifest, dtypes, registry } = this.settings;
     const output = dtypes[chunk.tensor]!;
-    const exact = registry.byId(record.codec).name === "none";
-    if (exact && output === dtype) {
+    const exact =
+      registry.byId(record.codec).name === "none" && output === manifest.tensors[chunk.tensor]!.dtype;
+    if (exact && !isPacked(record)) {
       const verified = this.verify(arrived);
       return place ? whenAnswered(verified, (decoded) => copyTo(place, decoded)) : verified;
     }
     const own = place ? undefined : this.#outputs.lend(this.outputBytes(chunk));
     const target = place ?? own!.bytes;
+    return exact ? this.#unpackTo(arrived, target, own) : this.#decodeTo(arrived, output, target, own);
+  }
+
+  /** What is packed and needs no decoding is unpacked into its place. */
+  #unpackTo(arrived: ArrivedChunk, target: Uint8Array, own: Loan | undefined): Answer<DecodedChunk> {
+    const { chunk, record, loan } = arrived;
+    const verified = guarded(
+      () => whenAnswered(this.#unpack(arrived, target), (found) => checkHash(found, record)),
+      (error) => this.#fault(error, arrived, own),
+    );
+    return whenAnswered(verified, () => {
+      loan.release();
+      return { chunk, record, bytes: target, loan: own };
+    });
+  }
+
+  #decodeTo(
+    arrived: ArrivedChunk,
+    output: DType,
+    target: Uint8Array,
+    own: Loan | undefined,
+  ): Answer<DecodedChunk> {
+    const { chunk, record, loan } = arrived;
+    const { manifest, registry, backend, jobs } = this.settings;
+    const { codec, dtype } = manifest.tensors[chunk.tensor]!;
+    const scratch = isPacked(record) ? this.#unpacked.lend(record.payloadBytes) : undefined;
     const job = {
-      codec: exact ? { name: "none" } : spec,
+      codec: specOf(registry.byId(record.codec), codec) ?? codec,
       dtype,
       elements: chunk.elements,
       payload: loan.bytes,
+      unpacked: scratch?.bytes,
       hash: record.hash,
       output,
       target,
@@ -113,30 +144,47 @@ export class ChunkDecoder {
     };
     const decoded = guarded(
       () => backend.decode(job),
-      (error) => {
-        own?.release();
-        loan.release();
-        throw this.#locate(error, chunk);
-      },
+      (error) => this.#fault(error, arrived, own, scratch),
     );
     return whenAnswered(decoded, () => {
+      scratch?.release();
       loan.release();
       return { chunk, record, bytes: target, loan: own };
     });
   }
 
-  #locate(error: unknown, chunk: Chunk): TensorwireError {
-    const known = asTensorwireError(error, "INTERNAL");
-    if (known.code === "ABORTED" || known.tensor !== undefined) return known;
-    const tensor = this.settings.manifest.tensors[chunk.tensor]!.name;
-    const { code, message, retryable, cause } = known;
-    return new TensorwireError(code, message, {
-      tensor,
-      chunk: chunk.index,
-      retryable,
-      cause: cause ?? known,
-    });
+  /** Fills `payload`, and gives its hash. */
+  #unpack({ chunk, record, loan }: ArrivedChunk, payload: Uint8Array): Answer<bigint> {
+    const { manifest, registry, backend, jobs } = this.settings;
+    const { codec: spec, dtype } = manifest.tensors[chunk.tensor]!;
+    const codec = registry.byId(record.codec);
+    const segments = segmentsOf(
+      codec,
+      specOf(codec, spec) ?? spec,
+      dtype,
+      chunk.elements,
+      record.payloadBytes,
+    );
+    return backend.unpack({ packed: loan.bytes, segments, payload, signal: jobs });
   }
+
+  #fault(error: unknown, { chunk, record, loan }: ArrivedChunk, ...loans: (Loan | undefined)[]): never {
+    for (const each of [loan, ...loans]) each?.release();
+    throw inChunk(isPacked(record) ? asDamage(error) : error, this.settings.manifest, chunk);
+  }
+}
+
+const isPacked = ({ packing }: ChunkRecord): boolean => packing !== Packing.RAW;
+
+/** The hash is of the unpacked payload: damage on the way can be what keeps it from being unpacked. */
+function asDamage(error: unknown): unknown {
+  if (!(error instanceof TensorwireError) || error.code !== "PAYLOAD_INVALID") return error;
+  return new TensorwireError(error.code, error.message, { cause: error, retryable: true });
+}
+
+function checkHash(found: bigint, { hash }: ChunkRecord): void {
+  if (found === hash) return;
+  throw new TensorwireError("CHUNK_CORRUPT", "the payload does not match its hash");
 }
 
 function copyTo(place: Uint8Array, { chunk, record, bytes, loan }: DecodedChunk): DecodedChunk {

@@ -3,22 +3,23 @@ import {
   asTensorwireError,
   BufferPool,
   type Chunk,
-  type ChunkRecord,
+  type ChunkPosition,
+  type Codec,
+  type CodecSpec,
+  type Encoded,
   type Loan,
   Packing,
   TensorwireError,
+  uncarriedValue,
+  xxh64,
 } from "@tensorwire/core";
 import { type EncodedRecord, isEncodedSource } from "../source/source.js";
 import { guarded, whenAnswered } from "./answer.js";
+import { inChunk } from "./chunk-fault.js";
+import { ChunkPacker } from "./chunk-packer.js";
+import { LOSSLESS } from "./exact.js";
+import { type Findings, NOTHING_FOUND, type OutgoingChunk, outgoing } from "./outgoing-chunk.js";
 import type { SenderSettings } from "./sender.js";
-
-/** A chunk ready to send. Whoever holds it gives the loan back. */
-export interface OutgoingChunk {
-  readonly chunk: Chunk;
-  readonly record: ChunkRecord;
-  readonly loan: Loan;
-  readonly clamped: number;
-}
 
 /** A chunk as its source gave it: plain, or with the record of its encoded form. */
 interface ReadChunk {
@@ -28,21 +29,33 @@ interface ReadChunk {
 
 type Settings = Pick<
   SenderSettings,
-  "manifest" | "plan" | "source" | "registry" | "backend" | "alignment" | "life"
+  | "manifest"
+  | "plan"
+  | "source"
+  | "registry"
+  | "backend"
+  | "alignment"
+  | "life"
+  | "compress"
+  | "nonFinite"
+  | "lossless"
 >;
 
 /** Turns chunks of the source into chunk records and payloads. */
 export class ChunkEncoder {
   readonly #payloads: BufferPool;
-  readonly #none: number;
+  readonly #packer: ChunkPacker;
+  readonly #none: Codec;
+  /** The tensor whose name was hashed last: chunks come tensor by tensor. */
+  #named = { tensor: -1, hash: 0n };
 
-  /** @param pool Lends what the source is read into. */
+  /** @param pool Lends what the source is read into, and has room for any chunk. */
   constructor(
     private readonly settings: Settings,
     private readonly pool: BufferPool,
   ) {
     const { manifest, plan, registry, alignment } = settings;
-    this.#none = registry.get("none").id;
+    this.#none = registry.get("none");
     let largest = 1;
     manifest.tensors.forEach(({ codec, dtype }, i) => {
       if (codec.name === "none" || plan.range(i).count === 0) return;
@@ -50,14 +63,15 @@ export class ChunkEncoder {
       largest = Math.max(largest, registry.get(codec.name).payloadBytes(codec, dtype, elements));
     });
     this.#payloads = new BufferPool(largest, alignment);
+    this.#packer = new ChunkPacker(settings, Math.max(largest, plan.maxChunkBytes), alignment);
   }
 
   get loans(): number {
-    return this.#payloads.loans;
+    return this.#payloads.loans + this.#packer.loans;
   }
 
   read(chunk: Chunk): Answer<ReadChunk> {
-    const { source } = this.settings;
+    const { source, manifest } = this.settings;
     return guarded<ReadChunk>(
       () => {
         if (isEncodedSource(source)) return source.readEncoded(chunk, this.pool);
@@ -65,7 +79,7 @@ export class ChunkEncoder {
         return reading instanceof Promise ? this.#late(reading) : { loan: reading };
       },
       (error) => {
-        throw this.#locate(asTensorwireError(error, "SOURCE_READ", source.name), chunk);
+        throw inChunk(asTensorwireError(error, "SOURCE_READ", source.name), manifest, chunk);
       },
     );
   }
@@ -82,68 +96,133 @@ export class ChunkEncoder {
 
   /** Takes over the loan of `read`. */
   encode(chunk: Chunk, { loan, record }: ReadChunk): Answer<OutgoingChunk> {
+    if (record) return this.#forward(chunk, loan, record);
+    const { codec } = this.settings.manifest.tensors[chunk.tensor]!;
+    if (codec.name === "none") return this.#plain(chunk, loan, NOTHING_FOUND);
+    return this.#encode(chunk, loan, codec, this.#payloads, (found) => this.#uncarried(chunk, loan, found));
+  }
+
+  /**
+   * The chunk in the codec of `spec`; or, where that does not carry it, whatever `otherwise` makes of it, which then has
+   * the source's loan.
+   */
+  #encode(
+    chunk: Chunk,
+    source: Loan,
+    spec: CodecSpec,
+    payloads: BufferPool,
+    otherwise: (encoded: Encoded) => Answer<OutgoingChunk>,
+    findings = NOTHING_FOUND,
+  ): Answer<OutgoingChunk> {
     const { manifest, registry, backend, life } = this.settings;
-    const { codec, dtype } = manifest.tensors[chunk.tensor]!;
-    if (record) return this.#outgoing(chunk, loan, record, 0);
-    if (codec.name === "none") return this.#exact(chunk, loan);
+    const { dtype } = manifest.tensors[chunk.tensor]!;
     const { elements } = chunk;
-    const reference = registry.get(codec.name);
-    const payload = this.#payloads.lend(reference.payloadBytes(codec, dtype, elements));
-    const job = { codec, dtype, elements, source: loan.bytes, target: payload.bytes, signal: life.jobs };
+    const codec = registry.get(spec.name);
+    const size = codec.payloadBytes(spec, dtype, elements);
+    const payload = payloads.lend(size);
+    const packed = this.#packer.packs(codec) ? this.#packer.lend(size) : undefined;
+    const release = (): void => {
+      payload.release();
+      packed?.release();
+    };
+    const job = {
+      codec: spec,
+      dtype,
+      elements,
+      source: source.bytes,
+      target: payload.bytes,
+      at: this.#position(chunk),
+      packed: packed?.bytes,
+      signal: life.jobs,
+    };
     const encoded = guarded(
       () => backend.encode(job),
       (error) => {
-        payload.release();
-        loan.release();
-        throw this.#locate(asTensorwireError(error, "INTERNAL"), chunk);
+        release();
+        source.release();
+        throw inChunk(error, manifest, chunk);
       },
     );
-    return whenAnswered(encoded, ({ nonFinite, clamped, hash, bytes }): Answer<OutgoingChunk> => {
-      if (nonFinite === 0) {
-        loan.release();
-        return this.#outgoing(chunk, payload, { codec: reference.id, payloadBytes: bytes, hash }, clamped);
+    return whenAnswered(encoded, (found): Answer<OutgoingChunk> => {
+      const { nonFinite, clamped, hash, bytes, packedBytes = 0 } = found;
+      if (nonFinite > 0 || found.declined) {
+        release();
+        return otherwise(found);
       }
-      // The codec would lose a NaN, an infinity or a value out of its range: the chunk travels exactly.
-      payload.release();
-      return this.#exact(chunk, loan);
+      source.release();
+      const record = { codec: codec.id, payloadBytes: bytes, hash };
+      const all = { ...findings, clamped };
+      return this.#packer.shorter(chunk, record, payload, packed, packedBytes, all);
     });
   }
 
-  #exact(chunk: Chunk, loan: Loan): Answer<OutgoingChunk> {
-    const { backend, life } = this.settings;
+  /** The codec would lose a NaN, an infinity or a value out of its range, or save nothing: the chunk travels exactly. */
+  #uncarried(chunk: Chunk, source: Loan, { nonFinite, declined = false }: Encoded): Answer<OutgoingChunk> {
+    const { manifest, nonFinite: wish, lossless, registry } = this.settings;
+    const { dtype } = manifest.tensors[chunk.tensor]!;
+    if (nonFinite > 0 && wish === "error") {
+      const error = this.#notFinite(chunk, source.bytes);
+      source.release();
+      throw error;
+    }
+    const findings = { clamped: 0, declined: declined && nonFinite === 0 };
+    const plain = (): Answer<OutgoingChunk> => this.#plain(chunk, source, findings);
+    // What travels follows from the peer and the dtype, and not from what packing gives: the digest names the codec.
+    if (!lossless || !registry.get(LOSSLESS).supports(dtype)) return plain();
+    return this.#encode(chunk, source, { name: LOSSLESS }, this.pool, plain, findings);
+  }
+
+  #notFinite(chunk: Chunk, source: Uint8Array): TensorwireError {
+    const { manifest } = this.settings;
+    const { codec, dtype } = manifest.tensors[chunk.tensor]!;
+    const found = uncarriedValue(dtype, chunk.elements, source);
+    const which = found ? `element ${chunk.first + found.index} is ${found.value}` : "it has a value";
+    const message = `${which}, which ${codec.name} does not carry: mend the model, or let such chunks travel exactly`;
+    return inChunk(new TensorwireError("VALUE_NOT_FINITE", message), manifest, chunk);
+  }
+
+  /** The source's bytes. */
+  #plain(chunk: Chunk, loan: Loan, findings: Findings): Answer<OutgoingChunk> {
+    const { backend, life, manifest } = this.settings;
+    if (this.#packer.packs(this.#none)) return this.#packer.pack(chunk, loan, this.#none, findings);
     const hashed = guarded(
       () => backend.hash(loan.bytes, life.jobs),
       (error) => {
         loan.release();
-        throw this.#locate(asTensorwireError(error, "INTERNAL"), chunk);
+        throw inChunk(error, manifest, chunk);
       },
     );
     return whenAnswered(hashed, (hash) =>
-      this.#outgoing(chunk, loan, { codec: this.#none, payloadBytes: loan.bytes.length, hash }, 0),
+      outgoing(chunk, loan, { codec: this.#none.id, payloadBytes: loan.bytes.length, hash }, findings),
     );
   }
 
-  #outgoing(chunk: Chunk, loan: Loan, encoded: EncodedRecord, clamped: number): OutgoingChunk {
-    const record: ChunkRecord = {
-      tensor: chunk.tensor,
-      firstElement: chunk.first,
-      elements: chunk.elements,
-      packing: Packing.RAW,
-      packedBytes: encoded.payloadBytes,
-      ...encoded,
-    };
-    return { chunk, record, loan, clamped };
+  /** A chunk that is encoded already: as it is, but for its packing. */
+  #forward(chunk: Chunk, loan: Loan, record: EncodedRecord): Answer<OutgoingChunk> {
+    const { manifest, registry, lossless, compress } = this.settings;
+    let codec: Codec;
+    try {
+      codec = registry.byId(record.codec);
+      if (codec.name === LOSSLESS && !lossless) {
+        const message =
+          "the chunk is lossless, which the peer lacks: name a codec, and the model is encoded anew";
+        throw new TensorwireError("CODEC_UNSUPPORTED", message);
+      }
+    } catch (error) {
+      loan.release();
+      throw inChunk(error, manifest, chunk);
+    }
+    const raw = (record.packing ?? Packing.RAW) === Packing.RAW;
+    if (raw && compress && lossless) return this.#packer.pack(chunk, loan, codec);
+    if (!raw && !lossless) return this.#packer.unpack(chunk, loan, codec, record, this.pool);
+    return outgoing(chunk, loan, record);
   }
 
-  #locate(error: TensorwireError, chunk: Chunk): TensorwireError {
-    if (error.tensor !== undefined || error.code === "ABORTED") return error;
-    const { code, message, cause, retryable } = error;
-    const tensor = this.settings.manifest.tensors[chunk.tensor]!.name;
-    return new TensorwireError(code, message, {
-      cause: cause ?? error,
-      retryable,
-      tensor,
-      chunk: chunk.index,
-    });
+  #position({ tensor, first }: Chunk): ChunkPosition {
+    if (this.#named.tensor !== tensor) {
+      const { name } = this.settings.manifest.tensors[tensor]!;
+      this.#named = { tensor, hash: xxh64(Buffer.from(name)) };
+    }
+    return { tensor: this.#named.hash, first };
   }
 }

@@ -7,6 +7,7 @@ import {
   quote,
   TensorwireError,
 } from "@tensorwire/core";
+import { specOf } from "./exact.js";
 
 /** The chunks that a receiver asked for, in their order: each record that comes must be the next one's. */
 export class ExpectedChunks {
@@ -37,11 +38,13 @@ export class ExpectedChunks {
     const { codec: spec, dtype, name } = this.manifest.tensors[chunk.tensor]!;
     const at = { tensor: name, chunk: chunk.index };
     const codec = this.registry.byId(record.codec);
-    if (codec.name !== spec.name && codec.name !== "none") {
+    const own = specOf(codec, spec);
+    if (!own || !codec.supports(dtype)) {
       throw new TensorwireError("PROTOCOL", `the chunk is ${codec.name}, the manifest says ${spec.name}`, at);
     }
-    const bytes = codec.name === spec.name ? codec.payloadBytes(spec, dtype, chunk.elements) : chunk.bytes;
-    if (bytes !== record.payloadBytes) {
+    const sizes = codec.payloadSizes?.(own, dtype, chunk.elements);
+    const bytes = sizes ?? codec.payloadBytes(own, dtype, chunk.elements);
+    if (sizes ? !sizes.includes(record.payloadBytes) : bytes !== record.payloadBytes) {
       const message = `a payload of ${record.payloadBytes} bytes where ${codec.name} makes ${bytes}`;
       throw new TensorwireError("PAYLOAD_INVALID", message, at);
     }

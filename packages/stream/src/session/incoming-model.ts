@@ -1,5 +1,6 @@
 import {
   BufferPool,
+  type ChunkPlan,
   type CodecBackend,
   type CodecRegistry,
   type DType,
@@ -56,17 +57,30 @@ export function incomingModel(
     );
   }
   const dtypes = manifest.tensors.map(({ dtype }) => arrivingDtype(manifest, dtype, outputDtype));
+  const largest = largestPayload(manifest, plan, registry);
   return {
     manifest,
     plan,
     dtypes,
     bytes,
-    pool: new BufferPool(Math.max(plan.maxChunkBytes, 1), alignment),
+    pool: new BufferPool(largest, alignment),
     expected: new ExpectedChunks(manifest, plan, registry),
-    decoder: new ChunkDecoder({ manifest, plan, dtypes, registry, backend, alignment, jobs }),
+    decoder: new ChunkDecoder({ manifest, plan, dtypes, registry, backend, alignment, jobs, largest }),
     tally: new Tally(manifest, registry),
     digest: new TransferDigest(plan),
   };
+}
+
+/** A chunk that falls back is as long as its source; a codec's scales can make a few elements longer than that. */
+function largestPayload({ tensors }: Manifest, plan: ChunkPlan, registry: CodecRegistry): number {
+  let largest = Math.max(plan.maxChunkBytes, 1);
+  tensors.forEach(({ codec, dtype }, i) => {
+    const { first, count } = plan.range(i);
+    if (count === 0 || codec.name === "none") return;
+    const { elements } = plan.chunk(first);
+    largest = Math.max(largest, registry.get(codec.name).payloadBytes(codec, dtype, elements));
+  });
+  return largest;
 }
 
 function arrivingDtype(manifest: Manifest, dtype: DType, asked: DType | undefined): DType {

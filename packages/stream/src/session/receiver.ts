@@ -249,7 +249,7 @@ export class ModelReceiver implements ReceivingEnd {
     this.#ledger.arrive(chunk.bytes, !this.#oneWay);
     this.#next = chunk;
     this.settings.progress.wireBytes += RECORD_BYTES + record.packedBytes;
-    return begun.pool.lend(record.payloadBytes);
+    return begun.pool.lend(record.packedBytes);
   }
 
   payload(record: ChunkRecord, loan: Loan): void {

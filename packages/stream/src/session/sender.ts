@@ -2,10 +2,8 @@ import {
   BATCH_BYTES,
   BATCH_RECORDS,
   BufferPool,
-  type Chunk,
   type ChunkPlan,
   type ChunkRange,
-  type ChunkRecord,
   type CodecBackend,
   type CodecRegistry,
   encodeDataHead,
@@ -27,12 +25,13 @@ import {
   type Want,
 } from "@tensorwire/core";
 import { type EncodedSource, isEncodedSource, type ModelSource, READ_AHEAD_BYTES } from "../source/source.js";
-import { ChunkEncoder, type OutgoingChunk } from "./chunk-encoder.js";
+import { ChunkEncoder } from "./chunk-encoder.js";
 import type { Connection, TransferEnd } from "./connection.js";
 import { CreditGate } from "./credit.js";
 import { deferred } from "./deferred.js";
 import { publishEnd } from "./diagnostics.js";
 import { Lane } from "./lane.js";
+import type { OutgoingChunk } from "./outgoing-chunk.js";
 import type { Progress } from "./progress.js";
 import { Tally, type TransferSummary } from "./summary.js";
 import type { TransferLife } from "./transfer.js";
@@ -40,6 +39,7 @@ import type { TransferLife } from "./transfer.js";
 export interface SenderSettings {
   readonly manifest: Manifest;
   readonly plan: ChunkPlan;
+  /** Open. The sender closes it: what it has read ahead is lent by the sender. */
   readonly source: ModelSource | EncodedSource;
   readonly windowBytes: number;
   readonly registry: CodecRegistry;
@@ -47,6 +47,12 @@ export interface SenderSettings {
   readonly alignment: SlabAlignment | undefined;
   readonly progress: Progress;
   readonly life: TransferLife;
+  /** Pack every payload that becomes smaller by it, and not only those of codecs that are made for it. */
+  readonly compress: boolean;
+  /** What becomes of a chunk with a value that its codec cannot carry: it travels exactly, or ends the transfer. */
+  readonly nonFinite: "exact" | "error";
+  /** The peer has `lossless`, and so undoes packing. */
+  readonly lossless: boolean;
   /** The longest manifest that the peer takes. */
   readonly maxManifestBytes: number;
   /** The connection is closed when the transfer is over. */
@@ -115,6 +121,7 @@ export class ModelSender implements TransferEnd {
     } finally {
       connection.release(this);
       await this.#lane.drain((chunk) => chunk.loan.release());
+      await settings.source.close();
       publishEnd({ role: "send", error: life.error, loans: this.#pool.loans + this.#encoder.loans });
     }
   }
@@ -184,7 +191,7 @@ export class ModelSender implements TransferEnd {
         const chunk = this.#lane.take() ?? (await this.#lane.next());
         if (!chunk) break;
         batch.push(chunk);
-        bytes += chunk.record.payloadBytes;
+        bytes += chunk.bytes.length;
         if (bytes >= BATCH_BYTES || batch.length >= BATCH_RECORDS) await flush();
       }
       if (batch.length) await flush();
@@ -201,19 +208,20 @@ export class ModelSender implements TransferEnd {
         this.#transfer,
         chunks.map(({ record }) => record),
       );
-      await this.#send(head, ...chunks.map(({ loan }) => loan.bytes));
+      await this.#send(head, ...chunks.map(({ bytes }) => bytes));
     } finally {
       for (const { loan } of chunks) loan.release();
     }
-    for (const { chunk, record, clamped } of chunks) this.#count(chunk, record, clamped);
+    for (const chunk of chunks) this.#count(chunk);
     progress.tick();
   }
 
-  #count(chunk: Chunk, record: ChunkRecord, clamped: number): void {
+  #count({ chunk, record, clamped, declined }: OutgoingChunk): void {
     const { plan, progress } = this.settings;
     this.#digest.add(chunk.ordinal, record.codec, record.hash);
     this.#tally.add(record, chunk.bytes);
     this.#tally.clamped += clamped;
+    if (declined) this.#tally.declinedChunks++;
     progress.sourceBytes += chunk.bytes;
     if (chunk.index === plan.range(chunk.tensor).count - 1) progress.tensors++;
   }

@@ -1,10 +1,12 @@
-import { type ChunkRecord, type CodecRegistry, formatDigest, type Manifest } from "@tensorwire/core";
+import { type ChunkRecord, type CodecRegistry, formatDigest, type Manifest, Packing } from "@tensorwire/core";
 
 export interface CodecSummary {
   tensors: number;
   sourceBytes: number;
-  /** Payload bytes, scale data included. */
+  /** Bytes that travelled: of payloads as they are, scale data included, or packed. */
   wireBytes: number;
+  /** The payloads' own size, before packing. */
+  payloadBytes: number;
 }
 
 /** What a transfer did. Sizes are in bytes. */
@@ -15,11 +17,21 @@ export interface TransferSummary {
   sourceBytes: number;
   /** What went over the channel for this transfer, frames and all; not the channel's own preamble and HELLO. */
   wireBytes: number;
-  /** Payloads without their scale data. */
+  /** Payloads without their scale data, before packing. */
   codeBytes: number;
   scaleBytes: number;
-  /** Chunks that travelled as `none` because their codec could not carry a value in them. */
+  /**
+   * Chunks that travelled exactly, as `lossless` or `none`, and not in their tensor's codec: it could not carry a value
+   * in them, or declined.
+   */
   fallbackChunks: number;
+  /**
+   * How many of them the codec declined, since it would have saved nothing (`adaquant`). Known where they are encoded:
+   * 0 at the receiver, and of an artifact.
+   */
+  declinedChunks: number;
+  /** Chunks that travelled packed. */
+  packedChunks: number;
   /** Finite elements that were clamped to their codec's range. */
   clamped: number;
   /** Source bytes that an earlier attempt had brought already. */
@@ -43,7 +55,9 @@ export class Tally {
   #codeBytes = 0;
   #scaleBytes = 0;
   #fallbackChunks = 0;
+  #packedChunks = 0;
   clamped = 0;
+  declinedChunks = 0;
   readonly #codecs = new Map<string, CodecSummary>();
 
   constructor(
@@ -62,7 +76,7 @@ export class Tally {
   }
 
   add(
-    record: Pick<ChunkRecord, "tensor" | "codec" | "elements" | "payloadBytes">,
+    record: Pick<ChunkRecord, "tensor" | "codec" | "elements" | "packing" | "payloadBytes" | "packedBytes">,
     sourceBytes: number,
   ): void {
     const { codec: spec, dtype } = this.manifest.tensors[record.tensor]!;
@@ -74,15 +88,20 @@ export class Tally {
     this.#scaleBytes += scaleBytes;
     this.#codeBytes += record.payloadBytes - scaleBytes;
     if (fallback) this.#fallbackChunks++;
+    if (record.packing !== Packing.RAW) this.#packedChunks++;
     // Bytes count for the codec that carried them, tensors for the one that the manifest gave them.
     const summary = this.#codec(codec.name);
     summary.sourceBytes += sourceBytes;
-    summary.wireBytes += record.payloadBytes;
+    summary.wireBytes += record.packedBytes;
+    summary.payloadBytes += record.payloadBytes;
   }
 
   #codec(name: string): CodecSummary {
     let summary = this.#codecs.get(name);
-    if (!summary) this.#codecs.set(name, (summary = { tensors: 0, sourceBytes: 0, wireBytes: 0 }));
+    if (!summary) {
+      summary = { tensors: 0, sourceBytes: 0, wireBytes: 0, payloadBytes: 0 };
+      this.#codecs.set(name, summary);
+    }
     return summary;
   }
 
@@ -101,6 +120,8 @@ export class Tally {
       codeBytes: this.#codeBytes,
       scaleBytes: this.#scaleBytes,
       fallbackChunks: this.#fallbackChunks,
+      declinedChunks: this.declinedChunks,
+      packedChunks: this.#packedChunks,
       clamped: this.clamped,
       resumedBytes: 0,
       seconds: end.seconds,

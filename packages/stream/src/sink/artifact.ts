@@ -15,7 +15,6 @@ import {
   FrameType,
   HEADER_BYTES,
   type Hello,
-  Packing,
   PREAMBLE,
   PROTOCOL_VERSION,
   quote,
@@ -72,12 +71,11 @@ class ArtifactSink implements EncodedSink {
   }
 
   writeEncoded(_chunk: Chunk, record: ChunkRecord, payload: Uint8Array): Promise<void> | undefined {
-    const stored = { ...record, packing: Packing.RAW, packedBytes: payload.length };
-    if (payload.length >= BATCH_BYTES) return this.#writeLarge(stored, payload);
+    if (payload.length >= BATCH_BYTES) return this.#writeLarge(record, payload);
     if (this.#batchBytes + payload.length > BATCH_BYTES || this.#records.length === BATCH_RECORDS) {
-      return this.#flush().then(() => this.#add(stored, payload));
+      return this.#flush().then(() => this.#add(record, payload));
     }
-    this.#add(stored, payload);
+    this.#add(record, payload);
     return undefined;
   }
 
@@ -125,7 +123,7 @@ function helloFor({ manifest }: SinkModel): Hello {
   };
 }
 
-/** About what the file will take: chunks that fall back to `none` take more. */
+/** About what the file will take: chunks that fall back take more, packed ones less. */
 function estimate({ manifest, plan, bytes }: SinkModel, registry: CodecRegistry): number {
   let total = PREAMBLE.length + 2 * HEADER_BYTES + bytes.length + COUNT_BYTES + plan.chunks * RECORD_BYTES;
   const known = new Set(registry.names());

@@ -51,6 +51,7 @@ export interface ModelSink extends AnySink {
 
 /** Takes chunks as they travelled, verified but not decoded. */
 export interface EncodedSink extends AnySink {
+  /** @param payload packed as the record says. */
   writeEncoded(chunk: Chunk, record: ChunkRecord, payload: Uint8Array): Promise<void> | undefined;
 }
 

@@ -38,9 +38,11 @@ export interface ArtifactIndex {
   readonly manifest: Manifest;
   readonly plan: ChunkPlan;
   readonly totals: Totals;
-  /** For each chunk of the plan: where its payload lies, how long it is, its codec's number and its hash. */
+  /** For each chunk of the plan: where its payload lies, how long it is, and packed, its codec's number and its hash. */
   readonly positions: Float64Array;
   readonly payloadBytes: Uint32Array;
+  /** The same as the payload where that is not packed. */
+  readonly packedBytes: Uint32Array;
   readonly codecs: Uint16Array;
   readonly hashes: BigUint64Array;
 }
@@ -100,6 +102,7 @@ class ArtifactScan {
     const index = {
       positions: new Float64Array(plan.chunks),
       payloadBytes: new Uint32Array(plan.chunks),
+      packedBytes: new Uint32Array(plan.chunks),
       codecs: new Uint16Array(plan.chunks),
       hashes: new BigUint64Array(plan.chunks),
     };
@@ -220,7 +223,7 @@ class ArtifactScan {
     table: Uint8Array,
     expected: ExpectedChunks,
     plan: ChunkPlan,
-    index: Pick<ArtifactIndex, "positions" | "payloadBytes" | "codecs" | "hashes">,
+    index: Pick<ArtifactIndex, "positions" | "payloadBytes" | "packedBytes" | "codecs" | "hashes">,
     digest: TransferDigest,
   ): void {
     let payload = position + HEADER_BYTES + table.length;
@@ -235,6 +238,7 @@ class ArtifactScan {
       }
       index.positions[ordinal] = payload;
       index.payloadBytes[ordinal] = record.payloadBytes;
+      index.packedBytes[ordinal] = record.packedBytes;
       index.codecs[ordinal] = record.codec;
       index.hashes[ordinal] = record.hash;
       digest.add(ordinal, record.codec, record.hash);

@@ -1,17 +1,21 @@
 import {
   type BufferPool,
   type Chunk,
+  type CodecBackend,
   type CodecRegistry,
   defaultCodecs,
   type Limits,
   type Loan,
   type Manifest,
+  Packing,
+  PortableBackend,
   quote,
   resolveLimits,
+  segmentsOf,
   TensorwireError,
   type Totals,
-  xxh64,
 } from "@tensorwire/core";
+import { specOf } from "../session/exact.js";
 import { type ArtifactIndex, indexArtifact } from "./artifact-index.js";
 import { FileReader } from "./file-reader.js";
 import type { EncodedRecord, EncodedSource } from "./source.js";
@@ -20,8 +24,8 @@ export interface ArtifactOptions {
   readonly limits?: Partial<Limits> | undefined;
   /** Codecs that the artifact may name. */
   readonly registry?: CodecRegistry | undefined;
-  /** xxh64 of a payload; a backend's keeps it off the event loop. Default: core's. */
-  readonly hash?: ((bytes: Uint8Array) => bigint | Promise<bigint>) | undefined;
+  /** Unpacks payloads, and hashes them. Default: the portable one. */
+  readonly backend?: Pick<CodecBackend, "hash" | "unpack"> | undefined;
 }
 
 /** An artifact as a source, with what `inspect` shows of it. The getters speak once it is open. */
@@ -31,7 +35,7 @@ export interface ArtifactSource extends EncodedSource {
   /** Digest, chunks, source bytes and clamped elements, as its END frame says. */
   readonly totals: Totals;
   /** What is known of the chunk at `ordinal` of its plan. */
-  record(ordinal: number): EncodedRecord;
+  record(ordinal: number): Required<EncodedRecord>;
 }
 
 /**
@@ -45,11 +49,14 @@ export function artifactSource(path: string, options: ArtifactOptions = {}): Art
 class ArtifactFile implements ArtifactSource {
   #file: FileReader | undefined;
   #index: ArtifactIndex | undefined;
+  readonly #backend: Pick<CodecBackend, "hash" | "unpack">;
 
   constructor(
     readonly name: string,
     private readonly options: ArtifactOptions,
-  ) {}
+  ) {
+    this.#backend = options.backend ?? new PortableBackend(options.registry);
+  }
 
   async open(): Promise<Manifest> {
     const { limits, registry = defaultCodecs } = this.options;
@@ -75,31 +82,62 @@ class ArtifactFile implements ArtifactSource {
     return this.#opened.totals;
   }
 
-  record(ordinal: number): EncodedRecord {
-    const { codecs, payloadBytes, hashes } = this.#opened;
-    return { codec: codecs[ordinal]!, payloadBytes: payloadBytes[ordinal]!, hash: hashes[ordinal]! };
+  record(ordinal: number): Required<EncodedRecord> {
+    const { codecs, hashes, ...index } = this.#opened;
+    const [payloadBytes, packedBytes] = [index.payloadBytes[ordinal]!, index.packedBytes[ordinal]!];
+    const packing = packedBytes < payloadBytes ? Packing.ZSTD : Packing.RAW;
+    return { codec: codecs[ordinal]!, payloadBytes, packedBytes, packing, hash: hashes[ordinal]! };
   }
 
   async readEncoded(chunk: Chunk, pool: BufferPool): Promise<{ record: EncodedRecord; loan: Loan }> {
     const record = this.record(chunk.ordinal);
     const position = this.#opened.positions[chunk.ordinal]!;
-    const loan = await this.#file!.read(position, record.payloadBytes, pool);
+    const loan = await this.#file!.read(position, record.packedBytes, pool);
+    let scratch: Loan | undefined;
     try {
-      const { hash = xxh64 } = this.options;
-      if ((await hash(loan.bytes)) === record.hash) return { record, loan };
-      throw await this.#corrupt(chunk, position);
+      if (record.packing !== Packing.RAW) scratch = pool.lend(record.payloadBytes);
+      const why = await this.#fault(chunk, record, loan.bytes, scratch?.bytes);
+      if (why === undefined) return { record, loan };
+      throw await this.#corrupt(chunk, position, why);
     } catch (error) {
       loan.release();
+      throw error;
+    } finally {
+      scratch?.release();
+    }
+  }
+
+  /** What is wrong with a payload. */
+  async #fault(
+    { tensor, elements }: Chunk,
+    record: EncodedRecord,
+    bytes: Uint8Array,
+    payload: Uint8Array | undefined,
+  ): Promise<string | undefined> {
+    const { registry = defaultCodecs } = this.options;
+    const { codec: spec, dtype } = this.#opened.manifest.tensors[tensor]!;
+    const codec = registry.byId(record.codec);
+    try {
+      const hash = payload
+        ? await this.#backend.unpack({
+            packed: bytes,
+            segments: segmentsOf(codec, specOf(codec, spec) ?? spec, dtype, elements, record.payloadBytes),
+            payload,
+          })
+        : await this.#backend.hash(bytes);
+      return hash === record.hash ? undefined : "the payload does not match its hash";
+    } catch (error) {
+      if (error instanceof TensorwireError && error.code === "PAYLOAD_INVALID") return error.message;
       throw error;
     }
   }
 
-  async #corrupt({ tensor, index }: Chunk, position: number): Promise<TensorwireError> {
+  async #corrupt({ tensor, index }: Chunk, position: number, why: string): Promise<TensorwireError> {
     // A file that was written to since it was opened is another fault than one that was always wrong.
     await this.#file!.verify();
     return new TensorwireError(
       "SOURCE_INVALID",
-      `${quote(this.name)}, byte ${position}: the payload does not match its hash: make the artifact again`,
+      `${quote(this.name)}, byte ${position}: ${why}: make the artifact again`,
       { tensor: this.#opened.manifest.tensors[tensor]!.name, chunk: index },
     );
   }

@@ -7,9 +7,11 @@ import {
   type Loan,
   type Manifest,
   type ModelInfo,
+  Packing,
   quote,
   TensorwireError,
 } from "@tensorwire/core";
+import { specOf } from "../session/exact.js";
 import type { EncodedSource, ModelSource } from "./source.js";
 
 /** An artifact's model, decoded. It is read in the artifact's own chunks, which a codec need not be able to divide. */
@@ -60,21 +62,34 @@ class DecodedSource implements DecodedArtifact {
     this.#checkChunk(chunk);
     const { codec, dtype } = this.#manifest!.tensors[chunk.tensor]!;
     const { record, loan: payload } = await this.artifact.readEncoded(chunk, pool);
-    // Also a chunk that its tensor's codec could not carry.
-    if (this.registry.byId(record.codec).name === "none") return payload;
+    const packed = (record.packing ?? Packing.RAW) !== Packing.RAW;
+    let unpacked: Loan | undefined;
     let target: Loan | undefined;
     try {
+      const carrier = this.registry.byId(record.codec);
+      // Also a chunk that its tensor's codec could not carry.
+      if (carrier.name === "none" && !packed) return payload;
+      if (packed) unpacked = pool.lend(record.payloadBytes);
       target = pool.lend(chunk.bytes);
-      const { elements } = chunk;
-      const job = { codec, dtype, elements, payload: payload.bytes, hash: record.hash };
-      await this.backend.decode({ ...job, output: dtype, target: target.bytes });
-      return target;
+      await this.backend.decode({
+        codec: specOf(carrier, codec) ?? codec,
+        dtype,
+        elements: chunk.elements,
+        payload: payload.bytes,
+        unpacked: unpacked?.bytes,
+        hash: record.hash,
+        output: dtype,
+        target: target.bytes,
+      });
     } catch (error) {
       target?.release();
+      payload.release();
       throw error;
     } finally {
-      payload.release();
+      unpacked?.release();
     }
+    payload.release();
+    return target;
   }
 
   #checkChunk({ ordinal, tensor, first, elements }: Chunk): void {

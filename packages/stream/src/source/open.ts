@@ -40,7 +40,7 @@ async function sourceOfPath(
   if (path.endsWith(".safetensors")) return safetensorsSource(path, { limits });
   if (path.endsWith(".index.json")) return shardedSafetensorsSource(path, { limits });
   if (path.endsWith(".twire")) {
-    return artifactSource(path, { limits, registry, hash: (bytes) => backend.hash(bytes) });
+    return artifactSource(path, { limits, registry, backend });
   }
   const isTfjs = path.endsWith(".json") && stats.size <= MAX_TEXT_FILE_BYTES && (await isTfjsModel(path));
   return isTfjs ? tensorflowJsSource(path) : rawFileSource(path);

@@ -22,8 +22,9 @@ export interface ModelSource {
   close(): Promise<void>;
 }
 
-/** A chunk as it travels: its codec's number, payload length and hash. */
-export type EncodedRecord = Pick<ChunkRecord, "codec" | "payloadBytes" | "hash">;
+/** A chunk as it travels: its codec's number, payload length and hash, and its packing, where it is packed. */
+export type EncodedRecord = Pick<ChunkRecord, "codec" | "payloadBytes" | "hash"> &
+  Partial<Pick<ChunkRecord, "packing" | "packedBytes">>;
 
 /** A source whose chunks are encoded already; its manifest, codecs and chunk size are what they are. */
 export interface EncodedSource {
@@ -31,6 +32,7 @@ export interface EncodedSource {
   open(): Promise<Manifest>;
   /** Finite elements that were clamped when it was encoded. Known once it is open. */
   readonly clamped?: number | undefined;
+  /** The chunk's payload, packed as its record says. */
   readEncoded(chunk: Chunk, pool: BufferPool): Promise<{ record: EncodedRecord; loan: Loan }>;
   close(): Promise<void>;
 }

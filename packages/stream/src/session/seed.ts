@@ -1,0 +1,30 @@
+import { randomBytes } from "node:crypto";
+import { type CodecSpec, quote, TensorwireError } from "@tensorwire/core";
+
+/** @throws TensorwireError `INVALID_ARGUMENT` for a seed that is none. */
+export function checkSeed(seed: string | undefined): void {
+  if (seed === undefined || (typeof seed === "string" && /^[0-9a-f]{16}$/.test(seed))) return;
+  throw new TensorwireError(
+    "INVALID_ARGUMENT",
+    `a seed is 16 hexadecimal digits in lower case, not ${quote(String(seed))}`,
+  );
+}
+
+/**
+ * The specs with a seed where their rounding draws at random and they have none: all of a transfer the same one, drawn
+ * if none is given. It then stands in the manifest, so that any chunk can be made again.
+ */
+export function seeded(specs: readonly CodecSpec[], given: string | undefined): readonly CodecSpec[] {
+  let seed = given;
+  // A policy gives many tensors the same object, and the manifest is written by the object.
+  const made = new Map<CodecSpec, CodecSpec>();
+  return specs.map((spec) => {
+    if (spec.rounding !== "stochastic" || spec.seed !== undefined) return spec;
+    let other = made.get(spec);
+    if (other === undefined) {
+      seed ??= randomBytes(8).toString("hex");
+      made.set(spec, (other = { ...spec, seed }));
+    }
+    return other;
+  });
+}
