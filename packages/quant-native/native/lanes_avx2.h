@@ -92,35 +92,42 @@ struct F64 {
   }
 };
 
-// 64 elements as float16, unless one of them would be infinite or NaN.
-template <class From>
-bool float16Tile(const uint8_t* in, uint8_t* out) {
-  __m256i largest = _mm256_setzero_si256();
-  for (size_t i = 0; i < 64; i += 16) {
-    const __m128i low = _mm256_cvtps_ph(From::load(in + i * From::kBytes), _MM_FROUND_TO_NEAREST_INT);
-    const __m128i high = _mm256_cvtps_ph(From::load(in + (i + 8) * From::kBytes), _MM_FROUND_TO_NEAREST_INT);
-    const __m256i halves = _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
-    largest = _mm256_max_epu16(largest, _mm256_slli_epi16(halves, 1));
-    store256<false>(out + i * 2, halves);
+// 64 elements as float16 to `tile`, and past the caches to `out`. False where one of them is infinite or NaN.
+struct Float16Tile {
+  template <class From, bool kStream>
+  static bool narrow(const uint8_t* in, uint8_t* tile, [[maybe_unused]] uint8_t* out) {
+    __m256i largest = _mm256_setzero_si256();
+    for (size_t i = 0; i < 64; i += 16) {
+      const __m128i low = _mm256_cvtps_ph(From::load(in + i * From::kBytes), _MM_FROUND_TO_NEAREST_INT);
+      const __m128i high = _mm256_cvtps_ph(From::load(in + (i + 8) * From::kBytes), _MM_FROUND_TO_NEAREST_INT);
+      const __m256i halves = _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+      largest = _mm256_max_epu16(largest, _mm256_slli_epi16(halves, 1));
+      store256<false>(tile + i * 2, halves);
+      if (kStream) store256<true>(out + i * 2, halves);
+    }
+    const __m256i infinity = _mm256_set1_epi16(static_cast<short>(0xf800));
+    return _mm256_testz_si256(_mm256_cmpeq_epi16(_mm256_max_epu16(largest, infinity), largest),
+                              _mm256_set1_epi8(-1));
   }
-  const __m256i infinity = _mm256_set1_epi16(static_cast<short>(0xf800));
-  return _mm256_testz_si256(_mm256_cmpeq_epi16(_mm256_max_epu16(largest, infinity), largest),
-                            _mm256_set1_epi8(-1));
-}
+};
 
-// 64 elements as bfloat16, unless one of them would be infinite or NaN.
-template <class From>
-bool bfloat16Tile(const uint8_t* in, uint8_t* out) {
-  __m256i largest = _mm256_setzero_si256();
-  for (size_t i = 0; i < 64; i += 16) {
-    const __m256 low = From::load(in + i * From::kBytes), high = From::load(in + (i + 8) * From::kBytes);
-    largest = _mm256_max_epi32(largest, _mm256_max_epi32(magnitudeBits(low), magnitudeBits(high)));
-    const __m256i packed = _mm256_packus_epi32(roundToBrain(_mm256_castps_si256(low)),
-                                               roundToBrain(_mm256_castps_si256(high)));
-    store256<false>(out + i * 2, _mm256_permute4x64_epi64(packed, 0xd8));
+// The same as bfloat16.
+struct Bfloat16Tile {
+  template <class From, bool kStream>
+  static bool narrow(const uint8_t* in, uint8_t* tile, [[maybe_unused]] uint8_t* out) {
+    __m256i largest = _mm256_setzero_si256();
+    for (size_t i = 0; i < 64; i += 16) {
+      const __m256 low = From::load(in + i * From::kBytes), high = From::load(in + (i + 8) * From::kBytes);
+      largest = _mm256_max_epi32(largest, _mm256_max_epi32(magnitudeBits(low), magnitudeBits(high)));
+      const __m256i packed = _mm256_packus_epi32(roundToBrain(_mm256_castps_si256(low)),
+                                                 roundToBrain(_mm256_castps_si256(high)));
+      const __m256i brains = _mm256_permute4x64_epi64(packed, 0xd8);
+      store256<false>(tile + i * 2, brains);
+      if (kStream) store256<true>(out + i * 2, brains);
+    }
+    return _mm256_testz_si256(_mm256_cmpgt_epi32(largest, _mm256_set1_epi32(0x7f7f7fff)), _mm256_set1_epi8(-1));
   }
-  return _mm256_testz_si256(_mm256_cmpgt_epi32(largest, _mm256_set1_epi32(0x7f7f7fff)), _mm256_set1_epi8(-1));
-}
+};
 
 // The bits of the largest magnitude, as f32, of each of up to eight blocks of a multiple of 32 elements. Magnitudes are
 // ordered as their bits are, so that integer maxima do, and an infinity or a NaN, which sort last, is seen in them.

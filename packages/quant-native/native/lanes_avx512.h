@@ -38,8 +38,6 @@ void store512(uint8_t* at, __m512i v) {
 // Streaming stores are seen by other threads in no order, until this.
 inline void finishStores() { _mm_sfence(); }
 
-inline void prefetchLine(const uint8_t* at) { _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T0); }
-
 inline __m512i magnitudeBits(__m512 x) {
   return _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));
 }
@@ -104,35 +102,40 @@ struct F64 {
   }
 };
 
-// 64 elements as float16, unless one of them would be infinite or NaN.
-template <class From>
-bool float16Tile(const uint8_t* in, uint8_t* out) {
-  __m512i halves[2];
-  for (size_t i = 0; i < 2; i++, in += 32 * From::kBytes) {
-    constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-    const __m256i low = _mm512_cvtps_ph(From::load(in), kNearest);
-    const __m256i high = _mm512_cvtps_ph(From::load(in + 16 * From::kBytes), kNearest);
-    halves[i] = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+// 64 elements as float16 to `tile`, and past the caches to `out`. False where one of them is infinite or NaN.
+struct Float16Tile {
+  template <class From, bool kStream>
+  static bool narrow(const uint8_t* in, uint8_t* tile, [[maybe_unused]] uint8_t* out) {
+    __m512i halves[2];
+    for (size_t i = 0; i < 2; i++, in += 32 * From::kBytes) {
+      constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+      const __m256i low = _mm512_cvtps_ph(From::load(in), kNearest);
+      const __m256i high = _mm512_cvtps_ph(From::load(in + 16 * From::kBytes), kNearest);
+      halves[i] = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+      store512<false>(tile + i * 64, halves[i]);
+      if (kStream) store512<true>(out + i * 64, halves[i]);
+    }
+    const __m512i largest =
+        _mm512_max_epu16(_mm512_slli_epi16(halves[0], 1), _mm512_slli_epi16(halves[1], 1));
+    return _mm512_cmpge_epu16_mask(largest, _mm512_set1_epi16(static_cast<short>(0xf800))) == 0;
   }
-  const __m512i largest =
-      _mm512_max_epu16(_mm512_slli_epi16(halves[0], 1), _mm512_slli_epi16(halves[1], 1));
-  if (_mm512_cmpge_epu16_mask(largest, _mm512_set1_epi16(static_cast<short>(0xf800))) != 0) return false;
-  store512<false>(out, halves[0]);
-  store512<false>(out + 64, halves[1]);
-  return true;
-}
+};
 
-// 64 elements as bfloat16, unless one of them would be infinite or NaN.
-template <class From>
-bool bfloat16Tile(const uint8_t* in, uint8_t* out) {
-  __m512i largest = _mm512_setzero_si512();
-  for (size_t i = 0; i < 64; i += 16) {
-    const __m512 x = From::load(in + i * From::kBytes);
-    largest = _mm512_max_epu32(largest, magnitudeBits(x));
-    store256<false>(out + i * 2, roundToBrain(x));
+// The same as bfloat16.
+struct Bfloat16Tile {
+  template <class From, bool kStream>
+  static bool narrow(const uint8_t* in, uint8_t* tile, [[maybe_unused]] uint8_t* out) {
+    __m512i largest = _mm512_setzero_si512();
+    for (size_t i = 0; i < 64; i += 16) {
+      const __m512 x = From::load(in + i * From::kBytes);
+      largest = _mm512_max_epu32(largest, magnitudeBits(x));
+      const __m256i brains = roundToBrain(x);
+      store256<false>(tile + i * 2, brains);
+      if (kStream) store256<true>(out + i * 2, brains);
+    }
+    return _mm512_cmpgt_epu32_mask(largest, _mm512_set1_epi32(0x7f7f7fff)) == 0;
   }
-  return _mm512_cmpgt_epu32_mask(largest, _mm512_set1_epi32(0x7f7f7fff)) == 0;
-}
+};
 
 // The bits of the largest magnitude, as f32, of each of up to sixteen blocks of a multiple of 32 elements. Magnitudes
 // are ordered as their bits are, so that integer maxima do, and an infinity or a NaN, which sort last, is seen in them.

@@ -35,6 +35,12 @@ class RunningHash {
     for (; end - at_ >= static_cast<ptrdiff_t>(xxh64::kStripe); at_ += xxh64::kStripe) lanes_.add(at_);
   }
 
+  // Takes in the next `stripes`, which lie in the payload as they do at `copy`.
+  void advance(const uint8_t* copy, size_t stripes) {
+    for (size_t i = 0; i < stripes; i++) lanes_.add(copy + i * xxh64::kStripe);
+    at_ += stripes * xxh64::kStripe;
+  }
+
   void finish() {
     hash_.at = at_;
     hash_.lanes[0] = lanes_.a, hash_.lanes[1] = lanes_.b, hash_.lanes[2] = lanes_.c, hash_.lanes[3] = lanes_.d;

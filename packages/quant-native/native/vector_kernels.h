@@ -22,6 +22,13 @@ inline bool streams(const uint8_t* target, size_t bytes) {
   return bytes >= kStreamBytes && reinterpret_cast<uintptr_t>(target) % 64 == 0;
 }
 
+// The processor's own prefetching ends with a page of 4 KiB. Nothing comes of addresses beyond a buffer.
+constexpr size_t kAhead = 4096;
+
+inline void prefetch(const uint8_t* at, size_t bytes) {
+  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i);
+}
+
 inline void add(Counts& counts, const Counts& more) {
   counts.nonFinite += more.nonFinite;
   counts.clamped += more.clamped;
@@ -49,18 +56,35 @@ void convert(const uint8_t* source, size_t elements, uint8_t* target, PayloadHas
   else convertAll<From, To, false>(source, elements, target, payload);
 }
 
-// `tile` writes kStep elements, or returns false where it cannot: then the scalar kernel counts why.
-template <class From, class Tile>
-Counts narrow(const uint8_t* source, size_t elements, uint8_t* target, PayloadHash& payload, Tile tile, NarrowKernel scalar) {
+// `Tile` writes kStep elements to `tile`, and to `out` where that is another place. It returns false where one of them
+// cannot be carried: then the scalar kernel counts them.
+template <class Tile, class From, bool kStream>
+Counts narrowAll(const uint8_t* source, size_t elements, uint8_t* target, PayloadHash& payload, NarrowKernel scalar) {
+  constexpr size_t kBytes = kStep * 2;
   Counts counts;
   RunningHash hash(payload);
+  // What is written past the caches is hashed from here; behind by a step, so that no word is read while its store is
+  // still on its way.
+  alignas(64) uint8_t tiles[2][kBytes];
   size_t i = 0;
   for (; i + kStep <= elements; i += kStep) {
     const uint8_t* in = source + i * From::kBytes;
     uint8_t* out = target + i * 2;
-    if (!tile(in, out)) add(counts, scalar(in, kStep, out, payload));
-    // Behind by a step, so that no word is read while its store is still on its way.
-    hash.advance(out);
+    prefetch(in + kAhead, kStep * From::kBytes);
+    uint8_t* tile = kStream ? tiles[i / kStep % 2] : out;
+    if (!Tile::template narrow<From, kStream>(in, tile, out)) {
+      add(counts, scalar(in, kStep, tile, payload));
+      if (kStream) memcpy(out, tile, kBytes);
+    }
+    if (kStream) {
+      if (i > 0) hash.advance(tiles[(i / kStep + 1) % 2], kBytes / xxh64::kStripe);
+    } else {
+      hash.advance(out);
+    }
+  }
+  if (kStream) {
+    finishStores();
+    hash.advance(target + i * 2);
   }
   hash.finish();
   add(counts, scalar(source + i * From::kBytes, elements - i, target + i * 2, payload));
@@ -69,23 +93,23 @@ Counts narrow(const uint8_t* source, size_t elements, uint8_t* target, PayloadHa
 
 template <class From>
 Counts toFloat16(const uint8_t* source, size_t elements, uint8_t* target, PayloadHash& payload) {
-  return narrow<From>(source, elements, target, payload, [](const uint8_t* in, uint8_t* out) {
-    return float16Tile<From>(in, out);
-  }, kScalarKernels.toFloat16[floatIndex(From::kDType)]);
+  const NarrowKernel scalar = kScalarKernels.toFloat16[floatIndex(From::kDType)];
+  return streams(target, elements * 2) ? narrowAll<Float16Tile, From, true>(source, elements, target, payload, scalar)
+                                       : narrowAll<Float16Tile, From, false>(source, elements, target, payload, scalar);
 }
 
 template <class From>
 Counts toBfloat16(const uint8_t* source, size_t elements, uint8_t* target, PayloadHash& payload) {
-  return narrow<From>(source, elements, target, payload, [](const uint8_t* in, uint8_t* out) {
-    return bfloat16Tile<From>(in, out);
-  }, kScalarKernels.toBfloat16[floatIndex(From::kDType)]);
+  const NarrowKernel scalar = kScalarKernels.toBfloat16[floatIndex(From::kDType)];
+  return streams(target, elements * 2) ? narrowAll<Bfloat16Tile, From, true>(source, elements, target, payload, scalar)
+                                       : narrowAll<Bfloat16Tile, From, false>(source, elements, target, payload, scalar);
 }
 
 // One block of `elements`, which is short of `block` at the end of a tensor; `padded` of them can be read, a multiple of
-// the format's tile.
+// the format's tile. What will be read `ahead` bytes later is asked for on the way.
 template <class Format, class From>
-void encodeBlock(const uint8_t* in, size_t elements, size_t padded, size_t block, uint8_t* scale, uint8_t* out,
-                 Counts& counts) {
+void encodeBlock(const uint8_t* in, size_t elements, size_t padded, size_t block, size_t ahead, uint8_t* scale,
+                 uint8_t* out, Counts& counts) {
   uint32_t absmaxBits;
   memcpy(&absmaxBits, scale, 4);
   // A zero block: 0 times infinity is NaN, whose code is 0 in every format.
@@ -106,6 +130,7 @@ void encodeBlock(const uint8_t* in, size_t elements, size_t padded, size_t block
   }
   const typename Format::Encoder encoder(reciprocal);
   for (size_t i = 0; i < padded; i += Format::kTile) {
+    prefetch(in + i * From::kBytes + ahead, Format::kTile * From::kBytes);
     encoder.template encode<From>(in + i * From::kBytes, out + Format::codeBytes(i));
   }
 }
@@ -122,10 +147,11 @@ Counts encodeBlocks(const uint8_t* source, size_t elements, size_t block, uint8_
   for (size_t first = 0; first < whole;) {
     const size_t left = (whole - first) / block, blocks = left < most ? left : most;
     const uint8_t* in = source + first * From::kBytes;
+    const size_t ahead = blocks * block * From::kBytes;
     largestMagnitudes<From>(in, block, blocks, largest);
     memcpy(scales, largest, 4 * blocks);
     for (size_t b = 0; b < blocks; b++, first += block, in += block * From::kBytes, scales += 4) {
-      encodeBlock<Format, From>(in, block, block, block, scales, codes + Format::codeBytes(first), counts);
+      encodeBlock<Format, From>(in, block, block, block, ahead, scales, codes + Format::codeBytes(first), counts);
     }
   }
   if (whole < elements) {
@@ -135,7 +161,7 @@ Counts encodeBlocks(const uint8_t* source, size_t elements, size_t block, uint8_
     memset(in + n * From::kBytes, 0, (padded - n) * From::kBytes);
     largestMagnitudes<From>(in, padded, 1, largest);
     memcpy(scales, largest, 4);
-    encodeBlock<Format, From>(in, n, padded, block, scales, out, counts);
+    encodeBlock<Format, From>(in, n, padded, block, 0, scales, out, counts);
     memcpy(codes + Format::codeBytes(whole), out, Format::codeBytes(n));
   }
   return counts;
