@@ -17,43 +17,54 @@ inline __m256i bytesInOrder(__m256i packed16a, __m256i packed16b) {
   return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
-// Eight words of a table. Loads and insertions, which overlap, take half the time of the processor's own gathering.
-inline __m256i gather(const uint32_t* table, const uint32_t* at) {
-  const auto word = [=](size_t i) { return static_cast<int>(table[at[i]]); };
-  return _mm256_setr_epi32(word(0), word(1), word(2), word(3), word(4), word(5), word(6), word(7));
-}
-
 struct Blockwise8 {
   static constexpr Codec kCodec = Codec::kBlockwise8;
-  static constexpr size_t kTile = 32;
+  static constexpr size_t kTile = 32, kMostEncoded = 512;
   static constexpr size_t codeBytes(size_t elements) { return elements; }
 
   struct Encoder {
     __m256 inverse;
     explicit Encoder(float reciprocal) : inverse(_mm256_set1_ps(reciprocal)) {}
 
+    // A key's bits and those below it.
+    static __m256i clampedMagnitude(__m256 x) {
+      const __m256i magnitude = _mm256_max_epi32(magnitudeBits(x), _mm256_set1_epi32(kSmallestMagnitude));
+      return _mm256_min_epi32(magnitude, _mm256_set1_epi32(kLargestMagnitude));
+    }
+
+    // All keys first: a word is not read while its store is still on its way.
     template <class From>
-    void encode(const uint8_t* in, uint8_t* out) const {
-      __m256i magnitudes[4], signs[4], ranks[4];
-      alignas(32) uint32_t keys[kTile];
-      for (size_t q = 0; q < 4; q++) {
-        const __m256 x = _mm256_mul_ps(From::load(in + 8 * q * From::kBytes), inverse);
-        signs[q] = _mm256_castps_si256(x);
-        const __m256i magnitude = _mm256_max_epi32(magnitudeBits(x), _mm256_set1_epi32(kSmallestMagnitude));
-        magnitudes[q] = _mm256_min_epi32(magnitude, _mm256_set1_epi32(kLargestMagnitude));
-        const __m256i key = _mm256_srli_epi32(magnitudes[q], kStepShift);
-        _mm256_store_si256(reinterpret_cast<__m256i*>(keys + 8 * q), _mm256_sub_epi32(key, _mm256_set1_epi32(kFirstKey)));
-      }
-      // Signed ranks: -128 … 128.
-      for (size_t q = 0; q < 4; q++) {
-        const __m256i step = gather(kDynamic8Steps.words, keys + 8 * q);
-        const __m256i low = _mm256_and_si256(magnitudes[q], _mm256_set1_epi32(kStepLowMask));
-        ranks[q] = _mm256_sign_epi32(_mm256_srli_epi32(_mm256_add_epi32(low, step), kStepShift), signs[q]);
+    TENSORWIRE_INLINE void encode(const uint8_t* in, size_t n, uint8_t* out) const {
+      alignas(32) uint16_t keys[kMostEncoded];
+      for (size_t i = 0; i < n; i += 16) {
+        const __m256i low = clampedMagnitude(_mm256_mul_ps(From::load(in + i * From::kBytes), inverse));
+        const __m256i high = clampedMagnitude(_mm256_mul_ps(From::load(in + (i + 8) * From::kBytes), inverse));
+        const __m256i packed =
+            _mm256_packs_epi32(_mm256_srli_epi32(low, kStepShift), _mm256_srli_epi32(high, kStepShift));
+        _mm256_store_si256(reinterpret_cast<__m256i*>(keys + i), _mm256_sub_epi16(packed, _mm256_set1_epi16(kFirstKey)));
       }
       const __m256i zero = _mm256_set1_epi16(kZeroCode);
-      // -128 becomes -1 and saturates to code 0: there is no -1.
-      store256<false>(out, bytesInOrder(_mm256_add_epi16(_mm256_packs_epi32(ranks[0], ranks[1]), zero),
-                                        _mm256_add_epi16(_mm256_packs_epi32(ranks[2], ranks[3]), zero)));
+      for (size_t i = 0; i < n; i += kTile) {
+        // Signed ranks: -128 … 128.
+        __m256i ranks[4];
+        for (size_t q = 0; q < 4; q++) {
+          const __m256 x = _mm256_mul_ps(From::load(in + (i + 8 * q) * From::kBytes), inverse);
+          const __m256i low = _mm256_and_si256(clampedMagnitude(x), _mm256_set1_epi32(kStepLowMask));
+          // Packing has put the keys of each half beside those of the other vector's.
+          const __m256i step = stepsOf(keys + i + 16 * (q / 2) + 4 * (q % 2));
+          ranks[q] = _mm256_sign_epi32(_mm256_srli_epi32(_mm256_add_epi32(low, step), kStepShift),
+                                       _mm256_castps_si256(x));
+        }
+        // -128 becomes -1 and saturates to code 0: there is no -1.
+        store256<false>(out + i, bytesInOrder(_mm256_add_epi16(_mm256_packs_epi32(ranks[0], ranks[1]), zero),
+                                              _mm256_add_epi16(_mm256_packs_epi32(ranks[2], ranks[3]), zero)));
+      }
+    }
+
+    // Loads and insertions, which overlap, take half the time of the processor's own gathering.
+    static __m256i stepsOf(const uint16_t* keys) {
+      const auto step = [=](size_t i) { return static_cast<int>(kDynamic8Steps.words[keys[i]]); };
+      return _mm256_setr_epi32(step(0), step(1), step(2), step(3), step(8), step(9), step(10), step(11));
     }
   };
 
@@ -62,7 +73,7 @@ struct Blockwise8 {
     explicit Decoder(float scale) : absmax(_mm256_set1_ps(scale)) {}
 
     template <class To, bool kStream>
-    void decode(const uint8_t* in, uint8_t* out) const {
+    TENSORWIRE_INLINE void decode(const uint8_t* in, uint8_t* out) const {
       for (size_t i = 0; i < kTile; i += 8, in += 8) {
         const float* v = kDynamic8;
         const __m256 values =
@@ -76,7 +87,7 @@ struct Blockwise8 {
 // What the two 4-bit formats share: `Format` gives the code of each word, and the 16 values.
 template <class Format>
 struct Nibbles {
-  static constexpr size_t kTile = 32;
+  static constexpr size_t kTile = 32, kMostEncoded = kTile;
   static constexpr size_t codeBytes(size_t elements) { return elements / 2 + elements % 2; }
 
   struct Encoder {
@@ -84,7 +95,7 @@ struct Nibbles {
     explicit Encoder(float reciprocal) : inverse(_mm256_set1_ps(reciprocal)) {}
 
     template <class From>
-    void encode(const uint8_t* in, uint8_t* out) const {
+    TENSORWIRE_INLINE void encode(const uint8_t* in, size_t, uint8_t* out) const {
       const __m256i a = Format::code(_mm256_mul_ps(From::load(in), inverse));
       const __m256i b = Format::code(_mm256_mul_ps(From::load(in + 8 * From::kBytes), inverse));
       const __m256i c = Format::code(_mm256_mul_ps(From::load(in + 16 * From::kBytes), inverse));
@@ -104,7 +115,7 @@ struct Nibbles {
           high(_mm256_mul_ps(_mm256_loadu_ps(Format::kValues + 8), _mm256_set1_ps(scale))) {}
 
     template <class To, bool kStream>
-    void decode(const uint8_t* in, uint8_t* out) const {
+    TENSORWIRE_INLINE void decode(const uint8_t* in, uint8_t* out) const {
       const __m256i shifts = _mm256_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24);
       for (size_t i = 0; i < kTile; i += 8) {
         int four;

@@ -26,7 +26,7 @@ constexpr TopBytes kTopBytes{};
 
 struct Blockwise8 {
   static constexpr Codec kCodec = Codec::kBlockwise8;
-  static constexpr size_t kTile = 64;
+  static constexpr size_t kTile = 64, kMostEncoded = kTile;
   static constexpr size_t codeBytes(size_t elements) { return elements; }
 
   // 256 bytes, by index.
@@ -46,7 +46,7 @@ struct Blockwise8 {
     explicit Encoder(float reciprocal) : inverse(_mm512_set1_ps(reciprocal)) {}
 
     template <class From>
-    void encode(const uint8_t* in, uint8_t* out) const {
+    TENSORWIRE_INLINE void encode(const uint8_t* in, size_t, uint8_t* out) const {
       const __m512i shifts[2] = {load512(kDynamic8Octaves.shift), load512(kDynamic8Octaves.shift + 16)};
       const __m512i offsets[2] = {load512(kDynamic8Octaves.offset), load512(kDynamic8Octaves.offset + 16)};
       __m512i words[4];
@@ -80,7 +80,7 @@ struct Blockwise8 {
     explicit Decoder(float scale) : absmax(_mm512_set1_ps(scale)) {}
 
     template <class To, bool kStream>
-    void decode(const uint8_t* in, uint8_t* out) const {
+    TENSORWIRE_INLINE void decode(const uint8_t* in, uint8_t* out) const {
       const __m512i codes = inOrder(load512(in)), zero = _mm512_set1_epi8(kMagnitudeZeroCode);
       const __mmask64 negative = _mm512_cmplt_epu8_mask(codes, zero);
       const __mmask64 one = _mm512_cmpeq_epi8_mask(codes, _mm512_set1_epi8(-1));
@@ -130,7 +130,7 @@ struct Blockwise8 {
 // What the two 4-bit formats share, 32 elements at a time: `Format` gives the code of each word, and the 16 values.
 template <class Format>
 struct Nibbles {
-  static constexpr size_t kTile = 32;
+  static constexpr size_t kTile = 32, kMostEncoded = kTile;
   static constexpr size_t codeBytes(size_t elements) { return elements / 2 + elements % 2; }
 
   struct Encoder {
@@ -138,7 +138,7 @@ struct Nibbles {
     explicit Encoder(float reciprocal) : inverse(_mm512_set1_ps(reciprocal)) {}
 
     template <class From>
-    void encode(const uint8_t* in, uint8_t* out) const {
+    TENSORWIRE_INLINE void encode(const uint8_t* in, size_t, uint8_t* out) const {
       const __m512i low = Format::code(_mm512_mul_ps(From::load(in), inverse));
       const __m512i high = Format::code(_mm512_mul_ps(From::load(in + 16 * From::kBytes), inverse));
       // 16 times the even element plus the odd one.
@@ -156,7 +156,7 @@ struct Nibbles {
     explicit Decoder(float scale) : values(_mm512_mul_ps(_mm512_loadu_ps(Format::kValues), _mm512_set1_ps(scale))) {}
 
     template <class To, bool kStream>
-    void decode(const uint8_t* in, uint8_t* out) const {
+    TENSORWIRE_INLINE void decode(const uint8_t* in, uint8_t* out) const {
       const __m128i odd = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in));
       const __m128i even = _mm_srli_epi16(odd, 4);
       // A permutation looks at the low four bits of each word.

@@ -8,6 +8,9 @@
 #include "formats.h"
 #include "payload_hash.h"
 
+// What a loop calls once a tile: its constants stay in registers.
+#define TENSORWIRE_INLINE inline __attribute__((always_inline))
+
 namespace tensorwire {
 
 struct Counts {

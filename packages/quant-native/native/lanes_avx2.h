@@ -1,7 +1,7 @@
 // Eight elements of each float type as a vector of f32, and back. Internal linkage throughout: see kernels.h.
 #pragma once
 
-#include "formats.h"
+#include "kernels.h"
 
 #include <immintrin.h>
 

@@ -1,7 +1,7 @@
 // Sixteen elements of each float type as a vector of f32, and back. Internal linkage throughout: see kernels.h.
 #pragma once
 
-#include "formats.h"
+#include "kernels.h"
 
 // GCC 12 warns of its own header's undefined vectors, wherever they are inlined.
 #if defined(__GNUC__) && !defined(__clang__)

@@ -129,9 +129,10 @@ void encodeBlock(const uint8_t* in, size_t elements, size_t padded, size_t block
     return;
   }
   const typename Format::Encoder encoder(reciprocal);
-  for (size_t i = 0; i < padded; i += Format::kTile) {
-    prefetch(in + i * From::kBytes + ahead, Format::kTile * From::kBytes);
-    encoder.template encode<From>(in + i * From::kBytes, out + Format::codeBytes(i));
+  for (size_t i = 0; i < padded; i += Format::kMostEncoded) {
+    const size_t n = padded - i < Format::kMostEncoded ? padded - i : Format::kMostEncoded;
+    prefetch(in + i * From::kBytes + ahead, n * From::kBytes);
+    encoder.template encode<From>(in + i * From::kBytes, n, out + Format::codeBytes(i));
   }
 }
 
