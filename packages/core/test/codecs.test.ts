@@ -9,11 +9,14 @@ import {
   none,
   normfloat4,
 } from "../src/index.js";
-import { codecSuite, encodeFloats } from "../src/testing/index.js";
+import { codecSuite, encodeFloats, type Spread } from "../src/testing/index.js";
 
 // Half the widest gap between levels, in units of the block's largest magnitude, and what float32 rounding adds. Below
 // 2^-126 scales are subnormal: an element may then come back as anything up to its scale.
-const level = (half: number) => (_value: number, absmax: number) => absmax * (half + 1e-6) + 2 ** -125;
+const level =
+  (half: number) =>
+  (_value: number, { absmax }: Spread) =>
+    absmax * (half + 1e-6) + 2 ** -125;
 
 codecSuite(none, { countsNonFinite: false, errorBound: () => 0 });
 codecSuite(float16, {
@@ -30,14 +33,20 @@ codecSuite(blockwise8, {
   errorBound: level(1 - 0.9929687),
 });
 // The widest gaps are from 2/3 to 1, decided at 5/6, and from -1 to the next level of NF4.
-codecSuite(float4, {
-  specs: [32, 64, 4096].map((block) => ({ name: "float4", block })),
-  errorBound: level(1 / 6),
-});
-codecSuite(normfloat4, {
-  specs: [32, 64, 4096].map((block) => ({ name: "normfloat4", block })),
-  errorBound: level((1 - 0.6961928) / 2),
-});
+const fourBit = { float4: 1 / 6, normfloat4: (1 - 0.6961928) / 2 };
+for (const codec of [float4, normfloat4]) {
+  const bound = level(fourBit[codec.name as keyof typeof fourBit]);
+  codecSuite(codec, {
+    specs: [32, 64, 4096].map((block) => ({ name: codec.name, block })),
+    errorBound: bound,
+  });
+  // A nested scale is off by what blockwise8 makes of its difference from the mean, and no level is above 1.
+  codecSuite(codec, {
+    specs: [32, 64, 4096].map((block) => ({ name: codec.name, block, nested: true })),
+    chunked: "nothing",
+    errorBound: (value, block, { chunk }) => bound(value, block) + level(1 - 0.9929687)(value, chunk),
+  });
+}
 
 function encode(codec: Codec, values: number[], spec: CodecSpec = { name: codec.name }) {
   const target = new Uint8Array(codec.payloadBytes(spec, "F32", values.length));
@@ -109,6 +118,24 @@ describe("block codecs", () => {
         expect.objectContaining({ code: "INVALID_ARGUMENT" }),
       );
     }
+  });
+
+  it.each([float4, normfloat4])("$name nests its scales where that is asked for", (codec) => {
+    const { name } = codec;
+    expect(codec.resolve({ name, nested: true })).toEqual({ name, block: 64, nested: true });
+    expect(codec.resolve({ name, nested: false })).toEqual({ name, block: 64 });
+    for (const nested of [1, "true", null, Number.NaN]) {
+      expect(() => codec.resolve({ name, nested } as unknown as CodecSpec)).toThrow(
+        "true or false as nested",
+      );
+    }
+    expect(() => blockwise8.resolve({ name: "blockwise8", nested: true })).toThrow("no parameter");
+    // 4.127 bits a weight: 4, 8 for each 64, 32 for each 64 × 256, and 32 for a chunk.
+    const elements = 2 ** 20;
+    expect((8 * codec.payloadBytes({ name, nested: true }, "F32", elements)) / elements).toBeCloseTo(
+      4.127,
+      3,
+    );
   });
 
   it("defaults to bitsandbytes' blocks", () => {

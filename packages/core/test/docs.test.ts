@@ -96,6 +96,21 @@ function bits(values: readonly number[]): string[] {
   return [...words].map((word) => word.toString(16).padStart(8, "0"));
 }
 
+/** A size's formula, as `4 × ceil(n / block) + n`, of n elements of 32 bits. */
+function evaluated(formula: string, n: number, block = 0): number {
+  const value = (atom: string) => ({ n, block, bits: 32 })[atom] ?? Number(atom);
+  const product = (text: string): number => {
+    const [first, ...rest] = text.split(/ ([×/]) /);
+    let result = value(first!);
+    for (let i = 0; i < rest.length; i += 2) {
+      result = rest[i] === "×" ? result * value(rest[i + 1]!) : result / value(rest[i + 1]!);
+    }
+    return result;
+  };
+  const flat = formula.replace(/ceil\(([^)]*)\)/g, (_, inner: string) => String(Math.ceil(product(inner))));
+  return flat.split(" + ").reduce((sum, term) => sum + product(term), 0);
+}
+
 const count = (text: string) => Number(text.replaceAll(",", ""));
 
 describe("docs/errors.md", () => {
@@ -190,22 +205,17 @@ describe("docs/wire-format.md", () => {
     expect(table.map(([id, name]) => [Number(id), name])).toEqual(
       BUILT_IN_CODECS.map(({ id, name }) => [id, name]),
     );
-    const size = (formula: string, n: number, block: number): number =>
-      formula.split(" + ").reduce((sum, term) => {
-        const [left, right] = term.replace("bits / 8", "4").split(" × ");
-        const value = (text: string): number => {
-          const ceil = /^ceil\(n \/ (\w+)\)$/.exec(text);
-          if (ceil) return Math.ceil(n / (ceil[1] === "block" ? block : Number(ceil[1])));
-          return text === "n" ? n : Number(text);
-        };
-        return sum + value(left!) * (right === undefined ? 1 : value(right));
-      }, 0);
     for (const [, name, payload, scales] of table) {
       const codec = defaultCodecs.get(name!);
       const spec = codec.resolve({ name: name! });
       for (const n of [1, 63, 64, 65, 4096, 4097, 9999]) {
-        expect(size(payload!, n, spec.block!), `${name} of ${n}`).toBe(codec.payloadBytes(spec, "F32", n));
-        expect(size(scales!, n, spec.block!), `${name} of ${n}`).toBe(codec.scaleBytes(spec, "F32", n));
+        const sizes = codec.payloadSizes?.(spec, "F32", n) ?? [codec.payloadBytes(spec, "F32", n)];
+        const [formula, widths] = payload!.split(", with w of ");
+        const expected = (widths === undefined ? ["0"] : widths.split(/, | or /))
+          .filter((width) => Number(width) < 4)
+          .map((width) => evaluated(formula!.replace("w ×", `${width} ×`), n, spec.block));
+        expect(expected, `${name} of ${n}`).toEqual(sizes);
+        expect(evaluated(scales!, n, spec.block), `${name} of ${n}`).toBe(codec.scaleBytes(spec, "F32", n));
       }
     }
     for (const [names, parameter, values, byDefault] of rows(
@@ -264,8 +274,8 @@ describe("docs/wire-format.md", () => {
       const spec = codec.resolve({ name: name! });
       const values = Float32Array.from(elements!.split(", ").map(Number));
       const made = new Uint8Array(codec.payloadBytes(spec, "F32", values.length));
-      codec.encode(spec, "F32", values.length, new Uint8Array(values.buffer), made);
-      expect(hex(made), `${name} of ${elements}`).toBe(hexOf(payload!));
+      const { bytes } = codec.encode(spec, "F32", values.length, new Uint8Array(values.buffer), made);
+      expect(hex(made.subarray(0, bytes)), `${name} of ${elements}`).toBe(hexOf(payload!));
     }
   });
 

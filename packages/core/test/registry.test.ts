@@ -15,6 +15,9 @@ describe("CodecRegistry", () => {
       [3, "blockwise8"],
       [4, "float4"],
       [5, "normfloat4"],
+      [6, "adaquant"],
+      [7, "lossless"],
+      ...[2, 3, 4, 5, 6, 7, 8].map((bits) => [16 + bits, `linear${bits}`]),
     ]);
     for (const codec of BUILT_IN_CODECS) {
       expect(defaultCodecs.get(codec.name)).toBe(codec);

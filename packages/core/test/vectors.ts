@@ -31,12 +31,19 @@ interface DecodeEntry extends Omit<CaseEntry, "input" | "dequant_native"> {
   readonly dequant_bf16: TensorReference;
 }
 
+interface NestedEntry extends CaseEntry {
+  readonly offset: TensorReference;
+  readonly nested_codes: TensorReference;
+  readonly nested_absmax: TensorReference;
+  readonly absmax_restored: TensorReference;
+}
+
 export interface VectorIndex {
   readonly codebooks: Readonly<Record<string, TensorReference>>;
   readonly inputs: Readonly<Record<string, { tensor: TensorReference; flags: readonly string[] }>>;
   readonly cases: readonly CaseEntry[];
   readonly decode: readonly DecodeEntry[];
-  readonly nested: readonly unknown[];
+  readonly nested: readonly NestedEntry[];
   readonly files: Readonly<Record<string, { bytes: number; sha256: string }>>;
 }
 
@@ -126,4 +133,32 @@ export function decodeVectors(): DecodeVector[] {
     payload: payload(entry),
     decoded: decoded(entry.dequant_f32, entry.dequant_f16, entry.dequant_bf16),
   }));
+}
+
+export interface NestedVector extends QuantizeVector {
+  /** The scales as they were before they were stored in 8 bits, and as they come back. */
+  readonly scales: Float32Array;
+  readonly restored: Float32Array;
+  /** What bitsandbytes takes from all scales: the mean of the tensor's, summed in an order of its own. */
+  readonly offset: number;
+}
+
+/** bitsandbytes' double quantization: `payload` is the vector's offset, nested scales, nested codes and codes. */
+export function nestedVectors(): NestedVector[] {
+  return vectorIndex.nested.map((entry) => {
+    const parts = [entry.offset, entry.nested_absmax, entry.nested_codes, entry.codes];
+    return {
+      id: entry.id,
+      codec: { name: CODEC[entry.codec], block: entry.blocksize, nested: true },
+      dtype: "F32",
+      elements: entry.n,
+      source: vectorBytes(vectorIndex.inputs[entry.input]!.tensor),
+      payload: Uint8Array.from(parts.flatMap((part) => [...vectorBytes(part)])),
+      decoded: decoded(entry.dequant_f32),
+      nonFinite: false,
+      scales: vectorFloats(entry.absmax),
+      restored: vectorFloats(entry.absmax_restored),
+      offset: vectorFloats(entry.offset)[0]!,
+    };
+  });
 }

@@ -108,7 +108,7 @@ napi_value makeFrame(napi_env env, napi_callback_info info) {
   const Bytes bytes = arguments.bytes(0, "source"), target = arguments.bytes(1, "target");
   if (!arguments.ok()) return nullptr;
   napi_value value = nullptr;
-  const size_t length = tensorwire::makeFrame(FrameEffort::kLiterals, bytes.data, bytes.length, target.data, target.length);
+  const size_t length = tensorwire::makeFrame(FrameEffort::kWeights, bytes.data, bytes.length, target.data, target.length);
   napi_create_int64(env, static_cast<int64_t>(length), &value);
   return value;
 }

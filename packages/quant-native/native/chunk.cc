@@ -153,9 +153,8 @@ Verdict decodePayload(const Kernels& kernels, const ChunkShape& shape, const uin
   }
 }
 
-// Planes of one chunk are each its own kind of noise: see effortFor.
 FrameEffort effortFor(const ChunkShape& shape) {
-  return shape.codec == Codec::kNone ? FrameEffort::kMatches : FrameEffort::kLiterals;
+  return shape.codec == Codec::kNone ? FrameEffort::kAnything : FrameEffort::kWeights;
 }
 
 }  // namespace
@@ -205,7 +204,7 @@ uint64_t hashBytes(const uint8_t* bytes, size_t length) { return xxh64Of(bytes, 
 
 PackedPayload packBytes(const uint8_t* payload, const Segments& segments, const PackedTarget& packed) {
   return {xxh64Of(payload, segments.total()),
-          packPayload(FrameEffort::kMatches, payload, segments, packed.data, packed.capacity)};
+          packPayload(FrameEffort::kAnything, payload, segments, packed.data, packed.capacity)};
 }
 
 UnpackedPayload unpackBytes(const uint8_t* packed, uint64_t packedBytes, const Segments& segments, uint8_t* payload) {

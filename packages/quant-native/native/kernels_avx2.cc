@@ -4,11 +4,11 @@
 #include "block_formats_avx2.h"
 #include "kernel_table.h"
 #include "linear_scalar.h"
-#include "planes_scalar.h"
+#include "planes_avx2.h"
 #include "vector_kernels.h"
 
 namespace tensorwire {
 
-const Kernels kAvx2Kernels = TENSORWIRE_KERNEL_TABLE("avx2", scalar::kLinear, scalar::kAdaquant, scalar::kPlanes);
+const Kernels kAvx2Kernels = TENSORWIRE_KERNEL_TABLE("avx2", scalar::kLinear, scalar::kAdaquant, kAvx2Planes);
 
 }  // namespace tensorwire

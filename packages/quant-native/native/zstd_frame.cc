@@ -22,19 +22,21 @@ class ThreadContext {
   Context* context_;
 };
 
-// Literals alone are what is left of a frame where nothing is looked for: a level this low steps over all that there is.
-constexpr int kLiteralsLevel = -(1 << 17);
-constexpr int kMatchesLevel = 1;
+// A frame of weights is Huffman codes (literals) all over. What remains of the search for matches finds runs: its table has
+// 64 places, and it steps over 100 bytes where it found nothing, so that it takes no time.
+constexpr int kWeightsLevel = -100, kWeightsHashLog = 6;
+constexpr int kAnythingLevel = 1;
 
 bool prepare(ZSTD_CCtx* context, FrameEffort effort) {
-  const bool literals = effort == FrameEffort::kLiterals;
+  const bool weights = effort == FrameEffort::kWeights;
   const struct {
     ZSTD_cParameter parameter;
     int value;
   } parameters[] = {
-      {ZSTD_c_compressionLevel, literals ? kLiteralsLevel : kMatchesLevel},
-      // As it comes, literals are left alone below level 0.
-      {ZSTD_c_literalCompressionMode, literals ? ZSTD_ps_enable : ZSTD_ps_auto},
+      {ZSTD_c_compressionLevel, weights ? kWeightsLevel : kAnythingLevel},
+      {ZSTD_c_hashLog, weights ? kWeightsHashLog : 0},
+      // As it comes, literals stay as they are below level 0.
+      {ZSTD_c_literalCompressionMode, weights ? ZSTD_ps_enable : ZSTD_ps_auto},
       {ZSTD_c_contentSizeFlag, 1},
       {ZSTD_c_checksumFlag, 0},
   };

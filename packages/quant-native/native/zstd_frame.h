@@ -9,9 +9,17 @@ namespace tensorwire {
 // Whether frames can be made and undone here.
 bool hasZstd();
 
+// What the bytes are. Of 4 MiB of N(0, 0.02²) and of sparse weights, on Zen 5:
+//
+//                                     kWeights            kAnything (level 1)
+//   the exponents of bf16 and f32     33.9 %, 1.5 GB/s    36.8 %, 0.4 GB/s
+//   codes of every codec              within 0.1 %, a tenth faster
+//   the same, half of them zeros      3 % smaller, 3 × as fast
+//   the same, every fourth row zeros  1 % larger, 1.5 × as fast
+//   raw floats, most of them zeros    40 % larger
 enum class FrameEffort {
-  kLiterals,  // Huffman codes alone: for bytes whose order means nothing
-  kMatches,   // repetitions too
+  kWeights,   // codes and planes: their frequencies matter, and runs of zeros; hardly a sequence comes twice
+  kAnything,  // whatever a model may hold besides
 };
 
 // Writes one frame with `length` bytes to `target`; 0 where it needs more than `capacity`.

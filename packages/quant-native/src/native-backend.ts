@@ -16,6 +16,7 @@ import {
   type PackJob,
   PortableBackend,
   TensorwireError,
+  UNNAMED,
   type UnpackJob,
 } from "@tensorwire/core";
 import { onAbort } from "./abort-listener.js";
@@ -64,7 +65,7 @@ class NativeBackend implements CodecBackend {
   }
 
   #encode(job: EncodeJob): Answer<EncodedChunk> {
-    const { dtype, elements, source, target, packed, at, signal } = job;
+    const { dtype, elements, source, target, packed, at = UNNAMED, signal } = job;
     const spec = this.#spec(job.codec);
     if (spec === undefined || !spec.codec.supports(dtype) || (packed !== undefined && !this.#addon.packs)) {
       return this.#portable.encode(job);
@@ -74,7 +75,7 @@ class NativeBackend implements CodecBackend {
     const raw = codec.name === "none";
     const number = raw ? RAW : codec.name === "lossless" ? widthNumber(dtype) : dtypeNumber(dtype);
     const count = raw ? bytes : elements;
-    const [tensor, first] = spec.stochastic ? [at?.tensor ?? EMPTY_HASH, at?.first ?? 0] : [];
+    const [tensor, first] = spec.stochastic ? [at.tensor, at.first] : [];
     const views = packed === undefined ? [source, target] : [source, target, packed];
     const queue = bytes >= (packed === undefined ? QUEUED_BYTES : QUEUED_PACKING_BYTES);
     const encoded = this.#run(queue, views, signal, (callback?: JobCallback<EncodeResult>) => {
@@ -238,9 +239,6 @@ function rejected<T>(answer: () => Answer<T>): Answer<T> {
     return Promise.reject(error);
   }
 }
-
-/** xxh64 of nothing: the tensor of no name. */
-const EMPTY_HASH = 0xef46db3751d8e999n;
 
 function checkEncoded(encoded: EncodeResult): EncodedChunk {
   if (encoded !== null) return encoded;

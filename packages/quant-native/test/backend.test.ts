@@ -1,6 +1,6 @@
 import { backendSuite } from "@tensorwire/core/testing";
-import { describeEachIsa } from "./instruction-sets.js";
+import { built, describeEachIsa } from "./instruction-sets.js";
 
 describeEachIsa("the contract of a backend", (makeBackend, isa) => {
-  backendSuite(`native-${isa}`, makeBackend);
+  backendSuite(`native-${isa}`, makeBackend, { packs: built!.packs });
 });

@@ -4,12 +4,14 @@ import { VERDICT } from "../src/addon.js";
 import { addonPath, built, describeNative } from "./instruction-sets.js";
 
 const UNTOUCHED = 0xa5;
-const [NONE, FLOAT16, BLOCKWISE8, FLOAT4, NORMFLOAT4] = [0, 1, 3, 4, 5];
+const [NONE, FLOAT16, BLOCKWISE8, FLOAT4, NORMFLOAT4, ADAQUANT, LOSSLESS, LINEAR3] = [
+  0, 1, 3, 4, 5, 6, 7, 19,
+];
 const [RAW, F16, F32, F64] = [0, 1, 3, 4];
 
 // Straight to the addon: its own checks must hold, whatever the TypeScript in front of it does.
 describeNative("the addon refuses", () => {
-  const addon = built as unknown as Record<"encode" | "decode" | "hash" | "cancel" | "addressOffset", Call>;
+  const addon = built as unknown as Record<(typeof CALLS)[number], Call>;
   const empty = new Uint8Array(0);
   const hashOfNothing = 0xef46db3751d8e999n;
 
@@ -33,7 +35,7 @@ describeNative("the addon refuses", () => {
   }
 
   it("no arguments at all", () => {
-    for (const name of ["encode", "decode", "hash", "cancel", "addressOffset"] as const) refused(name, []);
+    for (const name of CALLS) refused(name, []);
   });
 
   it("numbers that are none of what they should be", () => {
@@ -60,7 +62,7 @@ describeNative("the addon refuses", () => {
       for (const value of wrong) refused("encode", good.toSpliced(at, 1, value));
     }
     refused("encode", good.toSpliced(0, 1, 9));
-    refused("encode", good.toSpliced(1, 1, 6));
+    for (const codec of [8, 15, 16, 17, 25, 0xffff]) refused("encode", good.toSpliced(1, 1, codec));
     for (const block of [0, 1, 32, 63, 96, 4095, 8192]) refused("encode", good.toSpliced(2, 1, block));
     for (const block of [0, 2, 16, 31, 33, 8192])
       refused("encode", [0, NORMFLOAT4, block, F32, 64, source, target]);
@@ -77,6 +79,9 @@ describeNative("the addon refuses", () => {
       [BLOCKWISE8, 64, F32, 65, 260, 8 + 65],
       [FLOAT4, 32, F16, 65, 130, 12 + 33],
       [NORMFLOAT4, 64, F64, 1, 8, 5],
+      [LOSSLESS, 0, F32, 64, 256, 256],
+      [LOSSLESS, 0, RAW, 64, 64, 64],
+      [LINEAR3, 32, F32, 65, 260, 12 + 25],
     ] as const) {
       const shape = [0, codec, block, dtype, elements];
       const source = new Uint8Array(sourceBytes);
@@ -99,6 +104,101 @@ describeNative("the addon refuses", () => {
       refused("decode", [0, codec, block, dtype, 2 ** 53, payload, hash, dtype, target], "PAYLOAD_INVALID");
       expect(whole.every((byte) => byte === UNTOUCHED)).toBe(true);
     }
+  });
+
+  it("options that a codec does not have", () => {
+    const source = new Uint8Array(256);
+    const { all, view: target } = guarded();
+    const job = (codec: number, block: number, options: unknown, ...more: unknown[]) => [
+      ...[0, codec, block, F32, 32, source, target, undefined, options, undefined],
+      ...more,
+    ];
+    expect(() => addon.encode(...job(LINEAR3, 32, options(4), 1n, 0))).not.toThrow();
+    expect(() => addon.encode(...job(ADAQUANT, 0, options(0, 0, 1)))).not.toThrow();
+    target.fill(UNTOUCHED);
+    for (const flags of [8, 0x80000000]) refused("encode", job(LINEAR3, 32, options(flags)));
+    for (const codec of [NONE, FLOAT16, BLOCKWISE8, ADAQUANT, LOSSLESS, LINEAR3]) {
+      refused("encode", job(codec, 64, options(1, 0, 1)));
+    }
+    for (const scale of [-1, Number.NaN, Infinity, 2 ** -130, 2 ** 127.5, 3e38]) {
+      refused("encode", job(LINEAR3, 32, options(0, scale)));
+    }
+    refused("encode", job(LINEAR3, 32, options(2, 0.5)));
+    for (const weight of [0, -1, Number.NaN, Infinity])
+      refused("encode", job(ADAQUANT, 0, options(0, 0, weight)));
+    for (const wrong of [new Uint8Array(23), new Uint8Array(25), empty, new Float64Array(3), null, 1]) {
+      refused("encode", job(LINEAR3, 32, wrong));
+    }
+    // Where a chunk lies matters to none but stochastic rounding.
+    for (const [tensor, first] of [
+      [undefined, 0],
+      [1, 0],
+      [-1n, 0],
+      [1n << 64n, 0],
+      [1n, -1],
+      [1n, 0.5],
+      [1n, undefined],
+      [1n, 2 ** 53 + 2],
+    ]) {
+      refused("encode", job(LINEAR3, 32, options(4), tensor, first));
+    }
+    expect(all.every((byte) => byte === UNTOUCHED)).toBe(true);
+  });
+
+  it("envelopes that do not go with a payload", () => {
+    const payload = new Uint8Array(256);
+    const { all, view } = guarded();
+    for (const segments of [
+      [255],
+      [257],
+      [256, 1],
+      [],
+      [-1, 257],
+      [0.5, 255.5],
+      [Number.NaN],
+      ["256"],
+      [2 ** 60],
+    ]) {
+      refused("pack", [payload, segments, view]);
+      refused("unpack", [payload, segments, view]);
+    }
+    for (const segments of [
+      undefined,
+      null,
+      256,
+      { length: 1, 0: 256 },
+      new Array(17).fill(0),
+      new Float64Array(1),
+    ]) {
+      refused("pack", [payload, segments, view]);
+      refused("unpack", [payload, segments, view]);
+    }
+    for (const packed of [null, 1, [], new Uint16Array(256)]) {
+      refused("encode", [0, NONE, 0, RAW, 256, payload, view, undefined, undefined, packed]);
+      refused("decode", [0, NONE, 0, RAW, 256, payload, 0n, RAW, view, undefined, undefined, packed]);
+    }
+    // Room for another payload.
+    for (const length of [0, 255, 257]) {
+      const unpacked = new Uint8Array(length);
+      const decode = [0, NONE, 0, RAW, 256, payload, 0n, RAW, view, undefined, undefined, unpacked];
+      refused("decode", decode, "PAYLOAD_INVALID");
+    }
+    expect(all.every((byte) => byte === UNTOUCHED)).toBe(true);
+  });
+
+  it("payloads of adaquant of a length that it does not have", () => {
+    const { all, view } = guarded();
+    const decode = (dtype: number, elements: number, bytes: number) => [
+      ...[0, ADAQUANT, 0, dtype, elements, new Uint8Array(bytes), 0n, F64, view, undefined, options(0, 0, 1)],
+    ];
+    for (const bytes of [0, 23, 25, 24 + 31, 24 + 33, 24 + 96, 24 + 128]) {
+      refused("decode", decode(F32, 32, bytes), "PAYLOAD_INVALID");
+    }
+    for (const bytes of [0, 24 + 64, 24 + 128]) refused("decode", decode(F16, 32, bytes), "PAYLOAD_INVALID");
+    for (const bytes of [24, 24 + 32, 24 + 64]) {
+      expect(addon.decode(...decode(F32, 32, bytes))).toBe(VERDICT.corrupt);
+    }
+    expect(all.every((byte) => byte === UNTOUCHED)).toBe(true);
   });
 
   it("views that are no Uint8Array, or whose buffer is gone", () => {
@@ -155,5 +255,25 @@ describeNative("the addon refuses", () => {
   });
 });
 
+/** As src/native-spec.ts writes them. */
+function options(flags: number, scale = 0, weight = 0): Uint8Array {
+  const view = new DataView(new ArrayBuffer(24));
+  view.setUint32(0, flags, true);
+  view.setFloat32(4, scale, true);
+  view.setFloat64(16, weight, true);
+  return new Uint8Array(view.buffer);
+}
+
+const CALLS = [
+  "encode",
+  "decode",
+  "hash",
+  "pack",
+  "unpack",
+  "makeFrame",
+  "openFrame",
+  "cancel",
+  "addressOffset",
+] as const;
 type Call = (...args: unknown[]) => unknown;
 type Resizable = new (length: number, options: { maxByteLength: number }) => ArrayBuffer;

@@ -1,9 +1,19 @@
 import { type DType, type FloatDType, isFloatDType } from "../dtype.js";
-import { quote, TensorwireError } from "../errors.js";
+import { TensorwireError } from "../errors.js";
+import { absmax, quantizeBlocks } from "./absmax-block.js";
+import { blockSize, shown } from "./block-size.js";
 import type { Codec, CodecSpec, Encoded } from "./codec.js";
 import { checkDecode, checkElements, checkEncode, checkParameters, floatDType } from "./codec-arguments.js";
 import { countNonFinite, loadRun, RUN, storeRun } from "./float-run.js";
 import type { LevelSearch } from "./level-search.js";
+import {
+  NESTED_BLOCK,
+  nestedBytes,
+  readNestedScales,
+  ScaleMean,
+  writeNestedBlock,
+  writeOffset,
+} from "./nested-scales.js";
 
 /** What distinguishes one codec of blocks from another. */
 export interface BlockFormat {
@@ -12,6 +22,8 @@ export interface BlockFormat {
   /** Elements per scale; powers of two from `minBlock` to 4096 are taken. */
   readonly defaultBlock: number;
   readonly minBlock: number;
+  /** Whether its scales can be stored in 8 bits each. */
+  readonly nests: boolean;
   readonly levels: LevelSearch;
   /** What each code stands for, in units of its block's scale. */
   readonly values: readonly number[];
@@ -23,20 +35,18 @@ export interface BlockFormat {
   unpack(payload: Uint8Array, at: number, codes: Uint8Array, count: number): void;
 }
 
-const LARGEST = 4096;
-const FLT_MAX = 3.4028234663852886e38;
-
 // Of one run at a time: codecs are synchronous. One more code, for the padding of an odd run.
 const codes = new Uint8Array(RUN + 1);
-const scales = new Float32Array(RUN / 32);
-const scaleBytes = new Uint8Array(scales.buffer);
 const values = new Float32Array(RUN);
+// Of one run, or of as many as share a nested scale.
+const scales = new Float32Array(Math.max(RUN / 32, NESTED_BLOCK));
+const scaleBytes = new Uint8Array(scales.buffer);
 
 /**
  * Blockwise quantization as bitsandbytes' CUDA kernels define it: a block's scale is its largest magnitude (absmax), and
  * each element, times the reciprocal of that, becomes the code of a level of a fixed table. All arithmetic is float32.
  *
- * Payload of n elements in blocks of b: ceil(n / b) float32 scales, then the codes.
+ * Payload of n elements in blocks of b: ceil(n / b) scales, float32 or nested, then the codes.
  */
 export class BlockCodec implements Codec {
   readonly name: string;
@@ -52,8 +62,9 @@ export class BlockCodec implements Codec {
   }
 
   resolve(spec: CodecSpec): CodecSpec {
-    checkParameters(this.name, spec, ["block"]);
-    return { name: this.name, block: this.#block(spec) };
+    checkParameters(this.name, spec, this.#format.nests ? ["block", "nested"] : ["block"]);
+    const block = this.#block(spec);
+    return { name: this.name, block, ...(this.#nested(spec) && { nested: true }) };
   }
 
   supports(dtype: DType): boolean {
@@ -67,23 +78,40 @@ export class BlockCodec implements Codec {
   scaleBytes(spec: CodecSpec, dtype: DType, elements: number): number {
     floatDType(this.name, dtype);
     checkElements(this.name, elements);
-    return 4 * Math.ceil(elements / this.#block(spec));
+    const blocks = Math.ceil(elements / this.#block(spec));
+    return this.#nested(spec) ? nestedBytes(blocks) : 4 * blocks;
   }
 
   encode(spec: CodecSpec, dtype: DType, elements: number, source: Uint8Array, target: Uint8Array): Encoded {
     const block = this.#block(spec);
+    const nested = this.#nested(spec);
     const bytes = this.payloadBytes(spec, dtype, elements);
-    const scaleData = this.scaleBytes(spec, dtype, elements);
+    const codesAt = this.scaleBytes(spec, dtype, elements);
     checkEncode(this.name, dtype, elements, source, bytes, target);
+    const from = dtype as FloatDType;
+    const { levels } = this.#format;
+    const count = Math.ceil(elements / block);
+    // Nested scales are differences from the mean of all: the elements are looked at twice, since nothing else here has
+    // room for the scales between.
+    const offset = nested ? meanScale(from, elements, source, block) : 0;
+    if (nested && elements > 0) writeOffset(offset, target);
     let nonFinite = 0;
-    for (let first = 0; first < elements; first += RUN) {
-      const run = loadRun(dtype as FloatDType, source, first, Math.min(RUN, elements - first));
-      nonFinite += countNonFinite(run);
-      const blocks = this.#quantize(run, block);
-      target.set(scaleBytes.subarray(0, 4 * blocks), 4 * (first / block));
-      this.#format.pack(codes, run.length, target, scaleData + this.#format.codeBytes(first));
+    // A whole number of runs, and of blocks.
+    const stride = nested ? NESTED_BLOCK * block : RUN;
+    for (let begin = 0; begin < elements; begin += stride) {
+      const end = Math.min(elements, begin + stride);
+      let blocks = 0;
+      for (let first = begin; first < end; first += RUN) {
+        const run = loadRun(from, source, first, Math.min(RUN, end - first));
+        nonFinite += countNonFinite(run);
+        blocks += quantizeBlocks(run, block, levels, scales, blocks, codes);
+        this.#format.pack(codes, run.length, target, codesAt + this.#format.codeBytes(first));
+      }
+      const firstBlock = begin / block;
+      if (nested) writeNestedBlock(scales.subarray(0, blocks), firstBlock, count, offset, target);
+      else target.set(scaleBytes.subarray(0, 4 * blocks), 4 * firstBlock);
     }
-    return { bytes, scaleBytes: scaleData, nonFinite, clamped: 0 };
+    return { bytes, scaleBytes: codesAt, nonFinite, clamped: 0 };
   }
 
   decode(
@@ -95,15 +123,18 @@ export class BlockCodec implements Codec {
     target: Uint8Array,
   ): void {
     const block = this.#block(spec);
+    const nested = this.#nested(spec);
     const to = floatDType(this.name, output);
     checkDecode(this.name, this.payloadBytes(spec, dtype, elements), payload, output, elements, target);
     const codesAt = this.scaleBytes(spec, dtype, elements);
+    const allBlocks = Math.ceil(elements / block);
     const table = this.#values;
     for (let first = 0; first < elements; first += RUN) {
       const count = Math.min(RUN, elements - first);
       const blocks = Math.ceil(count / block);
-      const scalesAt = 4 * (first / block);
-      scaleBytes.set(payload.subarray(scalesAt, scalesAt + 4 * blocks));
+      const firstBlock = first / block;
+      if (nested) readNestedScales(payload, firstBlock, allBlocks, scales.subarray(0, blocks));
+      else scaleBytes.set(payload.subarray(4 * firstBlock, 4 * (firstBlock + blocks)));
       this.#format.unpack(payload, codesAt + this.#format.codeBytes(first), codes, count);
       for (let b = 0; b < blocks; b++) {
         const scale = scales[b]!;
@@ -114,58 +145,29 @@ export class BlockCodec implements Codec {
     }
   }
 
-  /** Fills `scales` and `codes` from a run that begins with a block; gives the number of blocks. */
-  #quantize(run: Float32Array, block: number): number {
-    const levels = this.#format.levels;
-    const count = run.length;
-    let b = 0;
-    for (let begin = 0; begin < count; begin += block) {
-      const end = Math.min(count, begin + block);
-      // A short block is padded with zeros, so that its scale is never below zero.
-      const scale = absmax(run, begin, end, end - begin < block ? 0 : -FLT_MAX);
-      scales[b++] = scale;
-      // Once a block, then multiplied: dividing each element gives other codes. The double quotient of two float32
-      // rounds to the float32 one.
-      const inverse = Math.fround(1 / scale);
-      levels.search(run, inverse, begin, end, codes);
-      if (end - begin < block) {
-        zero[0] = 0;
-        levels.search(zero, inverse, 0, 1, padding);
-        codes[count] = padding[0]!;
-      }
-    }
-    return b;
-  }
-
   #block(spec: CodecSpec): number {
     const { defaultBlock, minBlock } = this.#format;
-    const block: unknown = spec.block === undefined ? defaultBlock : spec.block;
-    if (
-      typeof block === "number" &&
-      Number.isInteger(block) &&
-      block >= minBlock &&
-      block <= LARGEST &&
-      (block & (block - 1)) === 0
-    ) {
-      return block;
-    }
-    const shown = typeof block === "string" ? quote(block) : String(block);
+    return blockSize(this.name, spec.block, defaultBlock, minBlock);
+  }
+
+  #nested({ nested }: CodecSpec): boolean {
+    if (!this.#format.nests || nested === undefined || nested === false) return false;
+    if (nested === true) return true;
     throw new TensorwireError(
       "INVALID_ARGUMENT",
-      `codec ${this.name} takes a block of ${minBlock}, ${2 * minBlock}, … or ${LARGEST} elements, not ${shown}`,
+      `codec ${this.name} takes true or false as nested, not ${shown(nested)}`,
     );
   }
 }
 
-const zero = new Float32Array(1);
-const padding = new Uint8Array(1);
-
-/** The largest magnitude of `run[begin … end - 1]` and `least`; NaN is passed over, as C's fmaxf does. */
-function absmax(run: Float32Array, begin: number, end: number, least: number): number {
-  let largest = least;
-  for (let i = begin; i < end; i++) {
-    const magnitude = Math.abs(run[i]!);
-    if (magnitude > largest) largest = magnitude;
+/** The mean of the scales of all blocks. */
+function meanScale(dtype: FloatDType, elements: number, source: Uint8Array, block: number): number {
+  const mean = new ScaleMean();
+  for (let first = 0; first < elements; first += RUN) {
+    const run = loadRun(dtype, source, first, Math.min(RUN, elements - first));
+    for (let begin = 0; begin < run.length; begin += block) {
+      mean.add(absmax(run, begin, Math.min(run.length, begin + block), block));
+    }
   }
-  return largest;
+  return mean.offset();
 }

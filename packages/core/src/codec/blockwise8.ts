@@ -1,6 +1,6 @@
 import { BlockCodec } from "./block-codec.js";
-import { DYNAMIC8, DYNAMIC8_THRESHOLDS } from "./codebook.js";
-import { LevelSearch } from "./level-search.js";
+import { DYNAMIC8 } from "./codebook.js";
+import { dynamic8 } from "./dynamic8.js";
 
 /** bitsandbytes' 8-bit blockwise format over its signed dynamic map (arXiv 2110.02861). */
 export const blockwise8 = new BlockCodec({
@@ -8,11 +8,8 @@ export const blockwise8 = new BlockCodec({
   id: 3,
   defaultBlock: 4096,
   minBlock: 64,
-  levels: new LevelSearch(
-    DYNAMIC8_THRESHOLDS,
-    DYNAMIC8.map((_, code) => code),
-    0,
-  ),
+  nests: false,
+  levels: dynamic8,
   values: DYNAMIC8,
 
   codeBytes(elements) {

@@ -48,6 +48,15 @@ export function checkEncode(
   checkTarget(codec, payload, target);
 }
 
+/** Refuses an output that elements of `dtype` cannot be converted to. */
+export function checkConversion(dtype: DType, output: DType): void {
+  if (output === dtype || (isFloatDType(dtype) && isFloatDType(output))) return;
+  throw new TensorwireError(
+    "INVALID_ARGUMENT",
+    `${dtype} cannot be converted to ${output}; only F16, BF16, F32 and F64 are converted`,
+  );
+}
+
 /** Refuses a payload that is not `expected` bytes, and a target too short for `elements` of `output`. */
 export function checkDecode(
   codec: string,
@@ -66,7 +75,8 @@ export function checkDecode(
   checkTarget(codec, byteLength(output, elements), target);
 }
 
-function checkTarget(codec: string, bytes: number, target: Uint8Array): void {
+/** Refuses a target of less than `bytes` bytes. */
+export function checkTarget(codec: string, bytes: number, target: Uint8Array): void {
   if (target.length >= bytes) return;
   throw new TensorwireError(
     "INVALID_ARGUMENT",

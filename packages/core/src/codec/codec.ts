@@ -1,4 +1,5 @@
 import type { DType } from "../dtype.js";
+import { xxh64 } from "../hash.js";
 
 /** A codec with its parameters: what a policy chooses and a manifest carries. */
 export interface CodecSpec {
@@ -27,6 +28,9 @@ export interface ChunkPosition {
   /** Index of the chunk's first element in its tensor. */
   readonly first: number;
 }
+
+/** The position of a chunk of which none is known: the beginning of a tensor of no name. */
+export const UNNAMED: ChunkPosition = Object.freeze({ tensor: xxh64(new Uint8Array()), first: 0 });
 
 /** What `encode` found and wrote. */
 export interface Encoded {

@@ -64,6 +64,23 @@ export function loadRun(dtype: FloatDType, source: Uint8Array, first: number, co
   }
 }
 
+/** Elements `first` … `first + count - 1` of `source` as float64, exactly, in the beginning of `values`. */
+export function loadDoubleRun(
+  dtype: FloatDType,
+  source: Uint8Array,
+  first: number,
+  count: number,
+  values: Float64Array,
+): Float64Array {
+  if (dtype === "F64") {
+    const { buffer, byteOffset } = aligned(source, 8 * first, 8 * count, 8);
+    values.set(new Float64Array(buffer, byteOffset, count));
+  } else {
+    values.set(loadRun(dtype, source, first, count));
+  }
+  return values.subarray(0, count);
+}
+
 function narrow(from: Float64Array): Float32Array {
   const words = new Uint32Array(from.buffer, from.byteOffset, 2 * from.length);
   for (let i = 0; i < from.length; i++) {

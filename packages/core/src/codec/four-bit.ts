@@ -1,9 +1,16 @@
 import type { BlockFormat } from "./block-codec.js";
 
-/** How two codes share a byte: the element with the even index in the high nibble, as bitsandbytes packs them. */
-export const fourBit: Pick<BlockFormat, "defaultBlock" | "minBlock" | "codeBytes" | "pack" | "unpack"> = {
+/**
+ * What the 4-bit formats have in common. Two codes share a byte: the element with the even index in the high nibble, as
+ * bitsandbytes packs them.
+ */
+export const fourBit: Pick<
+  BlockFormat,
+  "defaultBlock" | "minBlock" | "nests" | "codeBytes" | "pack" | "unpack"
+> = {
   defaultBlock: 64,
   minBlock: 32,
+  nests: true,
 
   codeBytes(elements) {
     return Math.ceil(elements / 2);

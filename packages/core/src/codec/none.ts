@@ -1,7 +1,12 @@
-import { byteLength, type DType, isFloatDType } from "../dtype.js";
-import { TensorwireError } from "../errors.js";
+import { byteLength, type DType, type FloatDType } from "../dtype.js";
 import type { Codec, CodecSpec, Encoded } from "./codec.js";
-import { checkDecode, checkElements, checkEncode, checkParameters } from "./codec-arguments.js";
+import {
+  checkConversion,
+  checkDecode,
+  checkElements,
+  checkEncode,
+  checkParameters,
+} from "./codec-arguments.js";
 import { loadRun, RUN, storeRun } from "./float-run.js";
 
 /**
@@ -47,20 +52,16 @@ class None implements Codec {
     target: Uint8Array,
   ): void {
     const bytes = this.payloadBytes(spec, dtype, elements);
+    checkConversion(dtype, output);
+    checkDecode(this.name, bytes, payload, output, elements, target);
     if (output === dtype) {
-      checkDecode(this.name, bytes, payload, output, elements, target);
       target.set(payload);
       return;
     }
-    if (!isFloatDType(dtype) || !isFloatDType(output)) {
-      throw new TensorwireError(
-        "INVALID_ARGUMENT",
-        `${dtype} cannot be converted to ${output}; only F16, BF16, F32 and F64 are converted`,
-      );
-    }
-    checkDecode(this.name, bytes, payload, output, elements, target);
+    // Both are: nothing else is converted.
+    const [from, to] = [dtype as FloatDType, output as FloatDType];
     for (let first = 0; first < elements; first += RUN) {
-      storeRun(loadRun(dtype, payload, first, Math.min(RUN, elements - first)), output, target, first);
+      storeRun(loadRun(from, payload, first, Math.min(RUN, elements - first)), to, target, first);
     }
   }
 }

@@ -1,9 +1,12 @@
 import { quote, TensorwireError } from "../errors.js";
+import { adaquant } from "./adaquant.js";
 import { bfloat16 } from "./bfloat16.js";
 import { blockwise8 } from "./blockwise8.js";
 import type { Codec, CodecSpec } from "./codec.js";
 import { float4 } from "./float4.js";
 import { float16 } from "./float16.js";
+import { linear2, linear3, linear4, linear5, linear6, linear7, linear8 } from "./linear.js";
+import { lossless } from "./lossless.js";
 import { none } from "./none.js";
 import { normfloat4 } from "./normfloat4.js";
 
@@ -15,6 +18,15 @@ export const BUILT_IN_CODECS: readonly Codec[] = Object.freeze([
   blockwise8,
   float4,
   normfloat4,
+  adaquant,
+  lossless,
+  linear2,
+  linear3,
+  linear4,
+  linear5,
+  linear6,
+  linear7,
+  linear8,
 ]);
 
 /** The codecs that one side knows, by name (in policies and manifests) and by number (in chunk records). */

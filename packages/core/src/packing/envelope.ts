@@ -1,7 +1,8 @@
 import type { Codec, CodecSpec } from "../codec/codec.js";
 import type { DType } from "../dtype.js";
 import { TensorwireError } from "../errors.js";
-import { checkFrame, type Packer } from "./packer.js";
+import { checkFrame } from "./frame-check.js";
+import type { Packer } from "./packer.js";
 
 /** A packed segment's length, in the table at the envelope's beginning. */
 const ENTRY_BYTES = 4;

@@ -1,5 +1,7 @@
 export * from "./backend-suite.js";
 export * from "./channel-suite.js";
+export * from "./codec-probe.js";
+export * from "./codec-properties.js";
 export * from "./codec-suite.js";
 export * from "./equality.js";
 export * from "./samples.js";

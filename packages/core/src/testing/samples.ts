@@ -199,6 +199,7 @@ export function adversarial(dtype: DType): Sample[] {
     ),
   );
   samples.push(sample("special blocks", encodeFloats(dtype, Float32Array.from(specialBlocks()))));
+  samples.push(sample("negative zeros", encodeFloats(dtype, new Float32Array(300).fill(-0))));
   if (dtype === "F16" || dtype === "BF16") {
     // A stride coprime to 65536 mixes signs and exponents in every block.
     const all = Uint16Array.from({ length: 65536 }, (_, i) => (i * 40503) & 0xffff);

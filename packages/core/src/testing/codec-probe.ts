@@ -1,0 +1,101 @@
+import { expect } from "vitest";
+import { type ChunkPosition, type Codec, type CodecSpec, type Encoded, UNNAMED } from "../codec/codec.js";
+import { byteLength, type DType } from "../dtype.js";
+import { segmentsOf } from "../packing/envelope.js";
+import { firstDifference } from "./equality.js";
+
+const UNTOUCHED = 0xa5;
+
+/** What encoding gave: the payload has no bytes where the codec declined. */
+export interface Made {
+  readonly payload: Uint8Array;
+  readonly encoded: Encoded;
+}
+
+/** A codec between guarded buffers: every call checks what holds for all of them. */
+export class CodecProbe {
+  readonly #codec: Codec;
+
+  constructor(codec: Codec) {
+    this.#codec = codec;
+  }
+
+  /** Every length that a payload can have. */
+  sizes(spec: CodecSpec, dtype: DType, elements: number): readonly number[] {
+    const largest = this.#codec.payloadBytes(spec, dtype, elements);
+    const sizes = this.#codec.payloadSizes?.(spec, dtype, elements) ?? [largest];
+    expect(sizes.at(-1), "the largest size is the one announced").toBe(largest);
+    expect([...new Set(sizes)].sort((a, b) => a - b)).toEqual(sizes);
+    return sizes;
+  }
+
+  /** Encodes into a target with room behind the payload, `offset` bytes into its buffer. */
+  encode(
+    spec: CodecSpec,
+    dtype: DType,
+    elements: number,
+    source: Uint8Array,
+    offset = 0,
+    at: ChunkPosition = UNNAMED,
+  ): Made {
+    const sizes = this.sizes(spec, dtype, elements);
+    const before = source.slice();
+    const room = new Uint8Array(offset + sizes.at(-1)! + 64).fill(UNTOUCHED);
+    const encoded = this.#codec.encode(spec, dtype, elements, source, room.subarray(offset), at);
+    expect(firstDifference(source, before), "the source is never written").toBe(-1);
+    const end = offset + (encoded.declined ? sizes.at(-1)! : encoded.bytes);
+    expectUntouched(room.subarray(0, offset), "before the payload");
+    expectUntouched(room.subarray(end), "beyond the payload");
+    if (encoded.declined) return { payload: new Uint8Array(), encoded };
+    expect(sizes, "bytes as announced").toContain(encoded.bytes);
+    expect(encoded.scaleBytes, "scale bytes as announced").toBe(
+      this.#codec.scaleBytes(spec, dtype, elements),
+    );
+    const segments = segmentsOf(this.#codec, spec, dtype, elements, encoded.bytes);
+    expect(segments.every((length) => length > 0)).toBe(true);
+    expect(segments.reduce((sum, length) => sum + length, 0)).toBe(encoded.bytes);
+    return { payload: room.slice(offset, end), encoded };
+  }
+
+  decode(
+    spec: CodecSpec,
+    dtype: DType,
+    elements: number,
+    payload: Uint8Array,
+    output: DType,
+    offset = 0,
+  ): Uint8Array {
+    const size = byteLength(output, elements);
+    const before = payload.slice();
+    const room = new Uint8Array(offset + size + 64).fill(UNTOUCHED);
+    try {
+      this.#codec.decode(spec, dtype, elements, payload, output, room.subarray(offset));
+    } finally {
+      expect(firstDifference(payload, before), "the payload is never written").toBe(-1);
+      expectUntouched(room.subarray(0, offset), "before the elements");
+      expectUntouched(room.subarray(offset + size), "beyond the elements");
+    }
+    return room.slice(offset, offset + size);
+  }
+}
+
+function expectUntouched(bytes: Uint8Array, where: string): void {
+  if (bytes.every((byte) => byte === UNTOUCHED)) return;
+  throw new Error(`bytes were written ${where}`);
+}
+
+/** Expects a `TensorwireError` of this code. */
+export function expectCode(code: string, act: () => unknown): void {
+  expect(act).toThrowError(expect.objectContaining({ code }));
+}
+
+/** The parts, one behind the other. */
+export function joined(parts: readonly Uint8Array[]): Uint8Array {
+  const all = new Uint8Array(parts.reduce((bytes, part) => bytes + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}

@@ -1,0 +1,121 @@
+import { PortableBackend, xxh64 } from "@tensorwire/core";
+import { backendSuite, ordinary } from "@tensorwire/core/testing";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { type Addon, loadAddon } from "../src/addon.js";
+import { loadNativeBackend, nodePacker } from "../src/index.js";
+import { addonPath, built } from "./instruction-sets.js";
+
+const addon = loadAddon(addonPath);
+const NEEDS = {
+  addon: "a C++ compiler when building",
+  "zstd-napi": "zstd-napi",
+  zlib: "Node 22.15",
+} as const;
+
+afterEach(() => {
+  vi.unstubAllEnvs();
+});
+
+function named(name: string) {
+  vi.stubEnv("TENSORWIRE_PACKER", name);
+  try {
+    return nodePacker(addon);
+  } finally {
+    vi.unstubAllEnvs();
+  }
+}
+
+for (const name of ["addon", "zstd-napi", "zlib"] as const) {
+  let here = true;
+  try {
+    named(name);
+  } catch {
+    here = false;
+  }
+  if (!here) {
+    console.log(`SKIPPED: needs ${NEEDS[name]}: the portable backend with the packer ${name}`);
+    it.skip(`the portable backend with the packer ${name}: needs ${NEEDS[name]}`, () => {});
+    continue;
+  }
+  describe(`the packer ${name}`, () => {
+    backendSuite(`portable, packed by ${name}`, () => new PortableBackend(undefined, named(name)), {
+      names: ["none", "lossless"],
+      packs: true,
+    });
+
+    it("makes frames that fit, or none", () => {
+      const packer = named(name);
+      const bytes = new Uint8Array(5000);
+      const frame = new Uint8Array(5000);
+      const length = packer.pack(bytes, frame);
+      expect(length).toBeGreaterThan(0);
+      expect(packer.pack(bytes, new Uint8Array(length - 1))).toBe(0);
+      expect(packer.pack(bytes, new Uint8Array(0))).toBe(0);
+      const back = new Uint8Array(5000).fill(1);
+      packer.unpack(frame.subarray(0, length), back);
+      expect(back).toEqual(bytes);
+      for (const wrong of [4999, 5001, 0]) {
+        expect(() => packer.unpack(frame.subarray(0, length), new Uint8Array(wrong))).toThrow();
+      }
+    });
+  });
+}
+
+describe("nodePacker", () => {
+  it("takes the best there is", () => {
+    vi.stubEnv("TENSORWIRE_PACKER", "");
+    const best = nodePacker(addon).name;
+    expect(["addon", "zstd-napi", "zlib", "fzstd"]).toContain(best);
+    if (built?.packs) expect(best).toBe("addon");
+    // An addon without libzstd is none.
+    const without = nodePacker({ ...(addon as Addon), packs: false }).name;
+    expect(without).toBe(nodePacker(new Error("there is no addon")).name);
+    expect(without).not.toBe("addon");
+  });
+
+  it("takes the one that is asked for, or none", () => {
+    expect(named("none").name).toBe("fzstd");
+    for (const name of ["gzip", "toString"]) {
+      vi.stubEnv("TENSORWIRE_PACKER", name);
+      expect(() => nodePacker(addon)).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
+    }
+    vi.stubEnv("TENSORWIRE_PACKER", "addon");
+    expect(() => nodePacker(new Error("there is no addon"))).toThrow(/not here/);
+  });
+
+  it("leaves planes as they are where nothing packs", async () => {
+    const backend = new PortableBackend(undefined, named("none"));
+    const source = ordinary("BF16", 4096, 1);
+    const [target, packed] = [new Uint8Array(8192), new Uint8Array(8192)];
+    const job = {
+      codec: { name: "lossless" },
+      dtype: "BF16",
+      elements: 4096,
+      source,
+      target,
+      packed,
+    } as const;
+    expect((await backend.encode(job)).packedBytes).toBe(0);
+  });
+});
+
+describe.runIf(built?.packs)("packing in the addon", () => {
+  it("runs side by side with everything else", async () => {
+    const backend = loadNativeBackend({ addon: addonPath })!;
+    const elements = 200_000;
+    const jobs = Array.from({ length: 24 }, async (_, i) => {
+      const dtype = i % 2 === 0 ? "BF16" : "F32";
+      const width = i % 2 === 0 ? 2 : 4;
+      const source = ordinary(dtype, elements, i);
+      const [target, packed] = [new Uint8Array(width * elements), new Uint8Array(width * elements)];
+      const job = { codec: { name: "lossless" }, dtype, elements } as const;
+      const { hash, packedBytes } = await backend.encode({ ...job, source, target, packed });
+      expect(hash).toBe(xxh64(target));
+      const [unpacked, back] = [new Uint8Array(target.length), new Uint8Array(target.length)];
+      const payload = packed.subarray(0, packedBytes);
+      await backend.decode({ ...job, payload, unpacked, hash, output: dtype, target: back });
+      expect(xxh64(back)).toBe(xxh64(source));
+    });
+    await Promise.all(jobs);
+  });
+});
