@@ -11,12 +11,6 @@
 namespace tensorwire {
 namespace {
 
-// 32 codes, each in a word of four vectors, as bytes in order. Words may be negative: they saturate to 0.
-inline __m256i bytesInOrder(__m256i packed16a, __m256i packed16b) {
-  const __m256i bytes = _mm256_packus_epi16(packed16a, packed16b);
-  return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-}
-
 struct Blockwise8 {
   static constexpr Codec kCodec = Codec::kBlockwise8;
   static constexpr size_t kTile = 32, kMostEncoded = 512;

@@ -3,12 +3,15 @@
 
 #include "kernels.h"
 
+#include <cstring>
 #include <immintrin.h>
 
 namespace tensorwire {
 namespace {
 
 constexpr size_t kLanes = 8;
+using FloatVector = __m256;
+using WordVector = __m256i;
 
 inline __m128i load128(const uint8_t* at) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(at)); }
 
@@ -28,6 +31,29 @@ void store256(uint8_t* at, __m256i v) {
 // Streaming stores are seen by other threads in no order, until this.
 inline void finishStores() { _mm_sfence(); }
 
+inline __m256 minimum(__m256 x, __m256 y) { return _mm256_min_ps(x, y); }
+inline __m256 maximum(__m256 x, __m256 y) { return _mm256_max_ps(x, y); }
+inline __m256 floorOf(__m256 x) { return _mm256_floor_ps(x); }
+
+inline float leastOf(__m256 x) {
+  __m128 least = _mm_min_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  least = _mm_min_ps(least, _mm_movehl_ps(least, least));
+  return _mm_cvtss_f32(_mm_min_ss(least, _mm_movehdup_ps(least)));
+}
+
+inline float largestOf(__m256 x) {
+  __m128 largest = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  largest = _mm_max_ps(largest, _mm_movehl_ps(largest, largest));
+  return _mm_cvtss_f32(_mm_max_ss(largest, _mm_movehdup_ps(largest)));
+}
+
+inline bool allAtMost(__m256 x, __m256 y) { return _mm256_movemask_ps(_mm256_cmp_ps(x, y, _CMP_LE_OQ)) == 0xff; }
+
+// Of the low halves.
+inline __m256i multiplyWords(__m256i x, __m256i y) { return _mm256_mul_epu32(x, y); }
+inline __m256i interleaveLow(__m256i x, __m256i y) { return _mm256_unpacklo_epi64(x, y); }
+inline __m256i interleaveHigh(__m256i x, __m256i y) { return _mm256_unpackhi_epi64(x, y); }
+
 inline __m256i magnitudeBits(__m256 x) {
   return _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7fffffff));
 }
@@ -42,6 +68,12 @@ inline __m256i roundToBrain(__m256i bits) {
 inline __m128i lowHalves(__m256i words) {
   const __m256i packed = _mm256_packus_epi32(words, words);
   return _mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08));
+}
+
+// 32 codes, each in a word of four vectors, as bytes in order. Words may be negative: they saturate to 0.
+inline __m256i bytesInOrder(__m256i packed16a, __m256i packed16b) {
+  const __m256i bytes = _mm256_packus_epi16(packed16a, packed16b);
+  return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
 struct F16 {

@@ -18,6 +18,8 @@ namespace tensorwire {
 namespace {
 
 constexpr size_t kLanes = 16;
+using FloatVector = __m512;
+using WordVector = __m512i;
 
 inline __m256i load256(const uint8_t* at) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)); }
 inline __m512i load512(const void* at) { return _mm512_loadu_si512(at); }
@@ -37,6 +39,18 @@ void store512(uint8_t* at, __m512i v) {
 
 // Streaming stores are seen by other threads in no order, until this.
 inline void finishStores() { _mm_sfence(); }
+
+inline __m512 minimum(__m512 x, __m512 y) { return _mm512_min_ps(x, y); }
+inline __m512 maximum(__m512 x, __m512 y) { return _mm512_max_ps(x, y); }
+inline __m512 floorOf(__m512 x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+inline float leastOf(__m512 x) { return _mm512_reduce_min_ps(x); }
+inline float largestOf(__m512 x) { return _mm512_reduce_max_ps(x); }
+inline bool allAtMost(__m512 x, __m512 y) { return _mm512_cmp_ps_mask(x, y, _CMP_LE_OQ) == 0xffff; }
+
+// Of the low halves.
+inline __m512i multiplyWords(__m512i x, __m512i y) { return _mm512_mul_epu32(x, y); }
+inline __m512i interleaveLow(__m512i x, __m512i y) { return _mm512_unpacklo_epi64(x, y); }
+inline __m512i interleaveHigh(__m512i x, __m512i y) { return _mm512_unpackhi_epi64(x, y); }
 
 inline __m512i magnitudeBits(__m512 x) {
   return _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));
