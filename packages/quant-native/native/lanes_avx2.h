@@ -49,6 +49,15 @@ inline float largestOf(__m256 x) {
 
 inline bool allAtMost(__m256 x, __m256 y) { return _mm256_movemask_ps(_mm256_cmp_ps(x, y, _CMP_LE_OQ)) == 0xff; }
 
+inline __m256i limitWords(__m256i x, int least, int largest) {
+  return _mm256_max_epi32(_mm256_min_epi32(x, _mm256_set1_epi32(largest)), _mm256_set1_epi32(least));
+}
+// Of words that are 0 or -1: whether all are 0, and how many are not.
+inline bool noneOf(__m256i x) { return _mm256_testz_si256(x, x); }
+inline uint32_t countOf(__m256i x) {
+  return static_cast<uint32_t>(__builtin_popcount(static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(x)))));
+}
+
 // Of the low halves.
 inline __m256i multiplyWords(__m256i x, __m256i y) { return _mm256_mul_epu32(x, y); }
 inline __m256i interleaveLow(__m256i x, __m256i y) { return _mm256_unpacklo_epi64(x, y); }

@@ -47,6 +47,13 @@ inline float leastOf(__m512 x) { return _mm512_reduce_min_ps(x); }
 inline float largestOf(__m512 x) { return _mm512_reduce_max_ps(x); }
 inline bool allAtMost(__m512 x, __m512 y) { return _mm512_cmp_ps_mask(x, y, _CMP_LE_OQ) == 0xffff; }
 
+inline __m512i limitWords(__m512i x, int least, int largest) {
+  return _mm512_max_epi32(_mm512_min_epi32(x, _mm512_set1_epi32(largest)), _mm512_set1_epi32(least));
+}
+// Of words that are 0 or -1: whether all are 0, and how many are not.
+inline bool noneOf(__m512i x) { return _mm512_movepi32_mask(x) == 0; }
+inline uint32_t countOf(__m512i x) { return static_cast<uint32_t>(__builtin_popcount(_mm512_movepi32_mask(x))); }
+
 // Of the low halves.
 inline __m512i multiplyWords(__m512i x, __m512i y) { return _mm512_mul_epu32(x, y); }
 inline __m512i interleaveLow(__m512i x, __m512i y) { return _mm512_unpacklo_epi64(x, y); }

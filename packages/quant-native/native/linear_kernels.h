@@ -8,6 +8,7 @@
 #include "linear_scalar.h"
 #include "vector_kernels.h"
 
+#include <cfloat>
 #include <cmath>
 
 namespace tensorwire {
@@ -34,15 +35,14 @@ inline void drawTile(const LinearParameters& parameters, uint64_t first, Floats 
   constexpr uint64_t kMultiplier0 = 0xD2511F53, kMultiplier1 = 0xCD9E8D57;
   constexpr uint32_t kWeyl0 = 0x9E3779B9, kWeyl1 = 0xBB67AE85;
   for (size_t v = 0; v < kTileVectors; v += 2) {
-    Pairs a, b, c = Pairs{} + (parameters.tensor & 0xffffffff), d = Pairs{} + (parameters.tensor >> 32);
     // Interleaving takes the even ones first.
-    for (size_t i = 0; i < kCounters; i++) {
-      const uint64_t counter = first / 4 + v / 2 * kCounters + i % 2 * (kCounters / 2) + i / 2;
-      a[i] = counter & 0xffffffff;
-      b[i] = counter >> 32;
-    }
-    uint32_t key0 = static_cast<uint32_t>(parameters.seed), key1 = static_cast<uint32_t>(parameters.seed >> 32);
+    Pairs counters;
+    for (size_t i = 0; i < kCounters; i++) counters[i] = v / 2 * kCounters + i % 2 * (kCounters / 2) + i / 2;
+    counters += first / 4;
     // Only the low half of a pair counts.
+    Pairs a = counters, b = counters >> 32;
+    Pairs c = Pairs{} + parameters.tensor, d = Pairs{} + (parameters.tensor >> 32);
+    uint32_t key0 = static_cast<uint32_t>(parameters.seed), key1 = static_cast<uint32_t>(parameters.seed >> 32);
     for (int round = 0; round < 10; round++, key0 += kWeyl0, key1 += kWeyl1) {
       const Pairs even = Pairs(multiplyWords(WordVector(a), WordVector(Pairs{} + kMultiplier0)));
       const Pairs odd = Pairs(multiplyWords(WordVector(c), WordVector(Pairs{} + kMultiplier1)));
@@ -60,12 +60,6 @@ inline void drawTile(const LinearParameters& parameters, uint64_t first, Floats 
   }
 }
 
-// Limited before it is rounded, which comes to the same: the limits are whole.
-template <class L>
-TENSORWIRE_INLINE Floats limited(Floats t) {
-  return maximum(minimum(t, spread(static_cast<float>(L::kLargest))), spread(static_cast<float>(L::kLeast)));
-}
-
 inline Words nearest(Floats t) {
   // At 1.5 * 2^23 a float's ulp is 1: the sum's low bits are the nearest whole number.
   const Floats sum = t + 0x1.8p23f;
@@ -78,17 +72,26 @@ inline Words drawn(Floats t, Floats draw) {
   return __builtin_convertvector(below, Words) - up;
 }
 
-template <uint32_t kBits, class L, class From>
-TENSORWIRE_INLINE void encodeTile(const uint8_t* in, const BlockScale& block, const LinearParameters& parameters,
-                                  uint64_t first, uint8_t* out) {
-  WordVector codes[kTileVectors];
+// Limited to two levels beyond the last: what is rounded up or down from there is limited again.
+template <class L, class From>
+TENSORWIRE_INLINE void wholeTile(const uint8_t* in, const BlockScale& block, const LinearParameters& parameters,
+                                 uint64_t first, Words whole[kTileVectors]) {
+  const Floats above = spread(static_cast<float>(L::kLargest + 2)), below = spread(static_cast<float>(L::kLeast - 2));
   Floats draws[kTileVectors];
   if (parameters.stochastic) drawTile(parameters, parameters.first + first, draws);
   for (size_t v = 0; v < kTileVectors; v++) {
     const Floats x = From::load(in + v * kLanes * From::kBytes);
-    const Floats t = limited<L>((x - block.offset) * block.inverse);
-    const Words whole = parameters.stochastic ? drawn(t, draws[v]) : nearest(t);
-    codes[v] = WordVector(whole + L::kBias);
+    const Floats t = maximum(minimum((x - block.offset) * block.inverse, above), below);
+    whole[v] = parameters.stochastic ? drawn(t, draws[v]) : nearest(t);
+  }
+}
+
+template <uint32_t kBits, class L>
+TENSORWIRE_INLINE void packWhole(const Words whole[kTileVectors], uint8_t* out) {
+  WordVector codes[kTileVectors];
+  for (size_t v = 0; v < kTileVectors; v++) {
+    codes[v] = WordVector(limitWords(WordVector(whole[v]), L::kLeast, L::kLargest));
+    codes[v] = WordVector(Words(codes[v]) + L::kBias);
   }
   packCodes<kBits>(codes, out);
 }
@@ -102,7 +105,9 @@ void encodeCodes(const uint8_t* in, size_t first, size_t n, const BlockScale& bl
     prefetch(in + kGroupElements * From::kBytes, kCodeTile * From::kBytes);
     uint8_t room[kCodeRoom];
     const bool fits = end - out >= static_cast<ptrdiff_t>(kCodeRoom);
-    encodeTile<kBits, L, From>(in, block, parameters, first + i, fits ? out : room);
+    Words whole[kTileVectors];
+    wholeTile<L, From>(in, block, parameters, first + i, whole);
+    packWhole<kBits, L>(whole, fits ? out : room);
     if (!fits) memcpy(out, room, 4 * kBits);
   }
 }
@@ -166,13 +171,24 @@ Counts encodeShared(const uint8_t* source, size_t elements, const LinearParamete
     const uint8_t* in = source + i * From::kBytes;
     uint8_t* out = codes + i / 8 * kBits;
     prefetch(in + kAhead, kCodeTile * From::kBytes);
-    bool within = end - out >= static_cast<ptrdiff_t>(kCodeRoom);
+    bool fast = end - out >= static_cast<ptrdiff_t>(kCodeRoom);
     for (size_t v = 0; v < kTileVectors; v++) {
-      const Floats t = From::load(in + v * kLanes * From::kBytes) * block.inverse;
-      within &= allAtMost(Floats(Words(t) & 0x7fffffff), spread(static_cast<float>(L::kLargest)));
+      const Words magnitude = Words(From::load(in + v * kLanes * From::kBytes)) & 0x7fffffff;
+      fast &= allAtMost(Floats(magnitude), spread(FLT_MAX));
     }
-    if (within) encodeTile<kBits, L, From>(in, block, parameters, i, out);
-    else encodeRest(i, kCodeTile);
+    if (!fast) {
+      encodeRest(i, kCodeTile);
+      continue;
+    }
+    Words whole[kTileVectors], beyond = {};
+    wholeTile<L, From>(in, block, parameters, i, whole);
+    for (size_t v = 0; v < kTileVectors; v++) beyond |= (whole[v] > L::kLargest) | (whole[v] < L::kLeast);
+    if (!noneOf(WordVector(beyond))) {
+      for (size_t v = 0; v < kTileVectors; v++) {
+        counts.clamped += countOf(WordVector((whole[v] > L::kLargest) | (whole[v] < L::kLeast)));
+      }
+    }
+    packWhole<kBits, L>(whole, out);
   }
   if (i < elements) encodeRest(i, elements - i);
   return counts;
