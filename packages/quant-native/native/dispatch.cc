@@ -54,6 +54,10 @@ size_t usableKernels(const Kernels* found[kMaxIsas]) {
 #ifdef TENSORWIRE_AVX2
   if (processor.hasAvx2()) found[count++] = &kAvx2Kernels;
 #endif
+#ifdef TENSORWIRE_NEON
+  // Every 64-bit ARM processor has it.
+  found[count++] = &kNeonKernels;
+#endif
   found[count++] = &kScalarKernels;
   return count;
 }

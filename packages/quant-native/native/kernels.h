@@ -111,6 +111,9 @@ extern const Kernels kScalarKernels;
 #ifdef TENSORWIRE_AVX2
 extern const Kernels kAvx2Kernels;
 #endif
+#ifdef TENSORWIRE_NEON
+extern const Kernels kNeonKernels;
+#endif
 #ifdef TENSORWIRE_AVX512
 extern const Kernels kAvx512Kernels;
 #endif

@@ -10,6 +10,7 @@ namespace tensorwire {
 namespace {
 
 constexpr size_t kLanes = 8;
+constexpr bool kHasStreams = true;
 using FloatVector = __m256;
 using WordVector = __m256i;
 

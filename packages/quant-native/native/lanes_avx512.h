@@ -18,6 +18,7 @@ namespace tensorwire {
 namespace {
 
 constexpr size_t kLanes = 16;
+constexpr bool kHasStreams = true;
 using FloatVector = __m512;
 using WordVector = __m512i;
 

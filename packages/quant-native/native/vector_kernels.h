@@ -19,7 +19,7 @@ constexpr size_t kStep = 64;
 constexpr size_t kStreamBytes = 1 << 19;
 
 inline bool streams(const uint8_t* target, size_t bytes) {
-  return bytes >= kStreamBytes && reinterpret_cast<uintptr_t>(target) % 64 == 0;
+  return kHasStreams && bytes >= kStreamBytes && reinterpret_cast<uintptr_t>(target) % 64 == 0;
 }
 
 // The processor's own prefetching ends with a page of 4 KiB. Nothing comes of addresses beyond a buffer.
