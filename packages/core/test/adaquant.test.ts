@@ -63,7 +63,13 @@ describe("adaquant", () => {
     for (const values of [[3], [3, 3, 3]]) {
       expect(encode({}, "F32", values)).toMatchObject({ least: 3, norm: 0, bits: 0, bytes: 24 });
     }
-    expect(Object.is(encode({}, "F32", [-0, 0]).least, 0)).toBe(true);
+    for (const values of [
+      [-0, 0],
+      [-0, -0],
+    ]) {
+      const { least, norm } = encode({}, "F32", values);
+      expect([least, norm]).toEqual([0, 0]);
+    }
     const none = adaquant.encode({ name: "adaquant" }, "F32", 0, new Uint8Array(), new Uint8Array());
     expect(none).toEqual({ bytes: 0, scaleBytes: 0, nonFinite: 0, clamped: 0 });
   });

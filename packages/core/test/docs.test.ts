@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import {
   BUILT_IN_CODECS,
@@ -10,8 +9,6 @@ import {
   DEFAULT_WINDOW_BYTES,
   DTYPE_BITS,
   type DType,
-  DYNAMIC8,
-  DYNAMIC8_MIDPOINTS,
   defaultCodecs,
   ERROR_CODES,
   encodeCredit,
@@ -22,9 +19,6 @@ import {
   encodeTotals,
   encodeWant,
   FLAG_TO_SENDER,
-  FP4,
-  FP4_CODES,
-  FP4_THRESHOLDS,
   FrameType,
   formatDigest,
   HEADER_BYTES,
@@ -32,8 +26,6 @@ import {
   MAX_CHUNK_BYTES,
   type Manifest,
   MIN_CHUNK_BYTES,
-  NF4,
-  NF4_THRESHOLDS,
   PREAMBLE,
   PROTOCOL_VERSION,
   RECORD_BYTES,
@@ -41,42 +33,9 @@ import {
   TransferDigest,
   xxh64,
 } from "../src/index.js";
+import { fenced, hex, hexOf, page, rows, section } from "./pages.js";
 
-const page = (name: string) => readFileSync(new URL(`../../../docs/${name}`, import.meta.url), "utf8");
 const wire = page("wire-format.md");
-
-/** The page from a heading to the next one of its level or a higher one. */
-function section(text: string, heading: string): string {
-  const at = text.indexOf(`\n${heading}\n`);
-  expect(at, `the page has ${heading}`).toBeGreaterThanOrEqual(0);
-  const level = /^#+/.exec(heading)![0].length;
-  const body = text.slice(at + heading.length + 2);
-  // In fenced blocks a # begins a comment.
-  const prose = body.replace(/^```.*?^```$/gms, (block) => block.replaceAll("#", "-"));
-  const next = prose.search(new RegExp(`^#{1,${level}} `, "m"));
-  return next < 0 ? body : body.slice(0, next);
-}
-
-/** Cells of the tables' rows, headings left out, without the backticks around them. */
-function rows(text: string): string[][] {
-  const lines = text.split("\n").filter((line) => line.startsWith("|"));
-  const cells = lines.map((line) =>
-    line
-      .slice(1, -1)
-      .split("|")
-      .map((cell) => cell.trim().replace(/^`([^`]*)`$/, "$1")),
-  );
-  return cells.filter((_, i) => !isRule(lines[i]!) && !(lines[i + 1] && isRule(lines[i + 1]!)));
-}
-
-const isRule = (line: string): boolean => /^\|[\s|:-]+\|$/.test(line);
-
-/** The first fenced block with this info string; what follows a # is a comment. */
-function fenced(text: string, info: string): string {
-  const block = new RegExp(`^\`\`\`${info}\n(.*?)^\`\`\`$`, "ms").exec(text)?.[1];
-  expect(block, `the page has a block ${info}`).toBeDefined();
-  return block!.replace(/#.*$/gm, "");
-}
 
 /** Bytes of the fields of a table whose columns begin with offset and size: one after the other, without gaps. */
 function layoutBytes(fields: readonly string[][]): number {
@@ -86,14 +45,6 @@ function layoutBytes(fields: readonly string[][]): number {
     end += Number(size);
   }
   return end;
-}
-
-const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
-const hexOf = (text: string) => text.replace(/\s/g, "");
-
-function bits(values: readonly number[]): string[] {
-  const words = new Uint32Array(Float32Array.from(values).buffer);
-  return [...words].map((word) => word.toString(16).padStart(8, "0"));
 }
 
 /** A size's formula, as `4 × ceil(n / block) + n`, of n elements of 32 bits. */
@@ -200,7 +151,7 @@ describe("docs/wire-format.md", () => {
     expect(Object.fromEntries(found)).toEqual(DTYPE_BITS);
   });
 
-  it("has every built-in codec, its number, sizes and parameters", () => {
+  it("has every built-in codec, its number and sizes", () => {
     const table = rows(section(wire, "## Codecs")).filter((row) => row.length === 4 && /^\d+$/.test(row[0]!));
     expect(table.map(([id, name]) => [Number(id), name])).toEqual(
       BUILT_IN_CODECS.map(({ id, name }) => [id, name]),
@@ -217,65 +168,6 @@ describe("docs/wire-format.md", () => {
         expect(expected, `${name} of ${n}`).toEqual(sizes);
         expect(evaluated(scales!, n, spec.block), `${name} of ${n}`).toBe(codec.scaleBytes(spec, "F32", n));
       }
-    }
-    for (const [names, parameter, values, byDefault] of rows(
-      section(wire, "### MANIFEST").split("Codec parameters")[1]!,
-    )) {
-      if (parameter !== "block") continue;
-      for (const name of names!.split(", ").map((quoted) => quoted.replaceAll("`", ""))) {
-        const codec = defaultCodecs.get(name);
-        expect(codec.resolve({ name })).toEqual({ name, block: Number(byDefault) });
-        const taken = values!.split(", ").map(Number);
-        for (let block = 1; block <= 8192; block++) {
-          const resolve = () => codec.resolve({ name, block });
-          if (taken.includes(block)) expect(resolve()).toEqual({ name, block });
-          else expect(resolve).toThrow("takes a block of");
-        }
-      }
-    }
-  });
-
-  it("has the codecs' tables bit for bit", () => {
-    const words = (info: string) => fenced(wire, info).trim().split(/\s+/);
-    const upper = words("dynamic8");
-    expect(upper).toEqual(bits(DYNAMIC8.slice(128)));
-    expect(DYNAMIC8[127]).toBe(0);
-    for (let k = 0; k < 127; k++) expect(DYNAMIC8[k]).toBe(-DYNAMIC8[254 - k]!);
-    const midpoint = (i: number) => Math.fround(Math.fround(DYNAMIC8[i]! + DYNAMIC8[i + 1]!) * 0.5);
-    expect(DYNAMIC8_MIDPOINTS).toEqual(Array.from({ length: 255 }, (_, i) => midpoint(i)));
-    expect(words("nf4")).toEqual(bits(NF4));
-    expect(words("nf4-thresholds")).toEqual(bits(NF4_THRESHOLDS));
-    expect(words("fp4")).toEqual(bits(FP4.slice(0, 8)));
-    expect(bits(FP4.slice(8))).toEqual(bits(FP4.slice(0, 8).map((value) => -value)));
-    expect(words("fp4-thresholds")).toEqual(bits(FP4_THRESHOLDS));
-    expect(wire).toContain(`entry c of\n\`${FP4_CODES.join(" ")}\``);
-  });
-
-  it("has the codes of blocks whose scale has no reciprocal", () => {
-    const table = rows(section(wire, "### Blocks"));
-    expect(table.map(([name]) => name)).toEqual(["blockwise8", "float4", "normfloat4"]);
-    for (const [name, above, below, zero] of table) {
-      const codec = defaultCodecs.get(name!);
-      const spec = codec.resolve({ name: name! });
-      const source = new Uint8Array(Float32Array.of(1e-40, -1e-40, 0, 0).buffer);
-      const payload = new Uint8Array(codec.payloadBytes(spec, "F32", 4));
-      codec.encode(spec, "F32", 4, source, payload);
-      const codes = [...payload.subarray(4)];
-      const wide = codes.length === 4 ? codes : codes.flatMap((pair) => [pair >> 4, pair & 15]);
-      expect(wide).toEqual([above, below, zero, zero].map(Number));
-    }
-  });
-
-  it("has test values that the codecs make", () => {
-    const table = rows(section(wire, "### Test values"));
-    expect(new Set(table.map(([name]) => name))).toEqual(new Set(defaultCodecs.names()));
-    for (const [name, elements, payload] of table) {
-      const codec = defaultCodecs.get(name!);
-      const spec = codec.resolve({ name: name! });
-      const values = Float32Array.from(elements!.split(", ").map(Number));
-      const made = new Uint8Array(codec.payloadBytes(spec, "F32", values.length));
-      const { bytes } = codec.encode(spec, "F32", values.length, new Uint8Array(values.buffer), made);
-      expect(hex(made.subarray(0, bytes)), `${name} of ${elements}`).toBe(hexOf(payload!));
     }
   });
 

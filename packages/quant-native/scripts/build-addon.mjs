@@ -1,9 +1,10 @@
 // Compiles the addon with whatever C++ compiler there is: no node-gyp, nothing downloaded. Without one the portable
 // codecs serve, so that a missing compiler is a notice; with TENSORWIRE_REQUIRE_NATIVE=1 it is a failure.
 //
-//   node scripts/build-addon.mjs [--sanitize] [--output <directory>]
+//   node scripts/build-addon.mjs [--sanitize | --fuzz] [--output <directory>]
 //
-// --sanitize compiles for AddressSanitizer and UndefinedBehaviorSanitizer, into build/sanitize: see sanitize.mjs.
+// --sanitize compiles for AddressSanitizer and UndefinedBehaviorSanitizer, into build/sanitize: see sanitize.mjs. --fuzz
+// compiles the program of ../fuzz instead, with all but the N-API face, into build/fuzz: see fuzz.mjs.
 import { execFile, execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
@@ -27,10 +28,13 @@ import { zstd } from "./zstd.mjs";
 
 const packageRoot = fileURLToPath(new URL("..", import.meta.url));
 const native = join(packageRoot, "native");
+const fuzzers = join(packageRoot, "fuzz");
 const {
-  values: { sanitize, output = join(packageRoot, "build", sanitize ? "sanitize" : "") },
-} = parseArgs({ options: { sanitize: { type: "boolean" }, output: { type: "string" } } });
-const addon = join(output, "tensorwire_quant.node");
+  values: { sanitize, fuzz, output = join(packageRoot, "build", fuzz ? "fuzz" : sanitize ? "sanitize" : "") },
+} = parseArgs({
+  options: { sanitize: { type: "boolean" }, fuzz: { type: "boolean" }, output: { type: "string" } },
+});
+const addon = join(output, fuzz ? "fuzz" : "tensorwire_quant.node");
 const stampFile = join(output, "stamp");
 
 /** Source files that need their own flags, and the name under which the others learn that they are there. */
@@ -44,7 +48,11 @@ const VECTOR_FILES = {
   },
 };
 
-const SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+/** What takes JavaScript's values: a fuzzer has none. */
+const NAPI_FILES = ["addon.cc", "arguments.cc", "schedule.cc"];
+
+const SANITIZERS = [`-fsanitize=${fuzz ? "fuzzer," : ""}address,undefined`, "-fno-sanitize-recover=all"];
+const sanitized = sanitize || fuzz;
 
 const FLAGS = [
   "-std=c++17",
@@ -57,16 +65,15 @@ const FLAGS = [
   "-fno-rtti",
   "-Wall",
   "-Wextra",
-  ...(sanitize ? ["-g", "-fno-omit-frame-pointer", ...SANITIZERS] : []),
+  ...(sanitized ? ["-g", "-fno-omit-frame-pointer", ...SANITIZERS] : []),
 ];
 
 // The addon's undefined napi_* symbols are in the process that loads it.
-const LINK_FLAGS = [
-  ...(platform() === "darwin"
+const ADDON_FLAGS =
+  platform() === "darwin"
     ? ["-bundle", "-undefined", "dynamic_lookup", "-Wl,-dead_strip"]
-    : ["-shared", "-Wl,--gc-sections"]),
-  ...(sanitize ? SANITIZERS : []),
-];
+    : ["-shared", "-Wl,--gc-sections"];
+const LINK_FLAGS = [...(fuzz ? [] : ADDON_FLAGS), ...(sanitized ? SANITIZERS : [])];
 
 /** The first compiler that answers, and what it says it is. */
 function findCompiler() {
@@ -97,10 +104,15 @@ function units(zstdFlags) {
     `-I${nodeApi.include_dir}`,
     `-I${output}`,
   ];
-  return readdirSync(native)
-    .filter((name) => name.endsWith(".cc") && (!(name in VECTOR_FILES) || VECTOR_FILES[name].arch === arch()))
-    .sort()
-    .map((name) => ({ name, flags: [...shared, ...(VECTOR_FILES[name]?.flags ?? [])] }));
+  const folders = fuzz ? [native, fuzzers] : [native];
+  return folders
+    .flatMap((folder) => readdirSync(folder).map((name) => ({ name, path: join(folder, name) })))
+    .filter(
+      ({ name }) => name.endsWith(".cc") && (!(name in VECTOR_FILES) || VECTOR_FILES[name].arch === arch()),
+    )
+    .filter(({ name }) => !fuzz || !NAPI_FILES.includes(name))
+    .sort((a, b) => (a.path < b.path ? -1 : 1))
+    .map(({ name, path }) => ({ name, path, flags: [...shared, ...(VECTOR_FILES[name]?.flags ?? [])] }));
 }
 
 /** Changes when anything does that the addon is made of. */
@@ -110,7 +122,9 @@ function stampOf(compiler, header, sources, link) {
   add(identityOf(compiler));
   add(header);
   add(JSON.stringify([sources, LINK_FLAGS, link]));
-  for (const name of readdirSync(native).sort()) add(name + readFileSync(join(native, name), "utf8"));
+  for (const folder of fuzz ? [native, fuzzers] : [native]) {
+    for (const name of readdirSync(folder).sort()) add(name + readFileSync(join(folder, name), "utf8"));
+  }
   return hash.digest("hex");
 }
 
@@ -128,7 +142,7 @@ async function compile(run, sources, link) {
   const linked = sources.map(({ name }) => join(objects, name.replace(/\.cc$/, ".o")));
   try {
     const results = await Promise.all(
-      sources.map(({ name, flags }, i) => run([...flags, "-c", join(native, name), "-o", linked[i]])),
+      sources.map(({ path, flags }, i) => run([...flags, "-c", path, "-o", linked[i]])),
     );
     for (const { stderr } of results) process.stderr.write(stderr);
     await run([...LINK_FLAGS, ...linked, "-o", part, ...link]);
@@ -171,7 +185,7 @@ async function main() {
   const { flags, link, notice } = await zstd({
     run,
     identity: identityOf(compiler),
-    flags: sanitize ? ["-g", "-fsanitize=address"] : [],
+    flags: sanitized ? ["-g", `-fsanitize=${fuzz ? "fuzzer-no-link," : ""}address`] : [],
     // Shared by all outputs, and kept when the addon is built anew.
     cache: join(packageRoot, "build", "zstd"),
     output,

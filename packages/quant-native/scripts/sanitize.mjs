@@ -25,7 +25,7 @@ execFileSync(process.execPath, [join(packageRoot, "scripts", "build-addon.mjs"),
   env: { ...process.env, TENSORWIRE_REQUIRE_NATIVE: "1" },
 });
 
-const tests = ["backend", "vectors", "hostile-arguments", "jobs"].map(
+const tests = ["backend", "packer", "vectors", "hostile-arguments", "jobs"].map(
   (name) => `packages/quant-native/test/${name}.test.ts`,
 );
 const { status } = spawnSync(

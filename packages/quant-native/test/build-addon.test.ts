@@ -4,8 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { loadAddon } from "../src/addon.js";
+import { ordinary } from "@tensorwire/core/testing";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { type Addon, loadAddon } from "../src/addon.js";
+import { loadNativeBackend } from "../src/index.js";
 import { built, describeNative, processorHas } from "./instruction-sets.js";
 
 const script = fileURLToPath(new URL("../scripts/build-addon.mjs", import.meta.url));
@@ -16,6 +18,7 @@ beforeEach(() => {
 });
 afterEach(() => {
   rmSync(output, { recursive: true });
+  vi.unstubAllEnvs();
 });
 
 async function build(env: Record<string, string> = {}) {
@@ -65,5 +68,44 @@ describeNative("building", () => {
     expect(statSync(addon).mtimeMs).toBe(mtimeMs);
     await build({ CXXFLAGS: "-DOTHER" });
     expect(statSync(addon).mtimeMs).toBeGreaterThan(mtimeMs);
-  }, 120_000);
+  }, 240_000);
+
+  it("does without libzstd where there is none, and says so once", async () => {
+    const { code, stderr, addon } = await build({ TENSORWIRE_ZSTD: "none" });
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/^@tensorwire\/quant-native: the addon was built without libzstd.*\n$/);
+    expect(loadAddon(addon)).toMatchObject({ packs: false });
+    expect((await build({ TENSORWIRE_ZSTD: "none" })).stderr).toBe("");
+    // What packs here then, packs for it.
+    vi.stubEnv("TENSORWIRE_PACKER", "");
+    const backend = loadNativeBackend({ addon })!;
+    const [source, target] = [ordinary("BF16", 4096, 1), new Uint8Array(8192)];
+    const [packed, unpacked, back] = [new Uint8Array(8192), new Uint8Array(8192), new Uint8Array(8192)];
+    const job = { codec: { name: "lossless" }, dtype: "BF16", elements: 4096 } as const;
+    const { hash, packedBytes = 0 } = await backend.encode({ ...job, source, target, packed });
+    const travels =
+      packedBytes > 0 ? { payload: packed.subarray(0, packedBytes), unpacked } : { payload: target };
+    await backend.decode({ ...job, ...travels, hash, output: "BF16", target: back });
+    expect(back).toEqual(source);
+    const repacked = await backend.pack({ payload: target, segments: [4096, 4096], packed });
+    expect(repacked).toEqual({ hash, packedBytes });
+    if (packedBytes === 0) return;
+    const envelope = { packed: packed.subarray(0, packedBytes), segments: [4096, 4096], payload: unpacked };
+    expect(await backend.unpack(envelope)).toBe(hash);
+  }, 240_000);
+
+  it("links with the system's libzstd", async () => {
+    const { code, stderr, addon } = await build({ TENSORWIRE_ZSTD: "system" });
+    expect(code).toBe(0);
+    const loaded = loadAddon(addon) as Addon;
+    if (!loaded.packs) {
+      expect(stderr).toContain("no libzstd to link with");
+      console.log("SKIPPED: needs libzstd-dev: an addon with the system's libzstd");
+      return;
+    }
+    const [bytes, frame] = [new Uint8Array(10_000), new Uint8Array(100)];
+    const length = loaded.makeFrame(bytes, frame);
+    expect(length).toBeGreaterThan(0);
+    expect(loaded.openFrame(frame.subarray(0, length), bytes.slice())).toBe(true);
+  }, 240_000);
 });

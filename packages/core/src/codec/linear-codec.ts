@@ -161,7 +161,10 @@ export class LinearCodec implements Codec {
     const least = affine ? 0 : -this.#top;
     const most = affine ? 2 ** this.#bits - 1 : this.#top;
     let nonFinite = 0;
-    for (let b = 0, begin = 0; begin < run.length; b++, begin += block) {
+    const blocks = Math.ceil(run.length / block);
+    for (let b = 0; b < blocks; b++) {
+      // Not counted up: V8 would take it for a double, and compute with one.
+      const begin = b * block;
       const end = Math.min(run.length, begin + block);
       if (affine) extent(bits, begin, end, found);
       else magnitudes(bits, begin, end, found);
@@ -180,8 +183,7 @@ export class LinearCodec implements Codec {
         codes.fill(-least, begin, end);
         continue;
       }
-      const levels = { inverse, offset: found.least, least, most };
-      quantize(run, begin, end, levels, draws);
+      quantize(run, begin, end, { inverse, offset: found.least, least, most }, draws);
     }
     return nonFinite;
   }

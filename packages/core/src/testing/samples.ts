@@ -137,6 +137,18 @@ function specialBlocks(): number[] {
   ];
 }
 
+/** Blocks of 256 of whole and half numbers whose uniform levels are the whole ones: every other value is a tie. */
+function ties(): number[] {
+  const random = pseudoRandom(13);
+  const halves = (count: number, least: number, most: number) =>
+    Array.from({ length: count }, () => least + Math.floor(random() * (2 * (most - least) + 1)) / 2);
+  return [2, 3, 4, 5, 6, 7, 8].flatMap((bits) => {
+    const top = 2 ** (bits - 1) - 1;
+    const all = 2 ** bits - 1;
+    return [top, ...halves(255, -top, top), 0, all, ...halves(254, 0, all)];
+  });
+}
+
 /** Doubles around every edge of rounding them to float32. */
 function specialDoubles(): number[] {
   const halfway = 1 + 2 ** -24;
@@ -217,6 +229,7 @@ export function adversarial(dtype: DType): Sample[] {
     const spread = doubles.flatMap((value) => [value, ...new Array<number>(31).fill(0.3)]);
     samples.push(sample("special doubles, one a block", new Uint8Array(Float64Array.from(spread).buffer)));
   }
+  samples.push(sample("ties", encodeFloats(dtype, Float32Array.from(ties()))));
   return samples;
 }
 
