@@ -4,7 +4,6 @@
 #include "envelope.h"
 #include "ieee_mode.h"
 #include "nested.h"
-#include "xxh64.h"
 
 #include <cstring>
 
@@ -15,8 +14,22 @@ void copy(const uint8_t* source, uint64_t bytes, uint8_t* target) {
   if (bytes > 0) memcpy(target, source, bytes);
 }
 
-// The payload, its length and its counts; not its hash.
-EncodedChunk encodePayload(const Kernels& kernels, const ChunkShape& shape, const uint8_t* source, uint8_t* target) {
+// The payload is what is copied, or its copy. In portions that are hashed while they are in the first-level cache.
+void copyPayload(const uint8_t* source, uint64_t bytes, uint8_t* target, PayloadHash& hash) {
+  constexpr uint64_t kPortion = 8192;
+  RunningHash running(hash);
+  for (uint64_t i = 0; i < bytes; i += kPortion) {
+    const uint64_t portion = bytes - i < kPortion ? bytes - i : kPortion;
+    memcpy(target + i, source + i, portion);
+    running.advance(hash.begin + i + portion);
+  }
+  running.finish();
+}
+
+// The payload, its length and its counts. Its hash as far as the codec writes it in order: scales come first in most
+// payloads and are known last.
+EncodedChunk encodePayload(const Kernels& kernels, const ChunkShape& shape, const uint8_t* source, uint8_t* target,
+                           PayloadHash& hash) {
   EncodedChunk chunk;
   chunk.bytes = shape.payload();
   chunk.scaleBytes = shape.scales();
@@ -24,13 +37,13 @@ EncodedChunk encodePayload(const Kernels& kernels, const ChunkShape& shape, cons
   const size_t elements = shape.elements;
   switch (shape.codec) {
     case Codec::kNone:
-      copy(source, shape.sourceBytes(), target);
+      copyPayload(source, shape.sourceBytes(), target, hash);
       break;
     case Codec::kFloat16:
-      chunk.counts = kernels.toFloat16[floatIndex(shape.dtype)](source, elements, target);
+      chunk.counts = kernels.toFloat16[floatIndex(shape.dtype)](source, elements, target, hash);
       break;
     case Codec::kBfloat16:
-      chunk.counts = kernels.toBfloat16[floatIndex(shape.dtype)](source, elements, target);
+      chunk.counts = kernels.toBfloat16[floatIndex(shape.dtype)](source, elements, target, hash);
       break;
     case Codec::kLossless:
       if (const size_t width = elementBytes(shape.dtype); width == 1) copy(source, elements, target);
@@ -69,10 +82,10 @@ DType storedDType(const ChunkShape& shape) {
 }
 
 void decodeHalf(const Kernels& kernels, const ChunkShape& shape, const uint8_t* payload, DType output,
-                uint8_t* target) {
+                uint8_t* target, PayloadHash& hash) {
   const DType stored = storedDType(shape);
-  if (stored == output) copy(payload, shape.payload(), target);
-  else kernels.convert[floatIndex(stored)][floatIndex(output)](payload, shape.elements, target);
+  if (stored == output) copyPayload(payload, shape.payload(), target, hash);
+  else kernels.convert[floatIndex(stored)][floatIndex(output)](payload, shape.elements, target, hash);
 }
 
 void joinPlanes(const Kernels& kernels, size_t width, const uint8_t* const* planes, size_t elements,
@@ -98,17 +111,21 @@ void decodePlanes(const Kernels& kernels, const ChunkShape& shape, const uint8_t
     const size_t count = shape.elements - first < kJoined ? shape.elements - first : kJoined;
     for (size_t k = 0; k < width; k++) at[k] = planes[k] + first;
     joinPlanes(kernels, width, at, count, joined);
-    kernels.convert[floatIndex(shape.dtype)][floatIndex(output)](joined, count, target + first * elementBytes(output));
+    // What is joined is no payload: from its end on there is nothing to take in.
+    PayloadHash none = hashFrom(joined + sizeof joined);
+    kernels.convert[floatIndex(shape.dtype)][floatIndex(output)](joined, count, target + first * elementBytes(output),
+                                                                 none);
   }
 }
 
+// The hash is advanced as far as the codec reads the payload in order.
 Verdict decodePayload(const Kernels& kernels, const ChunkShape& shape, const uint8_t* payload, uint64_t bytes,
-                      DType output, uint8_t* target) {
+                      DType output, uint8_t* target, PayloadHash& hash) {
   switch (shape.codec) {
     case Codec::kNone:
     case Codec::kFloat16:
     case Codec::kBfloat16:
-      decodeHalf(kernels, shape, payload, output, target);
+      decodeHalf(kernels, shape, payload, output, target, hash);
       return Verdict::kIntact;
     case Codec::kLossless: {
       const uint8_t* planes[8];
@@ -122,16 +139,16 @@ Verdict decodePayload(const Kernels& kernels, const ChunkShape& shape, const uin
     case Codec::kFloat4:
     case Codec::kNormfloat4:
       if (shape.nested) {
-        decodeNested(kernels, shape, payload, output, target);
+        decodeNested(kernels, shape, payload, output, target, hash);
       } else {
         kernels.decodeBlocks[blockCodecIndex(shape.codec)][floatIndex(output)](
-            payload, payload + shape.scales(), shape.elements, shape.block, target);
+            payload, payload + shape.scales(), shape.elements, shape.block, target, hash);
       }
       return Verdict::kIntact;
     default:
       kernels.linear.decode[shape.linearBits() - 2][floatIndex(output)](
           payload, payload + shape.offsetsAt(), payload + shape.scales(), shape.elements, shape.block, shape.linear,
-          target);
+          target, hash);
       return Verdict::kIntact;
   }
 }
@@ -145,9 +162,9 @@ FrameEffort effortFor(const ChunkShape& shape) {
 EncodedChunk encodeChunk(const Kernels& kernels, const ChunkShape& shape, const uint8_t* source, uint8_t* target,
                          const PackedTarget& packed) {
   const IeeeMode ieee;
-  EncodedChunk chunk = encodePayload(kernels, shape, source, target);
-  // Scales come first in the payload and are known last, so that the hash cannot run along with the blocks.
-  chunk.hash = xxh64Of(target, chunk.bytes);
+  PayloadHash hash = hashFrom(target);
+  EncodedChunk chunk = encodePayload(kernels, shape, source, target, hash);
+  chunk.hash = digestOf(hash, target + chunk.bytes);
   const bool travels = chunk.counts.nonFinite == 0 && !chunk.declined && chunk.done;
   if (packed.data != nullptr && travels) {
     chunk.packedBytes =
@@ -177,9 +194,10 @@ Verdict decodeChunk(const Kernels& kernels, const ChunkShape& shape, const Trave
     }
     if (!unpackPayload(payload.data, payload.length, segments, payload.unpacked)) return Verdict::kNoEnvelope;
   }
-  if (xxh64Of(bytes, length) != hash) return Verdict::kCorrupt;
   const IeeeMode ieee;
-  return decodePayload(kernels, shape, bytes, length, output, target);
+  PayloadHash found = hashFrom(bytes);
+  const Verdict verdict = decodePayload(kernels, shape, bytes, length, output, target, found);
+  return digestOf(found, bytes + length) == hash ? verdict : Verdict::kCorrupt;
 }
 
 uint64_t hashBytes(const uint8_t* bytes, size_t length) { return xxh64Of(bytes, length); }

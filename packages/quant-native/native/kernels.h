@@ -1,8 +1,15 @@
 // What an instruction set provides: one table of function pointers. Buffers may begin at any address and lengths are
 // the caller's duty, so that every kernel is a plain loop.
+//
+// Functions in headers that vector files include have internal linkage: one that was compiled for a processor and
+// shared with the scalar file could be the one that the linker keeps for both.
 #pragma once
 
 #include "formats.h"
+#include "payload_hash.h"
+
+// What a loop calls once a tile: its constants stay in registers.
+#define TENSORWIRE_INLINE inline __attribute__((always_inline))
 
 namespace tensorwire {
 
@@ -11,13 +18,18 @@ struct Counts {
   uint64_t clamped = 0;
 };
 
-// Rounds to a 16-bit float; counts what the format cannot carry.
-using NarrowKernel = Counts (*)(const uint8_t* source, size_t elements, uint8_t* target);
-using ConvertKernel = void (*)(const uint8_t* source, size_t elements, uint8_t* target);
+// `hash` is that of the payload from its beginning, and may be as far behind as it likes: whoever calls takes in the
+// rest. A kernel that passes over the payload in order takes it in on its way.
+
+// Rounds to a 16-bit float; counts what the format cannot carry. The payload is the target.
+using NarrowKernel = Counts (*)(const uint8_t* source, size_t elements, uint8_t* target, PayloadHash& hash);
+// The payload is the source.
+using ConvertKernel = void (*)(const uint8_t* source, size_t elements, uint8_t* target, PayloadHash& hash);
+// Without a hash: scales come first in the payload and are known last.
 using EncodeBlocksKernel = Counts (*)(const uint8_t* source, size_t elements, size_t block, uint8_t* scales,
                                       uint8_t* codes);
 using DecodeBlocksKernel = void (*)(const uint8_t* scales, const uint8_t* codes, size_t elements, size_t block,
-                                    uint8_t* target);
+                                    uint8_t* target, PayloadHash& hash);
 
 // What linearN does beside its bits. Blocks begin with a byte of codes: see docs/codecs.md.
 struct LinearParameters {
@@ -35,7 +47,7 @@ using EncodeLinearKernel = Counts (*)(const uint8_t* source, size_t elements, si
                                       uint8_t* codes);
 using DecodeLinearKernel = void (*)(const uint8_t* scales, const uint8_t* offsets, const uint8_t* codes,
                                     size_t elements, size_t block, const LinearParameters& parameters,
-                                    uint8_t* target);
+                                    uint8_t* target, PayloadHash& hash);
 struct LinearKernels {
   // [bits - 2]
   EncodeLinearKernel encode[7][kFloats];
@@ -98,6 +110,12 @@ constexpr uint32_t planesIndex(size_t width) { return width == 2 ? 0 : width == 
 extern const Kernels kScalarKernels;
 #ifdef TENSORWIRE_AVX2
 extern const Kernels kAvx2Kernels;
+#endif
+#ifdef TENSORWIRE_NEON
+extern const Kernels kNeonKernels;
+#endif
+#ifdef TENSORWIRE_AVX512
+extern const Kernels kAvx512Kernels;
 #endif
 
 }  // namespace tensorwire

@@ -16,12 +16,12 @@ namespace scalar {
 namespace {
 
 template <class From, class To>
-void convert(const uint8_t* source, size_t elements, uint8_t* target) {
+void convert(const uint8_t* source, size_t elements, uint8_t* target, PayloadHash&) {
   for (size_t i = 0; i < elements; i++) To::store(target, i, From::load(source, i));
 }
 
 template <class From>
-Counts toFloat16(const uint8_t* source, size_t elements, uint8_t* target) {
+Counts toFloat16(const uint8_t* source, size_t elements, uint8_t* target, PayloadHash&) {
   Counts counts;
   for (size_t i = 0; i < elements; i++) {
     const float value = From::load(source, i);
@@ -40,7 +40,7 @@ Counts toFloat16(const uint8_t* source, size_t elements, uint8_t* target) {
 }
 
 template <class From>
-Counts toBfloat16(const uint8_t* source, size_t elements, uint8_t* target) {
+Counts toBfloat16(const uint8_t* source, size_t elements, uint8_t* target, PayloadHash&) {
   Counts counts;
   for (size_t i = 0; i < elements; i++) {
     const uint16_t brain = toBrain(From::load(source, i));
@@ -136,7 +136,8 @@ Counts encodeBlocks(const uint8_t* source, size_t elements, size_t block, uint8_
 }
 
 template <class Format, class To>
-void decodeBlocks(const uint8_t* scales, const uint8_t* codes, size_t elements, size_t block, uint8_t* target) {
+void decodeBlocks(const uint8_t* scales, const uint8_t* codes, size_t elements, size_t block, uint8_t* target,
+                  PayloadHash&) {
   for (size_t first = 0, b = 0; first < elements; first += block, b++) {
     const size_t n = elements - first < block ? elements - first : block;
     const uint8_t* in = codes + Format::codeBytes(first);

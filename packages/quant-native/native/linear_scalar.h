@@ -216,7 +216,7 @@ Counts encodeLinear(const uint8_t* source, size_t elements, size_t block, const 
 
 template <uint32_t kBits, class To>
 void decodeLinear(const uint8_t* scales, const uint8_t* offsets, const uint8_t* codes, size_t elements, size_t block,
-                  const LinearParameters& parameters, uint8_t* target) {
+                  const LinearParameters& parameters, uint8_t* target, PayloadHash&) {
   if (parameters.scale != 0) block = elements;
   for (size_t first = 0, b = 0; first < elements; first += block, b++) {
     const size_t n = elements - first < block ? elements - first : block;

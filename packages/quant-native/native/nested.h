@@ -14,6 +14,6 @@ struct NestedChunk {
 NestedChunk encodeNested(const Kernels& kernels, const ChunkShape& shape, const uint8_t* source, uint8_t* target);
 
 void decodeNested(const Kernels& kernels, const ChunkShape& shape, const uint8_t* payload, DType output,
-                  uint8_t* target);
+                  uint8_t* target, PayloadHash& hash);
 
 }  // namespace tensorwire

@@ -1,16 +1,18 @@
-// Bytes of equal significance to planes, and back, 32 elements at a time. Internal linkage throughout, for the reason
-// given in lanes_avx2.h.
+// Bytes of equal significance to planes, and back, 32 elements at a time. Internal linkage throughout: see
+// kernels.h.
 #pragma once
 
-#include "lanes_avx2.h"
 #include "planes_scalar.h"
+
+#include <immintrin.h>
 
 namespace tensorwire {
 namespace {
 
 constexpr size_t kPlaneStep = 32;
 
-inline __m256i load256(const uint8_t* at) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)); }
+inline __m256i loadStep(const uint8_t* at) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)); }
+inline void storeStep(uint8_t* at, __m256i v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(at), v); }
 
 // 32 words to the four vectors of their bytes.
 inline void splitWords(const __m256i words[4], __m256i bytes[4]) {
@@ -48,7 +50,7 @@ struct PlaneStep;
 template <>
 struct PlaneStep<2> {
   static void split(const uint8_t* in, __m256i planes[2]) {
-    const __m256i a = load256(in), b = load256(in + 32), low = _mm256_set1_epi16(0xff);
+    const __m256i a = loadStep(in), b = loadStep(in + 32), low = _mm256_set1_epi16(0xff);
     const __m256i even = _mm256_packus_epi16(_mm256_and_si256(a, low), _mm256_and_si256(b, low));
     const __m256i odd = _mm256_packus_epi16(_mm256_srli_epi16(a, 8), _mm256_srli_epi16(b, 8));
     planes[0] = _mm256_permute4x64_epi64(even, 0xd8);
@@ -57,22 +59,22 @@ struct PlaneStep<2> {
 
   static void join(const __m256i planes[2], uint8_t* out) {
     const __m256i a = _mm256_unpacklo_epi8(planes[0], planes[1]), b = _mm256_unpackhi_epi8(planes[0], planes[1]);
-    store256(out, _mm256_permute2x128_si256(a, b, 0x20));
-    store256(out + 32, _mm256_permute2x128_si256(a, b, 0x31));
+    storeStep(out, _mm256_permute2x128_si256(a, b, 0x20));
+    storeStep(out + 32, _mm256_permute2x128_si256(a, b, 0x31));
   }
 };
 
 template <>
 struct PlaneStep<4> {
   static void split(const uint8_t* in, __m256i planes[4]) {
-    const __m256i words[4] = {load256(in), load256(in + 32), load256(in + 64), load256(in + 96)};
+    const __m256i words[4] = {loadStep(in), loadStep(in + 32), loadStep(in + 64), loadStep(in + 96)};
     splitWords(words, planes);
   }
 
   static void join(const __m256i planes[4], uint8_t* out) {
     __m256i words[4];
     joinWords(planes, words);
-    for (size_t i = 0; i < 4; i++) store256(out + 32 * i, words[i]);
+    for (size_t i = 0; i < 4; i++) storeStep(out + 32 * i, words[i]);
   }
 };
 
@@ -81,7 +83,7 @@ struct PlaneStep<8> {
   static void split(const uint8_t* in, __m256i planes[8]) {
     __m256i low[4], high[4];
     for (size_t i = 0; i < 4; i++) {
-      const __m256 a = _mm256_castsi256_ps(load256(in + 64 * i)), b = _mm256_castsi256_ps(load256(in + 64 * i + 32));
+      const __m256 a = _mm256_castsi256_ps(loadStep(in + 64 * i)), b = _mm256_castsi256_ps(loadStep(in + 64 * i + 32));
       low[i] = _mm256_permute4x64_epi64(_mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88)), 0xd8);
       high[i] = _mm256_permute4x64_epi64(_mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xdd)), 0xd8);
     }
@@ -95,8 +97,8 @@ struct PlaneStep<8> {
     joinWords(planes + 4, high);
     for (size_t i = 0; i < 4; i++) {
       const __m256i a = _mm256_unpacklo_epi32(low[i], high[i]), b = _mm256_unpackhi_epi32(low[i], high[i]);
-      store256(out + 64 * i, _mm256_permute2x128_si256(a, b, 0x20));
-      store256(out + 64 * i + 32, _mm256_permute2x128_si256(a, b, 0x31));
+      storeStep(out + 64 * i, _mm256_permute2x128_si256(a, b, 0x20));
+      storeStep(out + 64 * i + 32, _mm256_permute2x128_si256(a, b, 0x31));
     }
   }
 };
@@ -107,7 +109,7 @@ void splitPlanes(const uint8_t* source, size_t elements, uint8_t* planes) {
   for (; i + kPlaneStep <= elements; i += kPlaneStep) {
     __m256i step[kWidth];
     PlaneStep<kWidth>::split(source + i * kWidth, step);
-    for (size_t k = 0; k < kWidth; k++) store256(planes + k * elements + i, step[k]);
+    for (size_t k = 0; k < kWidth; k++) storeStep(planes + k * elements + i, step[k]);
   }
   scalar::splitFrom<kWidth>(i, source, elements, planes);
 }
@@ -117,7 +119,7 @@ void joinPlanes(const uint8_t* const* planes, size_t elements, uint8_t* target) 
   size_t i = 0;
   for (; i + kPlaneStep <= elements; i += kPlaneStep) {
     __m256i step[kWidth];
-    for (size_t k = 0; k < kWidth; k++) step[k] = load256(planes[k] + i);
+    for (size_t k = 0; k < kWidth; k++) step[k] = loadStep(planes[k] + i);
     PlaneStep<kWidth>::join(step, target + i * kWidth);
   }
   scalar::joinFrom<kWidth>(i, planes, elements, target);

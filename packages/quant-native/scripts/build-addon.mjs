@@ -40,6 +40,12 @@ const stampFile = join(output, "stamp");
 /** Source files that need their own flags, and the name under which the others learn that they are there. */
 const VECTOR_FILES = {
   "kernels_avx2.cc": { arch: "x64", flags: ["-mavx2", "-mf16c"], define: "-DTENSORWIRE_AVX2" },
+  "kernels_neon.cc": { arch: "arm64", flags: [], define: "-DTENSORWIRE_NEON" },
+  "kernels_avx512.cc": {
+    arch: "x64",
+    flags: ["f", "bw", "dq", "vl", "vbmi"].map((extension) => `-mavx512${extension}`),
+    define: "-DTENSORWIRE_AVX512",
+  },
 };
 
 /** What takes JavaScript's values: a fuzzer has none. */

@@ -34,6 +34,7 @@ export function codebookHeader(core) {
     "#include <cstdint>\n",
     "namespace tensorwire {\n",
     array("float", "kDynamic8", core.DYNAMIC8.map(literal)),
+    array("uint32_t", "kDynamic8Bits", core.DYNAMIC8.map(hex)),
     "// The code of x is the number of these that x is greater than; ties are folded in.",
     array("uint32_t", "kDynamic8ThresholdBits", core.DYNAMIC8_THRESHOLDS.map(hex)),
     array("float", "kNf4", core.NF4.map(literal)),

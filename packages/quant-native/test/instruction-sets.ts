@@ -35,7 +35,7 @@ export function describeEachIsa(
   name: string,
   tests: (makeBackend: () => CodecBackend, isa: string) => void,
 ): void {
-  for (const isa of ["scalar", "avx2"]) {
+  for (const isa of ["scalar", ...(arch() === "arm64" ? ["neon"] : ["avx2", "avx512"])]) {
     if (built?.isas.includes(isa)) {
       describe(`${name}, ${isa}`, () => {
         tests(() => loadNativeBackend({ isa, addon: addonPath })!, isa);
