@@ -22,6 +22,8 @@ export * from "./codec/registry.js";
 export * from "./codec/uncarried-value.js";
 export * from "./dtype.js";
 export * from "./errors.js";
+export { differingElements, type ElementRun } from "./fidelity/differing-elements.js";
+export { type ErrorFigures, ErrorSums, type FloatRun } from "./fidelity/error-sums.js";
 export { Glob } from "./glob.js";
 export * from "./hash.js";
 export * from "./policy.js";

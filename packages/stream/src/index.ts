@@ -4,6 +4,7 @@ export {
   type DType,
   ERROR_CODES,
   type ErrorCode,
+  type ErrorFigures,
   type Limits,
   type Manifest,
   type Policy,
@@ -16,6 +17,13 @@ export { duplexChannel, type StreamPair } from "./channel/duplex.js";
 export { type Listener, type ListenOptions, listen } from "./channel/listen.js";
 export { memoryChannelPair } from "./channel/memory.js";
 export { type DialOptions, dialWebSocket, type Masking, webSocketChannel } from "./channel/websocket.js";
+export {
+  type ComparedSide,
+  type Comparison,
+  compareModels,
+  type TensorComparison,
+} from "./fidelity/compare.js";
+export type { ReadingOptions } from "./fidelity/model-reader.js";
 export type { StreamOptions, TransferOptions } from "./options.js";
 export { type Origin, type ReceivedModel, type ReceiveOptions, receiveModel } from "./receive-model.js";
 export type { ProgressEvent } from "./session/progress.js";

@@ -13,6 +13,7 @@ import {
   TensorwireError,
 } from "@tensorwire/core";
 import { type Command, Option } from "commander";
+import type { ReadingOptions } from "../fidelity/model-reader.js";
 import { resolveChunkBytes, type StreamOptions, type TransferOptions } from "../options.js";
 import type { ReceiveOptions } from "../receive-model.js";
 import { checkSeed } from "../session/seed.js";
@@ -43,16 +44,26 @@ export interface Flags {
 const size = (flag: string, description: string): Option =>
   new Option(`${flag} <size>`, description).argParser((text) => parseSize(text, flag));
 
+const windowOption = (): Option =>
+  size("--window", "model bytes held at once, at least twice the chunk size (default 32MiB)");
+
+const chunkOption = (): Option => size("--chunk", "model bytes in a chunk (default 4MiB)");
+
 /** Options of every command that moves a model. */
 export function addTransferFlags(command: Command): Command {
   return addOutputFlags(command)
-    .addOption(size("--window", "model bytes held at once, at least twice the chunk size (default 32MiB)"))
+    .addOption(windowOption())
     .addOption(size("--max-model-bytes", "refuse larger models (default 64TiB)"))
     .option("--quiet", "no progress and no summary");
 }
 
 export function addOutputFlags(command: Command): Command {
   return command.option("--json", "print one JSON object, last, instead of text");
+}
+
+/** Options of commands that read models, and send them nowhere. */
+export function addReadingFlags(command: Command): Command {
+  return command.addOption(windowOption()).addOption(chunkOption());
 }
 
 /** Options of commands that encode. */
@@ -90,7 +101,7 @@ export function addEncodeFlags(command: Command): Command {
         parseSeed,
       ),
     )
-    .addOption(size("--chunk", "model bytes in a chunk (default 4MiB)"))
+    .addOption(chunkOption())
     .addOption(
       new Option("--raw", "the file's bytes as they are, whatever its name says").conflicts([
         "codec",
@@ -127,6 +138,10 @@ export function addListenFlags(command: Command): Command {
 
 export function transferOptions({ window, maxModelBytes }: Flags): TransferOptions {
   return { windowBytes: window, limits: { maxModelBytes: maxModelBytes ?? DEFAULT_LIMITS.maxModelBytes } };
+}
+
+export function readingOptions({ window, chunk }: Flags): ReadingOptions {
+  return { windowBytes: window, chunkBytes: chunk };
 }
 
 /** Checked here and now: whoever waits for a peer hears of a mistake before the peer comes. */

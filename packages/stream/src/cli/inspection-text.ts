@@ -1,8 +1,9 @@
-import type { CodecSpec } from "@tensorwire/core";
+import { columns } from "./columns.js";
 import type { InspectedTensor, Inspection } from "./inspect.js";
 import { printable } from "./printable.js";
 import { counted } from "./report.js";
 import { formatSize } from "./sizes.js";
+import { specText } from "./spec-text.js";
 
 /** An inspection for people: a line for each tensor, in columns, then the totals. */
 export function inspectionText(inspection: Inspection): string {
@@ -34,12 +35,6 @@ function packedText(payloadBytes: number, packedBytes = payloadBytes): string[] 
   return packedBytes < payloadBytes ? [`${formatSize(packedBytes)} packed`] : [];
 }
 
-/** A codec as `--codec` takes it. */
-function specText({ name, ...parameters }: CodecSpec): string {
-  const pairs = Object.entries(parameters).map(([key, value]) => `${key}=${value}`);
-  return pairs.length ? `${name}:${pairs.join(",")}` : name;
-}
-
 function artifactLine(artifact: NonNullable<Inspection["artifact"]>): string {
   const { fileBytes, software, chunkBytes, chunks, fallbackChunks, packedChunks, clamped, digest } = artifact;
   const parts = [
@@ -51,17 +46,6 @@ function artifactLine(artifact: NonNullable<Inspection["artifact"]>): string {
     `digest ${digest}`,
   ];
   return parts.join("; ");
-}
-
-function columns(rows: readonly string[][]): string[] {
-  const widths: number[] = [];
-  for (const row of rows) row.forEach((cell, i) => void (widths[i] = Math.max(widths[i] ?? 0, cell.length)));
-  return rows.map((row) =>
-    row
-      .map((cell, i) => cell.padEnd(widths[i]!))
-      .join("  ")
-      .trimEnd(),
-  );
 }
 
 const shortened = (text: string): string => (text.length > 200 ? `${text.slice(0, 197)}...` : text);

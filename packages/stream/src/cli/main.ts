@@ -1,6 +1,7 @@
 import { createRequire } from "node:module";
 import { asTensorwireError, TensorwireError } from "@tensorwire/core";
 import { Command, CommanderError } from "commander";
+import { declareCompare } from "./compare.js";
 import { EXIT_CODES, exitCodeHelp, exitCodeOf } from "./exit-code.js";
 import { declareInspect } from "./inspect.js";
 import { Interrupt } from "./interrupt.js";
@@ -39,9 +40,8 @@ function declare(invocation: Invocation): Command {
     .configureOutput({ outputError: () => {} })
     .showSuggestionAfterError()
     .addHelpText("after", `\n${exitCodeHelp()}\n\nSizes are bytes, or powers of 1024 as in 4M and 32MiB.`);
-  for (const declareCommand of [declareSend, declareReceive, declarePack, declareUnpack, declareInspect]) {
-    declareCommand(program, invocation);
-  }
+  const commands = [declareSend, declareReceive, declarePack, declareUnpack, declareInspect, declareCompare];
+  for (const declareCommand of commands) declareCommand(program, invocation);
   return program;
 }
 
