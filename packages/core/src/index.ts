@@ -40,6 +40,7 @@ export * from "./frame/header.js";
 export * from "./frame/messages.js";
 export * from "./frame/parser.js";
 export * from "./limits.js";
+export * from "./linear-codes.js";
 export * from "./manifest.js";
 export * from "./file-name.js";
 export * from "./safetensors/header.js";

@@ -37,6 +37,13 @@ export type { EncodedSink, ModelSink, Sink, SinkModel } from "./sink/sink.js";
 export type { ReceivedTensor } from "./sink/tensors.js";
 export { artifactSource } from "./source/artifact.js";
 export { fromTensors } from "./source/declared.js";
+export {
+  fromLinearCodes,
+  type LinearCodesOptions,
+  type LinearCodesSource,
+  type LinearSumsOptions,
+  linearCodes,
+} from "./source/linear-codes.js";
 export { rawFileSource } from "./source/raw-file.js";
 export { safetensorsSource } from "./source/safetensors.js";
 export { shardedSafetensorsSource } from "./source/sharded.js";

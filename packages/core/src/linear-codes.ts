@@ -1,0 +1,159 @@
+import { loadRun, RUN } from "./codec/float-run.js";
+import { halvesOf, type PhiloxKey, philox4x32 } from "./codec/philox.js";
+import type { FloatDType } from "./dtype.js";
+import { quote, TensorwireError } from "./errors.js";
+import { xxh64 } from "./hash.js";
+
+// Codes of linearN with a shared scale as whole numbers modulo 2^32: docs/codecs.md, "Secure aggregation".
+
+/** How values become codes; the same at every client, but for the seed. */
+export interface LinearCodes {
+  /** What a step of one is worth. */
+  readonly scale: number;
+  /** Codes lie between −(2^(bits − 1) − 1) and 2^(bits − 1) − 1. */
+  readonly bits: number;
+  /** 16 hexadecimal digits: rounds stochastically, by them. Else to nearest, ties to even. */
+  readonly seed?: string | undefined;
+}
+
+/** Where a run of codes lies: what stochastic rounding draws by. */
+export interface LinearPosition {
+  /** The tensor's name. */
+  readonly tensor: string;
+  /** Index of the run's first element in its tensor. */
+  readonly first: number;
+}
+
+/** What was found in a run of values. */
+export interface LinearFindings {
+  /** Finite elements beyond the outermost codes. */
+  readonly clamped: number;
+  /** Index in the run of the first element that is NaN, infinite or outside the range of f32; it has the code 0. */
+  readonly nonFinite: number | undefined;
+}
+
+const LEAST_NORMAL = 2 ** -126;
+/** Added to a double and taken away again, it leaves the nearest integer, ties to even, of anything below 2^51. */
+const ROUND = 1.5 * 2 ** 52;
+
+const codes = new Int32Array(RUN);
+const codeBytes = new Uint8Array(codes.buffer);
+// Draws come in fours, and a run may begin within four.
+const words = new Uint32Array(RUN + 4);
+const utf8 = new TextEncoder();
+
+/** @throws TensorwireError `INVALID_ARGUMENT`. */
+export function checkLinearCodes({ scale, bits, seed }: LinearCodes): void {
+  if (!Number.isInteger(bits) || bits < 2 || bits > 31) {
+    throw invalid(`codes have 2 to 31 bits, not ${bits}`);
+  }
+  checkLinearScale(scale);
+  if (!Number.isFinite(Math.fround(outermost(bits) * Math.fround(scale)))) {
+    throw invalid(
+      `a scale of ${scale} takes codes of ${bits} bits out of the range of f32: choose a smaller one`,
+    );
+  }
+  if (seed !== undefined && (typeof seed !== "string" || !/^[0-9a-f]{16}$/.test(seed))) {
+    throw invalid(`a seed is 16 hexadecimal digits in lower case, not ${quote(String(seed))}`);
+  }
+}
+
+/** @throws TensorwireError `INVALID_ARGUMENT`. */
+export function checkLinearScale(scale: number): void {
+  const normal = (value: number): boolean => value >= LEAST_NORMAL && Number.isFinite(value);
+  const s = typeof scale === "number" ? Math.fround(scale) : Number.NaN;
+  if (normal(s) && normal(Math.fround(1 / s))) return;
+  throw invalid(`a scale is a positive number that f32 has, and 1 / scale too, not ${String(scale)}`);
+}
+
+/** The code furthest from that of zero. */
+function outermost(bits: number): number {
+  return 2 ** (bits - 1) - 1;
+}
+
+/**
+ * Codes of `elements` elements, modulo 2^32, as little-endian u32.
+ * @param target takes four bytes for each.
+ */
+export function encodeLinearCodes(
+  { scale, bits, seed }: LinearCodes,
+  dtype: FloatDType,
+  elements: number,
+  source: Uint8Array,
+  target: Uint8Array,
+  { tensor, first }: LinearPosition,
+): LinearFindings {
+  const inverse = Math.fround(1 / Math.fround(scale));
+  const most = outermost(bits);
+  const key = seed === undefined ? undefined : halvesOf(BigInt(`0x${seed}`));
+  const name = xxh64(utf8.encode(tensor));
+  let clamped = 0;
+  let nonFinite: number | undefined;
+  for (let done = 0; done < elements; done += RUN) {
+    const run = loadRun(dtype, source, done, Math.min(RUN, elements - done));
+    const draws = key && drawRun(key, name, first + done, run.length);
+    for (let i = 0; i < run.length; i++) {
+      const x = run[i]!;
+      if (x - x !== 0) {
+        nonFinite ??= done + i;
+        codes[i] = 0;
+        continue;
+      }
+      const t = Math.fround(x * inverse);
+      let q: number;
+      if (draws) {
+        q = Math.floor(t);
+        // Of what overflowed there is no fraction: NaN, which nothing is below.
+        if (draws[i]! >>> 8 < (t - q) * 2 ** 24) q++;
+      } else {
+        q = t + ROUND - ROUND;
+      }
+      if (q > most || q < -most) {
+        q = q > 0 ? most : -most;
+        clamped++;
+      }
+      codes[i] = q;
+    }
+    target.set(codeBytes.subarray(0, 4 * run.length), 4 * done);
+  }
+  return { clamped, nonFinite };
+}
+
+/**
+ * What sums of codes stand for, divided by how many clients they come from: sum × scale / clients in binary64, with the sum
+ * the number from −2^31 to 2^31 − 1 that is the same modulo 2^32.
+ * @param target takes `elements` of `output`.
+ */
+export function decodeLinearCodes(
+  scale: number,
+  clients: number,
+  elements: number,
+  sums: Uint8Array,
+  output: "F32" | "F64",
+  target: Uint8Array,
+): void {
+  const s = Math.fround(scale);
+  const values = output === "F32" ? new Float32Array(RUN) : new Float64Array(RUN);
+  const bytes = new Uint8Array(values.buffer);
+  for (let done = 0; done < elements; done += RUN) {
+    const count = Math.min(RUN, elements - done);
+    codeBytes.set(sums.subarray(4 * done, 4 * (done + count)));
+    for (let i = 0; i < count; i++) values[i] = (codes[i]! * s) / clients;
+    const width = values.BYTES_PER_ELEMENT;
+    target.set(bytes.subarray(0, width * count), width * done);
+  }
+}
+
+/** The random words of elements `first` … of a tensor: element e has word e mod 4 of counter e / 4. */
+function drawRun(key: PhiloxKey, tensor: bigint, first: number, count: number): Uint32Array {
+  const skipped = first % 4;
+  const groups = Math.ceil((skipped + count) / 4);
+  const counter = (first - skipped) / 4;
+  const [low, high] = halvesOf(BigInt(counter));
+  philox4x32(key, [low, high, ...halvesOf(tensor)], words.subarray(0, 4 * groups));
+  return words.subarray(skipped, skipped + count);
+}
+
+function invalid(message: string): TensorwireError {
+  return new TensorwireError("INVALID_ARGUMENT", message);
+}

@@ -1,0 +1,102 @@
+import {
+  type BufferPool,
+  byteLength,
+  type Chunk,
+  chunkElements,
+  type DType,
+  type Loan,
+  MIN_CHUNK_BYTES,
+  type ModelInfo,
+  quote,
+  type TensorInfo,
+  TensorwireError,
+} from "@tensorwire/core";
+import { resolveOptions } from "../options.js";
+import type { SourceLike } from "../stream-model.js";
+import { openSource } from "./open.js";
+import { isEncodedSource, isModelSource, type ModelSource } from "./source.js";
+
+/** A run of elements on its way through a conversion. */
+export interface ConvertedRun {
+  readonly tensor: TensorInfo;
+  /** Index of its first element in its tensor. */
+  readonly first: number;
+  readonly elements: number;
+  readonly source: Uint8Array;
+  readonly target: Uint8Array;
+}
+
+/** A source whose tensors are another source's, converted chunk by chunk as they are read. */
+export abstract class ConvertedSource implements ModelSource {
+  readonly name: string;
+  #inner: ModelSource | undefined;
+  #tensors: readonly TensorInfo[] = [];
+
+  constructor(private readonly given: SourceLike) {
+    this.name =
+      typeof given === "string" ? given : isModelSource(given) ? given.name : "converted tensors in memory";
+  }
+
+  /** The dtype that the tensor gets. @throws TensorwireError `INVALID_ARGUMENT` for one that is not converted. */
+  protected abstract dtypeOf(tensor: TensorInfo): DType;
+
+  protected abstract convert(run: ConvertedRun): void;
+
+  async open(): Promise<ModelInfo> {
+    const source = await openSource(this.given, {}, await resolveOptions({}));
+    // Chunks that are what they are cannot be read as this source's chunks ask for.
+    if (isEncodedSource(source) || source.chunkBytes !== undefined) {
+      const message = `${quote(source.name)} is encoded, and read in its own chunks only: unpack it, and give what comes of it`;
+      throw new TensorwireError("INVALID_ARGUMENT", message);
+    }
+    this.#inner = source;
+    const { kind, tensors, metadata } = await source.open();
+    this.#tensors = tensors;
+    const converted = tensors.map((info) => ({ ...info, dtype: this.dtypeOf(info) }));
+    return { kind, tensors: converted, metadata };
+  }
+
+  async read(chunk: Chunk, pool: BufferPool): Promise<Loan> {
+    const target = pool.lend(chunk.bytes);
+    try {
+      const tensor = this.#tensors[chunk.tensor]!;
+      // Pieces of no more bytes than the chunk has: of a wider dtype it takes several.
+      const most = chunkElements(tensor.dtype, Math.max(chunk.bytes, MIN_CHUNK_BYTES));
+      for (let done = 0; done < chunk.elements; done += most) {
+        await this.#piece(chunk, done, Math.min(most, chunk.elements - done), pool, target.bytes);
+      }
+      return target;
+    } catch (error) {
+      target.release();
+      throw error;
+    }
+  }
+
+  async #piece(
+    chunk: Chunk,
+    done: number,
+    elements: number,
+    pool: BufferPool,
+    target: Uint8Array,
+  ): Promise<void> {
+    const tensor = this.#tensors[chunk.tensor]!;
+    const first = chunk.first + done;
+    const [offset, bytes] = [byteLength(tensor.dtype, first), byteLength(tensor.dtype, elements)];
+    const width = chunk.bytes / chunk.elements;
+    const loan = await this.#inner!.read({ ...chunk, first, offset, elements, bytes }, pool);
+    try {
+      const place = target.subarray(width * done, width * (done + elements));
+      this.convert({ tensor, first, elements, source: loan.bytes, target: place });
+    } finally {
+      loan.release();
+    }
+  }
+
+  async verify(): Promise<void> {
+    await this.#inner?.verify?.();
+  }
+
+  async close(): Promise<void> {
+    await this.#inner?.close();
+  }
+}
