@@ -4,7 +4,7 @@ const RETRYABLE = {
   INVALID_ARGUMENT: false,
   /** A source that is not what it says: a malformed, truncated or oversized file. */
   SOURCE_INVALID: false,
-  /** A yielded tensor that disagrees with the declared infos, a source that ended early, models without the same tensors. */
+  /** A yielded tensor that disagrees with the declared infos, a source that ended early, models or residuals that do not fit. */
   SOURCE_MISMATCH: false,
   /** A NaN, an infinity or a value that the codec cannot carry, where those are to be refused. */
   VALUE_NOT_FINITE: false,

@@ -58,6 +58,12 @@ export interface StreamOptions extends TransferOptions {
    * transfer.
    */
   readonly seed?: string | undefined;
+  /**
+   * Error feedback: the path of a file that carries what payloads leave out from one transfer to the next. It is created
+   * by the first, and replaced when the receiver has confirmed (or the artifact is complete); a transfer that fails leaves
+   * it as it was. It belongs to one codec plan: the same tensors, codecs and chunk size.
+   */
+  readonly residuals?: string | undefined;
   /** Source bytes of a chunk. Default 4 MiB, or less where a window asks for it. */
   readonly chunkBytes?: number | undefined;
   /** Replace an artifact that exists. Default false. */

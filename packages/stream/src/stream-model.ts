@@ -4,6 +4,7 @@ import {
   type ModelInfo,
   type Policy,
   planManifest,
+  quote,
   resolvePolicy,
   TensorwireError,
 } from "@tensorwire/core";
@@ -15,6 +16,8 @@ import {
   resolveOptions,
   type StreamOptions,
 } from "./options.js";
+import { ErrorFeedback } from "./residuals/error-feedback.js";
+import { ResidualFile } from "./residuals/residual-file.js";
 import type { Connection } from "./session/connection.js";
 import { LOSSLESS } from "./session/exact.js";
 import { Progress } from "./session/progress.js";
@@ -52,6 +55,7 @@ export async function streamModel(
   let opened: ModelSource | EncodedSource | undefined;
   let connection: Connection | undefined;
   let owned = false;
+  let residuals: ResidualFile | undefined;
   try {
     checkStreamOptions(options);
     const settings = await resolveOptions(options);
@@ -59,6 +63,7 @@ export async function streamModel(
     if (life.error) throw life.error;
     const from = await openSource(source, options, settings);
     opened = from;
+    if (options.residuals !== undefined && isEncodedSource(from)) throw encodedAlready(from);
     const model = await from.open();
     ({ connection, owned } = await openConnection(destination, "send", options, settings));
     // A channel without a way back carries no HELLO either: whoever reads it takes it as it is.
@@ -73,21 +78,37 @@ export async function streamModel(
     const known = settings.registry.names();
     const lossless = [known, hello?.codecs ?? known].every((names) => names.includes(LOSSLESS));
     const encoding = { compress: compress === "auto", nonFinite, lossless };
-    const sender = new ModelSender(connection, { ...settings, ...transfer, ...encoding });
+    if (options.residuals !== undefined) {
+      residuals = await ResidualFile.open(options.residuals, manifest, settings.limits);
+    }
+    const feedback =
+      residuals && new ErrorFeedback(residuals, { manifest, plan, ...settings, jobs: life.jobs });
+    const sender = new ModelSender(connection, { ...settings, ...transfer, ...encoding, feedback });
     opened = undefined;
     const summary = await sender.run();
+    // Of a peer that has confirmed nothing can be taken back; nobody confirms a file, which is there when it is closed.
+    if (summary.confirmed) await residuals?.replace();
     // A file appears under its name when its channel is closed: not before that is the transfer done.
     if (owned) await connection.close();
+    if (!summary.confirmed) await residuals?.replace();
     progress.done();
     return summary;
   } catch (error) {
     life.fail(error);
     if (owned) await connection?.close(life.error);
+    await residuals?.abort();
     throw life.error;
   } finally {
     life.end();
     await opened?.close();
   }
+}
+
+function encodedAlready({ name }: EncodedSource): TensorwireError {
+  return new TensorwireError(
+    "INVALID_ARGUMENT",
+    `${quote(name)} is encoded already, and what that left out is not known: send the model itself with residuals`,
+  );
 }
 
 function policyOf({ codec, policy, minElements }: StreamOptions): Policy {

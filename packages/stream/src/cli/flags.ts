@@ -28,6 +28,7 @@ export interface Flags {
   readonly nonFinite?: "exact" | "error";
   readonly seed?: string;
   readonly chunk?: number;
+  readonly residuals?: string;
   readonly raw?: boolean;
   readonly window?: number;
   readonly maxModelBytes?: number;
@@ -101,6 +102,7 @@ export function addEncodeFlags(command: Command): Command {
         parseSeed,
       ),
     )
+    .option("--residuals <file>", "carry what codecs leave out to the next transfer, in this file")
     .addOption(chunkOption())
     .addOption(
       new Option("--raw", "the file's bytes as they are, whatever its name says").conflicts([
@@ -146,10 +148,19 @@ export function readingOptions({ window, chunk }: Flags): ReadingOptions {
 
 /** Checked here and now: whoever waits for a peer hears of a mistake before the peer comes. */
 export async function streamOptions(flags: Flags): Promise<StreamOptions> {
-  const { codec, minElements, chunk, compress, nonFinite, seed, window = DEFAULT_WINDOW_BYTES } = flags;
+  const {
+    codec,
+    minElements,
+    chunk,
+    compress,
+    nonFinite,
+    seed,
+    residuals,
+    window = DEFAULT_WINDOW_BYTES,
+  } = flags;
   if (chunk !== undefined) resolveChunkBytes(chunk, window, Number.POSITIVE_INFINITY);
   const policy = flags.policy === undefined ? undefined : await readPolicy(flags.policy);
-  const encoding = { codec, policy, minElements, compress, nonFinite, seed };
+  const encoding = { codec, policy, minElements, compress, nonFinite, seed, residuals };
   return { ...transferOptions(flags), ...encoding, chunkBytes: chunk };
 }
 

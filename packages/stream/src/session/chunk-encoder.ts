@@ -13,6 +13,7 @@ import {
   uncarriedValue,
   xxh64,
 } from "@tensorwire/core";
+import type { CorrectedChunk, ErrorFeedback, MadePayload } from "../residuals/error-feedback.js";
 import { type EncodedRecord, isEncodedSource } from "../source/source.js";
 import { guarded, whenAnswered } from "./answer.js";
 import { inChunk } from "./chunk-fault.js";
@@ -39,7 +40,16 @@ type Settings = Pick<
   | "compress"
   | "nonFinite"
   | "lossless"
+  | "feedback"
 >;
+
+/** What is to be done about a chunk besides encoding it. */
+interface EncodingExtras {
+  /** What is known of it already. */
+  readonly findings?: Findings;
+  /** Takes over the source's loan, and looks at the payload before it is packed or sent. */
+  readonly keep?: (payload: MadePayload) => Promise<void>;
+}
 
 /** Turns chunks of the source into chunk records and payloads. */
 export class ChunkEncoder {
@@ -67,7 +77,7 @@ export class ChunkEncoder {
   }
 
   get loans(): number {
-    return this.#payloads.loans + this.#packer.loans;
+    return this.#payloads.loans + this.#packer.loans + (this.settings.feedback?.loans ?? 0);
   }
 
   read(chunk: Chunk): Answer<ReadChunk> {
@@ -97,9 +107,36 @@ export class ChunkEncoder {
   /** Takes over the loan of `read`. */
   encode(chunk: Chunk, { loan, record }: ReadChunk): Answer<OutgoingChunk> {
     if (record) return this.#forward(chunk, loan, record);
-    const { codec } = this.settings.manifest.tensors[chunk.tensor]!;
+    const { manifest, feedback } = this.settings;
+    const { codec } = manifest.tensors[chunk.tensor]!;
     if (codec.name === "none") return this.#plain(chunk, loan, NOTHING_FOUND);
+    if (feedback?.concerns(chunk.tensor)) return this.#corrected(chunk, loan, feedback);
     return this.#encode(chunk, loan, codec, this.#payloads, (found) => this.#uncarried(chunk, loan, found));
+  }
+
+  /**
+   * Makes a chunk that is not to be sent, since the peer has it, for the residuals that it leaves. Nothing to do where it
+   * leaves none.
+   */
+  async remake(chunk: Chunk): Promise<void> {
+    if (!this.settings.feedback?.concerns(chunk.tensor)) return;
+    const { loan } = await this.encode(chunk, await this.read(chunk));
+    loan.release();
+  }
+
+  /** The chunk with what earlier transfers left out of it; what this one leaves out is kept for the next. */
+  async #corrected(chunk: Chunk, source: Loan, feedback: ErrorFeedback): Promise<OutgoingChunk> {
+    const { manifest } = this.settings;
+    const { codec } = manifest.tensors[chunk.tensor]!;
+    let corrected: CorrectedChunk;
+    try {
+      corrected = await feedback.correct(chunk, source);
+    } catch (error) {
+      throw inChunk(error, manifest, chunk);
+    }
+    const otherwise = (found: Encoded): Answer<OutgoingChunk> => this.#uncarried(chunk, corrected, found);
+    const keep = (payload: MadePayload): Promise<void> => feedback.keep(chunk, corrected, payload);
+    return this.#encode(chunk, corrected, codec, this.#payloads, otherwise, { keep });
   }
 
   /**
@@ -112,7 +149,7 @@ export class ChunkEncoder {
     spec: CodecSpec,
     payloads: BufferPool,
     otherwise: (encoded: Encoded) => Answer<OutgoingChunk>,
-    findings = NOTHING_FOUND,
+    { findings = NOTHING_FOUND, keep }: EncodingExtras = {},
   ): Answer<OutgoingChunk> {
     const { manifest, registry, backend, life } = this.settings;
     const { dtype } = manifest.tensors[chunk.tensor]!;
@@ -149,10 +186,17 @@ export class ChunkEncoder {
         release();
         return otherwise(found);
       }
-      source.release();
       const record = { codec: codec.id, payloadBytes: bytes, hash };
       const all = { ...findings, clamped };
-      return this.#packer.shorter(chunk, record, payload, packed, packedBytes, all);
+      const finish = () => this.#packer.shorter(chunk, record, payload, packed, packedBytes, all);
+      if (keep) {
+        return keep({ bytes: payload.bytes.subarray(0, bytes), hash }).then(finish, (error) => {
+          release();
+          throw inChunk(error, manifest, chunk);
+        });
+      }
+      source.release();
+      return finish();
     });
   }
 
@@ -169,7 +213,7 @@ export class ChunkEncoder {
     const plain = (): Answer<OutgoingChunk> => this.#plain(chunk, source, findings);
     // What travels follows from the peer and the dtype, and not from what packing gives: the digest names the codec.
     if (!lossless || !registry.get(LOSSLESS).supports(dtype)) return plain();
-    return this.#encode(chunk, source, { name: LOSSLESS }, this.pool, plain, findings);
+    return this.#encode(chunk, source, { name: LOSSLESS }, this.pool, plain, { findings });
   }
 
   #notFinite(chunk: Chunk, source: Uint8Array): TensorwireError {

@@ -24,6 +24,7 @@ import {
   TransferDigest,
   type Want,
 } from "@tensorwire/core";
+import type { ErrorFeedback } from "../residuals/error-feedback.js";
 import { type EncodedSource, isEncodedSource, type ModelSource, READ_AHEAD_BYTES } from "../source/source.js";
 import { ChunkEncoder } from "./chunk-encoder.js";
 import type { Connection, TransferEnd } from "./connection.js";
@@ -53,6 +54,8 @@ export interface SenderSettings {
   readonly nonFinite: "exact" | "error";
   /** The peer has `lossless`, and so undoes packing. */
   readonly lossless: boolean;
+  /** Keeps what payloads leave out for the next transfer. */
+  readonly feedback?: ErrorFeedback | undefined;
   /** The longest manifest that the peer takes. */
   readonly maxManifestBytes: number;
   /** The connection is closed when the transfer is over. */
@@ -158,22 +161,40 @@ export class ModelSender implements TransferEnd {
     const loops = [this.#produce(ranges).catch(failing), this.#write().catch(failing)];
     const results = await Promise.allSettled(loops);
     for (const result of results) if (result.status === "rejected") throw result.reason;
-    const { source, life } = this.settings;
+    const { source, life, feedback } = this.settings;
+    // Before END, after which the peer may confirm: all that is left to do then is to give a file its name.
+    await feedback?.complete();
     // Raced as its reads are: the caller's code may take its time, and a failure does not wait for it.
     if ("verify" in source && source.verify) await life.race(source.verify());
   }
 
   async #produce(ranges: readonly ChunkRange[]): Promise<void> {
     const { plan } = this.settings;
-    for (const chunk of plan.walk(ranges)) {
-      // Waits only where it must: a turn of the event loop for each small tensor would cost more than the tensor.
-      if (!this.#lane.fits(chunk.bytes)) await this.#lane.room(chunk.bytes);
-      if (!this.#gate.tryTake(chunk.bytes)) await this.#gate.take(chunk.bytes);
-      const reading = this.#encoder.read(chunk);
-      const read = reading instanceof Promise ? await reading : reading;
-      this.#lane.put(chunk.bytes, this.#encoder.encode(chunk, read));
+    let next = 0;
+    for (const range of ranges) {
+      await this.#remake({ first: next, count: range.first - next });
+      for (const chunk of plan.walk([range])) {
+        // Waits only where it must: a turn of the event loop for each small tensor would cost more than the tensor.
+        if (!this.#lane.fits(chunk.bytes)) await this.#lane.room(chunk.bytes);
+        if (!this.#gate.tryTake(chunk.bytes)) await this.#gate.take(chunk.bytes);
+        const reading = this.#encoder.read(chunk);
+        const read = reading instanceof Promise ? await reading : reading;
+        this.#lane.put(chunk.bytes, this.#encoder.encode(chunk, read));
+      }
+      next = range.first + range.count;
     }
+    await this.#remake({ first: next, count: plan.chunks - next });
     this.#lane.close();
+  }
+
+  /** Chunks that the peer has, and that leave residuals all the same. */
+  async #remake(range: ChunkRange): Promise<void> {
+    const { plan, feedback, life } = this.settings;
+    if (!feedback) return;
+    for (const chunk of plan.walk([range])) {
+      if (life.error) throw life.error;
+      await this.#encoder.remake(chunk);
+    }
   }
 
   async #write(): Promise<void> {

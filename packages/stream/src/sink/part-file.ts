@@ -15,6 +15,8 @@ export interface TargetOptions {
 export interface PartFileOptions extends TargetOptions {
   /** Bytes that will be written, as far as that is known: refused at once where the disk has fewer. */
   readonly expectedBytes?: number | undefined;
+  /** What its name has behind it until it is complete. Default `.part`. */
+  readonly suffix?: string | undefined;
 }
 
 /**
@@ -33,6 +35,8 @@ export class PartFile {
   private constructor(
     /** Where it will appear. */
     readonly path: string,
+    /** Where it is until then. */
+    private readonly part: string,
     private readonly overwrite: boolean,
     private readonly lock: Lock,
     handle: FileHandle,
@@ -46,16 +50,17 @@ export class PartFile {
    */
   static async open(
     path: string,
-    { overwrite = false, expectedBytes = 0 }: PartFileOptions = {},
+    { overwrite = false, expectedBytes = 0, suffix = ".part" }: PartFileOptions = {},
   ): Promise<PartFile> {
     const target = await resolveTarget(path);
     await refuseTaken(target, overwrite);
     await refuseFull(target, expectedBytes);
-    const lock = await Lock.take(`${target}.part.lock`, target);
+    const part = `${target}${suffix}`;
+    const lock = await Lock.take(`${part}.lock`, target);
     try {
       // Again, under the lock: another receiver may just have finished.
       await refuseTaken(target, overwrite);
-      return new PartFile(target, overwrite, lock, await createPart(target, overwrite || lock.inherited));
+      return new PartFile(target, part, overwrite, lock, await createPart(part, overwrite || lock.inherited));
     } catch (cause) {
       await lock.release();
       throw targetError(cause, target);
@@ -101,7 +106,7 @@ export class PartFile {
 
   /** The second third: gives it its name. */
   async publish(): Promise<void> {
-    const part = `${this.path}.part`;
+    const { part } = this;
     await this.#attempt(async () => {
       this.#naming = true;
       if (this.overwrite) await rename(part, this.path);
@@ -150,7 +155,7 @@ export class PartFile {
     await Promise.allSettled(this.#underWay);
     await this.#close().catch(() => {});
     if (this.#released) return;
-    await unlink(`${this.path}.part`).catch(() => {});
+    await unlink(this.part).catch(() => {});
     if (this.#naming) await this.#withdraw().catch(() => {});
     await this.lock.release();
   }
@@ -170,8 +175,7 @@ export class PartFile {
 }
 
 /** Creates `NAME.part`: always a new file, so that nothing that was put there is followed, shared or added to. */
-async function createPart(target: string, replace: boolean): Promise<FileHandle> {
-  const part = `${target}.part`;
+async function createPart(part: string, replace: boolean): Promise<FileHandle> {
   if (replace) {
     await unlink(part).catch((error) => {
       if (!isErrno(error, "ENOENT")) throw error;

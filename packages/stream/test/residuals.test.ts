@@ -1,0 +1,333 @@
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  BufferPool,
+  bytesOf,
+  ChunkPlan,
+  defaultCodecs,
+  type FloatDType,
+  type Manifest,
+  PortableBackend,
+  resolveLimits,
+} from "@tensorwire/core";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import {
+  fromTensors,
+  memoryChannelPair,
+  receiveModel,
+  type StreamOptions,
+  safetensorsSource,
+  streamModel,
+  type TensorMap,
+  type TensorValue,
+  tensorsSource,
+} from "../src/index.js";
+import { ErrorFeedback } from "../src/residuals/error-feedback.js";
+import { ResidualFile } from "../src/residuals/residual-file.js";
+import { ChunkEncoder } from "../src/session/chunk-encoder.js";
+import { TransferLife } from "../src/session/transfer.js";
+import type { TransferEndMessage } from "../src/session/diagnostics.js";
+import { readWhole } from "./source-reading.js";
+
+let folder: string;
+const at = (name: string): string => join(folder, name);
+const loans: number[] = [];
+const onEnd = (message: unknown): void => void loans.push((message as TransferEndMessage).loans);
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "tensorwire-residuals-"));
+  subscribe("tensorwire:transfer:end", onEnd);
+});
+afterEach(async () => {
+  unsubscribe("tensorwire:transfer:end", onEnd);
+  await rm(folder, { recursive: true, force: true });
+  expect(loans.splice(0).filter((count) => count !== 0)).toEqual([]);
+});
+
+const N = 20_011;
+const update = (round: number): Float32Array =>
+  new Float32Array(N).map(
+    (_, i) => Math.sin(i * 12.9898) * 0.02 * (1 + (i % 7)) + Math.sin(round + i) * 1e-4,
+  );
+
+function tensor(dtype: FloatDType, values: Float32Array): TensorValue {
+  const data = new Uint8Array({ F16: 2, BF16: 2, F32: 4, F64: 8 }[dtype] * values.length);
+  defaultCodecs.get("none").decode({ name: "none" }, "F32", values.length, bytesOf(values), dtype, data);
+  return { dtype, shape: [values.length], data };
+}
+
+function valuesOf({ dtype, data }: Pick<TensorValue, "dtype" | "data">): Float64Array {
+  const values = new Float64Array(data.byteLength / { F16: 2, BF16: 2, F32: 4, F64: 8 }[dtype as FloatDType]);
+  const bytes = bytesOf(data);
+  if (dtype === "F64") bytesOf(values).set(bytes);
+  else {
+    const floats = new Float32Array(values.length);
+    defaultCodecs.get("none").decode({ name: "none" }, dtype, values.length, bytes, "F32", bytesOf(floats));
+    values.set(floats);
+  }
+  return values;
+}
+
+/** What a receiver has of the tensor `w`. */
+async function over(model: TensorMap, options: StreamOptions): Promise<Float64Array> {
+  const [out, back] = memoryChannelPair();
+  const receiving = receiveModel(back);
+  const sending = streamModel(model, out, { chunkBytes: 32_768, ...options });
+  sending.catch(() => {});
+  let found: Float64Array = new Float64Array();
+  for await (const { name, dtype, data } of receiving) if (name === "w") found = valuesOf({ dtype, data });
+  await sending;
+  return found;
+}
+
+const residualsOf = async (path: string): Promise<Float64Array> =>
+  valuesOf({ dtype: "F32", data: (await readWhole(safetensorsSource(path))).tensors.get("w")! });
+
+const distance = (a: Float64Array, b: Float64Array): number =>
+  Math.sqrt(a.reduce((sum, value, i) => sum + (value - b[i]!) ** 2, 0));
+
+describe.each([
+  ["F32", "normfloat4"],
+  ["BF16", "linear2"],
+  ["F16", "blockwise8"],
+  ["F64", "linear4"],
+] as const)("%s as %s", (dtype, codec) => {
+  test("what was sent adds up to what was meant, where without feedback it drifts", async () => {
+    const rounds = 12;
+    const [meant, fed, plain] = [0, 0, 0].map(() => new Float64Array(N)) as [
+      Float64Array,
+      Float64Array,
+      Float64Array,
+    ];
+    const errors: [number, number][] = [];
+    const add = (sum: Float64Array, values: Float64Array): void =>
+      values.forEach((value, i) => void (sum[i]! += value));
+    for (let round = 0; round < rounds; round++) {
+      const w = tensor(dtype, update(round));
+      add(meant, valuesOf(w));
+      add(fed, await over({ w }, { codec, residuals: at("r") }));
+      add(plain, await over({ w }, { codec }));
+      errors.push([distance(fed, meant), distance(plain, meant)]);
+    }
+    // Bounded: what is missing is what the last payload left out, and that is in the file.
+    const residuals = await residualsOf(at("r"));
+    expect(
+      distance(
+        fed.map((value, i) => value + residuals[i]!),
+        meant,
+      ),
+    ).toBeLessThan(1e-3 * errors[0]![1]);
+    expect(Math.max(...errors.map(([fed]) => fed))).toBeLessThan(2.5 * errors[0]![1]);
+    expect(errors.at(-1)![1]).toBeGreaterThan(4 * errors.at(-1)![0]);
+    expect(await readdir(folder)).toEqual(["r"]);
+  });
+});
+
+test("the file has the float tensors with a lossy codec, and what its first payload left out", async () => {
+  const model: TensorMap = {
+    w: tensor("F32", update(1)),
+    small: tensor("F32", update(1).slice(0, 4095)),
+    ids: { dtype: "I64", shape: [5000], data: new BigInt64Array(5000) },
+    empty: { dtype: "F32", shape: [0], data: new Float32Array() },
+  };
+  const got = await over(model, { codec: "blockwise8", residuals: at("r"), compress: "auto" });
+  const { info } = await readWhole(safetensorsSource(at("r")));
+  expect(info.tensors).toEqual([{ name: "w", dtype: "F32", shape: [N] }]);
+  expect([...info.metadata.keys()]).toEqual(["tensorwire.codec_plan"]);
+  const left = Float64Array.from(update(1), (value, i) => Math.fround(value - got[i]!));
+  expect(await residualsOf(at("r"))).toEqual(left);
+});
+
+test("a chunk that its codec cannot carry leaves nothing, and takes its residuals along", async () => {
+  const options = { codec: "blockwise8", residuals: at("r") } as const;
+  const first = await over({ w: tensor("F32", update(1)) }, options);
+  const data = update(2);
+  data[9000] = Number.NaN;
+  const second = await over({ w: tensor("F32", data) }, options);
+  const residuals = await residualsOf(at("r"));
+  // The second of the chunks of 8192.
+  expect(residuals.subarray(8192, 16_384).every((value) => value === 0)).toBe(true);
+  expect(residuals.subarray(0, 8192).filter((value) => value !== 0).length).toBeGreaterThan(7000);
+  for (const i of [8192, 8999, 9001, 16_383]) {
+    expect(second[i]).toBe(Math.fround(data[i]! + Math.fround(update(1)[i]! - first[i]!)));
+  }
+  expect(Number.isNaN(second[9000])).toBe(true);
+});
+
+describe("a transfer that fails", () => {
+  const options: StreamOptions = {
+    codec: "normfloat4",
+    residuals: "",
+    chunkBytes: 32_768,
+    windowBytes: 65_536,
+  };
+  let before: Buffer;
+  beforeEach(async () => {
+    (options as { residuals: string }).residuals = at("r");
+    await over({ w: tensor("F32", update(0)) }, options);
+    before = await readFile(at("r"));
+  });
+  afterEach(async () => {
+    expect((await readFile(at("r"))).equals(before)).toBe(true);
+    expect((await readdir(folder)).sort()).toEqual(["r"]);
+  });
+
+  const infos = [{ name: "w", dtype: "F32", shape: [N] }] as const;
+
+  test("in the middle, at the receiver, leaves residuals as they were", async () => {
+    const [out, back] = memoryChannelPair();
+    const receiving = receiveModel(back, { windowBytes: 65_536 });
+    const sending = streamModel({ w: tensor("F32", update(1)) }, out, options);
+    for await (const _ of receiving.chunks()) break;
+    await expect(sending).rejects.toMatchObject({ code: "PEER_FAILED" });
+  });
+
+  test("at the receipt, after everything was sent", async () => {
+    const [out, back] = memoryChannelPair();
+    const receiving = receiveModel(back, {
+      to: {
+        name: "a sink that cannot finish",
+        parallel: true,
+        open: async () => {},
+        write: () => undefined,
+        finish: async () => {
+          throw new Error("no");
+        },
+        abort: async () => {},
+      },
+    });
+    const sending = streamModel({ w: tensor("F32", update(1)) }, out, options);
+    await expect(Promise.all([sending, receiving.done])).rejects.toThrow();
+    await expect(sending).rejects.toMatchObject({ code: "PEER_FAILED" });
+  });
+
+  test("at the sender: its source, its signal", async () => {
+    const [out, back] = memoryChannelPair();
+    const receiving = receiveModel(back, { to: at("m.safetensors") });
+    await expect(streamModel(fromTensors(infos, []), out, options)).rejects.toMatchObject({
+      code: "SOURCE_MISMATCH",
+    });
+    await expect(receiving.done).rejects.toThrow();
+    const signal = AbortSignal.abort(new Error("enough"));
+    await expect(
+      streamModel({ w: tensor("F32", update(1)) }, at("m.twire"), { ...options, signal }),
+    ).rejects.toMatchObject({ code: "ABORTED" });
+  });
+
+  test("since the artifact cannot get its name", async () => {
+    await mkdir(at("m.twire"));
+    await expect(streamModel({ w: tensor("F32", update(1)) }, at("m.twire"), options)).rejects.toMatchObject({
+      code: "TARGET_WRITE",
+    });
+    await rm(at("m.twire"), { recursive: true });
+  });
+
+  test.each<[string, StreamOptions, TensorMap]>([
+    ["codec", { codec: "blockwise8" }, { w: tensor("F32", update(1)) }],
+    ["parameter", { codec: { name: "normfloat4", block: 128 } }, { w: tensor("F32", update(1)) }],
+    ["chunk size", { chunkBytes: 65_536, windowBytes: 1 << 20 }, { w: tensor("F32", update(1)) }],
+    ["dtype", {}, { w: tensor("BF16", update(1)) }],
+    ["tensor", {}, { w: tensor("F32", update(1)), v: tensor("F32", update(1)) }],
+  ])("since another %s is another codec plan", async (_, other, model) => {
+    await expect(streamModel(model, at("m.twire"), { ...options, ...other })).rejects.toMatchObject({
+      code: "SOURCE_MISMATCH",
+      message: expect.stringContaining("another codec plan"),
+    });
+  });
+});
+
+test("an artifact's residuals are replaced when it is complete, and a seed is no part of the plan", async () => {
+  const w = tensor("F32", update(1));
+  const options = {
+    codec: { name: "linear4", rounding: "stochastic" },
+    residuals: at("r"),
+    overwrite: true,
+  } as const;
+  await streamModel({ w }, at("m.twire"), options);
+  const first = await readFile(at("r"));
+  const summary = await streamModel({ w }, at("m.twire"), options);
+  expect(summary.confirmed).toBe(false);
+  expect((await readFile(at("r"))).equals(first)).toBe(false);
+  expect((await readdir(folder)).sort()).toEqual(["m.twire", "r"]);
+});
+
+test("what was left of a transfer that died is taken over; one that goes on is waited for by its user", async () => {
+  await writeFile(at("r.next"), "half of it");
+  await streamModel({ w: tensor("F32", update(1)) }, at("m.twire"), {
+    codec: "blockwise8",
+    residuals: at("r"),
+  });
+  expect((await readdir(folder)).sort()).toEqual(["m.twire", "r"]);
+
+  const [out, back] = memoryChannelPair();
+  const going = streamModel({ w: tensor("F32", update(1)) }, out, {
+    codec: "blockwise8",
+    residuals: at("r"),
+  });
+  const receiving = receiveModel(back);
+  await receiving.manifest;
+  const other = { codec: "blockwise8", residuals: at("r"), overwrite: true } as const;
+  await expect(streamModel({ w: tensor("F32", update(1)) }, at("m.twire"), other)).rejects.toMatchObject({
+    code: "TARGET_BUSY",
+  });
+  for await (const _ of receiving);
+  await going;
+});
+
+test("what is encoded already has no residuals, and a file of something else is left alone", async () => {
+  const model: TensorMap = { w: tensor("F32", new Float32Array(1 << 19).fill(0.1)) };
+  await streamModel(model, at("m.twire"), { codec: "blockwise8" });
+  await expect(streamModel(at("m.twire"), at("n.twire"), { residuals: at("r") })).rejects.toMatchObject({
+    code: "INVALID_ARGUMENT",
+    message: expect.stringContaining("encoded already"),
+  });
+  // With a codec it is decoded, and encoded anew.
+  await streamModel(at("m.twire"), at("n.twire"), { codec: "normfloat4", residuals: at("r") });
+  await receiveModel(at("m.twire"), { to: at("m.safetensors") }).done;
+  const before = await readFile(at("m.safetensors"));
+  for (const wrong of ["m.safetensors", "m.twire"]) {
+    await expect(
+      streamModel(model, at("o.twire"), { codec: "blockwise8", residuals: at(wrong) }),
+    ).rejects.toMatchObject({ code: "SOURCE_INVALID" });
+  }
+  expect((await readFile(at("m.safetensors"))).equals(before)).toBe(true);
+});
+
+test("chunks that the peer has leave what they would have left", async () => {
+  const w = tensor("F32", update(1));
+  await over({ w }, { codec: "linear3", residuals: at("r") });
+  const registry = defaultCodecs;
+  const codec = registry.resolve("linear3");
+  const manifest: Manifest = {
+    kind: "model",
+    tensors: [{ name: "w", dtype: "F32", shape: [N], codec }],
+    metadata: new Map(),
+    chunkBytes: 32_768,
+  };
+  const plan = new ChunkPlan(manifest.tensors, manifest.chunkBytes);
+  const source = tensorsSource({ w });
+  await source.open();
+  const life = new TransferLife(undefined);
+  const backend = new PortableBackend();
+  const alignment = undefined;
+  const found: Float64Array[] = [];
+  for (const sent of [[0, 1, 2], [1], []]) {
+    const file = await ResidualFile.open(at("r"), manifest, resolveLimits());
+    const feedback = new ErrorFeedback(file, { manifest, plan, backend, alignment, jobs: life.jobs });
+    const terms = { compress: false, nonFinite: "exact", lossless: false } as const;
+    const settings = { manifest, plan, source, registry, backend, alignment, life, feedback, ...terms };
+    const encoder = new ChunkEncoder(settings, new BufferPool(1 << 20));
+    for (const chunk of plan.walk()) {
+      if (!sent.includes(chunk.ordinal)) await encoder.remake(chunk);
+      else (await encoder.encode(chunk, await encoder.read(chunk))).loan.release();
+    }
+    expect(encoder.loans).toBe(0);
+    await file.complete();
+    found.push(await residualsOf(at("r.next")));
+    await file.abort();
+  }
+  expect(found[1]).toEqual(found[0]);
+  expect(found[2]).toEqual(found[0]);
+  expect(found[0]).not.toEqual(await residualsOf(at("r")));
+});
