@@ -23,6 +23,14 @@ export {
   compareModels,
   type TensorComparison,
 } from "./fidelity/compare.js";
+export type { CodecEvaluation } from "./fidelity/codec-trial.js";
+export {
+  EVALUATED_CODECS,
+  type EvaluateOptions,
+  type Evaluation,
+  evaluateModel,
+} from "./fidelity/evaluate.js";
+export { openPlotter, type Plotter } from "./fidelity/evaluation-plot.js";
 export type { ReadingOptions } from "./fidelity/model-reader.js";
 export type { StreamOptions, TransferOptions } from "./options.js";
 export { type Origin, type ReceivedModel, type ReceiveOptions, receiveModel } from "./receive-model.js";

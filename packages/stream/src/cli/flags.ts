@@ -50,6 +50,16 @@ const windowOption = (): Option =>
 
 const chunkOption = (): Option => size("--chunk", "model bytes in a chunk (default 4MiB)");
 
+const minElementsOption = (): Option =>
+  new Option(
+    "--min-elements <n>",
+    "smaller tensors travel unencoded (default 4096, 0: none is too small)",
+  ).argParser((text) => parseCount(text, "--min-elements"));
+
+export function addMinElementsFlag(command: Command): Command {
+  return command.addOption(minElementsOption());
+}
+
 /** Options of every command that moves a model. */
 export function addTransferFlags(command: Command): Command {
   return addOutputFlags(command)
@@ -79,12 +89,7 @@ export function addEncodeFlags(command: Command): Command {
         .conflicts("policy"),
     )
     .option("--policy <file>", "JSON: which codec each tensor gets, by name, dtype and size")
-    .addOption(
-      new Option(
-        "--min-elements <n>",
-        "smaller tensors travel unencoded (default 4096, 0: none is too small)",
-      ).argParser((text) => parseCount(text, "--min-elements")),
-    )
+    .addOption(minElementsOption())
     .addOption(
       new Option(
         "--compress <when>",
@@ -167,6 +172,21 @@ export async function streamOptions(flags: Flags): Promise<StreamOptions> {
 export function receiveOptions(flags: Flags): ReceiveOptions {
   const { overwrite, shardSize, outputDtype } = flags;
   return { ...transferOptions(flags), overwrite, maxShardBytes: shardSize, outputDtype };
+}
+
+/**
+ * `blockwise8,normfloat4:block=128,nested=true`: what has an = and no colon before it is one more parameter of the codec
+ * before.
+ */
+export function codecList(text: string): CodecSpec[] {
+  const codecs: string[] = [];
+  for (const part of text.split(",")) {
+    const codec = codecs.at(-1);
+    if (codec !== undefined && part.includes("=") && !part.includes(":")) {
+      codecs[codecs.length - 1] = `${codec}${codec.includes(":") ? "," : ":"}${part}`;
+    } else codecs.push(part);
+  }
+  return codecs.map(parseCodec);
 }
 
 /** `normfloat4`, or `normfloat4:block=128,other=true`. */

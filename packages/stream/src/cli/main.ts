@@ -2,6 +2,7 @@ import { createRequire } from "node:module";
 import { asTensorwireError, TensorwireError } from "@tensorwire/core";
 import { Command, CommanderError } from "commander";
 import { declareCompare } from "./compare.js";
+import { declareEvaluate } from "./evaluate.js";
 import { EXIT_CODES, exitCodeHelp, exitCodeOf } from "./exit-code.js";
 import { declareInspect } from "./inspect.js";
 import { Interrupt } from "./interrupt.js";
@@ -40,8 +41,9 @@ function declare(invocation: Invocation): Command {
     .configureOutput({ outputError: () => {} })
     .showSuggestionAfterError()
     .addHelpText("after", `\n${exitCodeHelp()}\n\nSizes are bytes, or powers of 1024 as in 4M and 32MiB.`);
-  const commands = [declareSend, declareReceive, declarePack, declareUnpack, declareInspect, declareCompare];
-  for (const declareCommand of commands) declareCommand(program, invocation);
+  const transfers = [declareSend, declareReceive, declarePack, declareUnpack];
+  const measurements = [declareInspect, declareCompare, declareEvaluate];
+  for (const declareCommand of [...transfers, ...measurements]) declareCommand(program, invocation);
   return program;
 }
 

@@ -53,8 +53,8 @@ export interface Comparison {
 }
 
 /**
- * Compares two models tensor by tensor, `b` with `a`, the original. Neither is ever whole in memory: two chunks of each
- * are the most. They must have the same tensors, by name and shape; dtypes may differ where both are F16, BF16, F32 or
+ * Compares two models tensor by tensor, `b` with `a`, the original. Neither is ever whole in memory: there is a chunk of
+ * each, with what it was decoded from. They must have the same tensors, by name and shape; dtypes may differ where both are F16, BF16, F32 or
  * F64. Artifacts are decoded.
  * @throws TensorwireError `SOURCE_MISMATCH` where they have not the same tensors, and as reading a model does.
  * @example
