@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { demoModel } from "../src/demo/model.js";
-import { SafetensorsReader } from "../src/demo/safetensors-reader.js";
+import { SafetensorsReader } from "./safetensors-reader.js";
 import { type Output, run } from "./program.js";
 
 const TARGET = "out/model-embeddings-en.normfloat4.safetensors";

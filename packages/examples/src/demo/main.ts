@@ -1,12 +1,11 @@
 import { mkdir, stat } from "node:fs/promises";
 import { join, relative, resolve } from "node:path";
+import { type Comparison, compareModels, type ErrorFigures } from "@tensorwire/stream";
 import { EndProcess } from "../ends/end-process.js";
 import type { JobResult } from "../ends/job.js";
 import { formatMiB } from "../model/byte-size.js";
-import { type Comparison, compareModels } from "./compare.js";
 import { demoModel, MODEL } from "./model.js";
 import { grouped, megabytes, Screen, tail } from "./screen.js";
-import type { ErrorFigures } from "./tensor-error.js";
 
 const CODEC = "normfloat4";
 const TARGET = join(resolve("out"), `model-embeddings-en.${CODEC}.safetensors`);
@@ -74,18 +73,21 @@ function showSizes({ summary, seconds }: JobResult): void {
   );
 }
 
-function showError({ tensors, changed }: Comparison): void {
+function showError({ tensors, total }: Comparison): void {
   const line = (name: string, cells: readonly string[]): void =>
     screen.line(`  ${tail(name, 28).padEnd(28)} ${cells.map((cell) => cell.padStart(9)).join("")}`);
-  const worst = tensors.filter(({ exact }) => !exact).sort((a, b) => a.snrDb - b.snrDb);
-  const integers = tensors.filter(({ dtype }) => dtype !== "F32");
+  const lossy = tensors.flatMap(({ name, error }) => (error?.differing ? [{ name, error }] : []));
+  const worst = lossy.sort((a, b) => a.error.snrDb - b.error.snrDb);
+  const integers = tensors.filter(({ error }) => !error);
   screen.heading("Error against the original");
   line("", ["max abs", "mean abs", "rel. L2", "cosine", "SNR"]);
-  line(`all ${worst.length} quantized`, cells(changed));
-  for (const tensor of worst.slice(0, WORST)) line(tensor.name, cells(tensor));
+  line(`all ${worst.length} quantized`, cells(total.changed));
+  for (const { name, error } of worst.slice(0, WORST)) line(name, cells(error));
   if (worst.length > WORST) screen.line(`  and ${worst.length - WORST} that came nearer`);
   const same = tensors.length - worst.length;
-  const kept = integers.every(({ exact }) => exact) ? ` among them the ${integers.length} of int32` : "";
+  const kept = integers.every(({ differing }) => differing === 0)
+    ? ` among them the ${integers.length} of int32`
+    : "";
   screen.line(`  ${same} tensors are exactly the original's,${kept}`);
 }
 
@@ -108,11 +110,11 @@ function showMemory(ends: readonly { name: string; baseBytes: number; result: Jo
 }
 
 /** What a transfer must not do to a model. */
-function judge({ tensors, changed }: Comparison): void {
-  const broken = tensors.find(({ dtype, exact }) => dtype !== "F32" && !exact);
-  if (broken) throw new Error(`tensor ${broken.name} of ${broken.dtype} is not exactly the original's`);
-  if (!(changed.snrDb > LEAST_SNR_DB))
-    throw new Error(`an SNR of ${changed.snrDb} dB is below ${LEAST_SNR_DB}`);
+function judge({ tensors, total }: Comparison): void {
+  const broken = tensors.find(({ error, differing }) => !error && differing > 0);
+  if (broken) throw new Error(`tensor ${broken.name} of ${broken.a.dtype} is not exactly the original's`);
+  const { snrDb } = total.changed;
+  if (!(snrDb > LEAST_SNR_DB)) throw new Error(`an SNR of ${snrDb} dB is below ${LEAST_SNR_DB}`);
 }
 
 try {
