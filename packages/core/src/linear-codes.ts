@@ -1,5 +1,6 @@
+import { drawRun } from "./codec/element-draws.js";
 import { loadRun, RUN } from "./codec/float-run.js";
-import { halvesOf, type PhiloxKey, philox4x32 } from "./codec/philox.js";
+import { halvesOf } from "./codec/philox.js";
 import type { FloatDType } from "./dtype.js";
 import { quote, TensorwireError } from "./errors.js";
 import { xxh64 } from "./hash.js";
@@ -38,8 +39,6 @@ const ROUND = 1.5 * 2 ** 52;
 
 const codes = new Int32Array(RUN);
 const codeBytes = new Uint8Array(codes.buffer);
-// Draws come in fours, and a run may begin within four.
-const words = new Uint32Array(RUN + 4);
 const utf8 = new TextEncoder();
 
 /** @throws TensorwireError `INVALID_ARGUMENT`. */
@@ -142,16 +141,6 @@ export function decodeLinearCodes(
     const width = values.BYTES_PER_ELEMENT;
     target.set(bytes.subarray(0, width * count), width * done);
   }
-}
-
-/** The random words of elements `first` … of a tensor: element e has word e mod 4 of counter e / 4. */
-function drawRun(key: PhiloxKey, tensor: bigint, first: number, count: number): Uint32Array {
-  const skipped = first % 4;
-  const groups = Math.ceil((skipped + count) / 4);
-  const counter = (first - skipped) / 4;
-  const [low, high] = halvesOf(BigInt(counter));
-  philox4x32(key, [low, high, ...halvesOf(tensor)], words.subarray(0, 4 * groups));
-  return words.subarray(skipped, skipped + count);
 }
 
 function invalid(message: string): TensorwireError {

@@ -22,8 +22,8 @@ function convert(bytes: Uint8Array, from: FloatDType, to: FloatDType): Uint8Arra
 const floats = (bytes: Uint8Array): number[] => [...new Float32Array(bytes.slice().buffer)];
 
 function correct(dtype: FloatDType, source: Uint8Array, residuals: number[]) {
-  const sums = bytesOf(Float32Array.from(residuals));
-  const corrected = dtype === "F32" ? sums : new Uint8Array(source.length);
+  const sums = Float32Array.from(residuals);
+  const corrected = dtype === "F32" ? bytesOf(sums) : new Uint8Array(source.length);
   const before = source.slice();
   addResiduals(dtype, residuals.length, source, sums, corrected);
   expect(source).toEqual(before);
@@ -39,15 +39,26 @@ describe("addResiduals", () => {
     const { sums, corrected } = correct(dtype, source, r);
     const held = floats(convert(source, dtype, "F32"));
     const expected = Float32Array.from(held, (value, i) => value + r[i]!);
-    expect(floats(sums)).toEqual([...expected]);
+    expect([...sums]).toEqual([...expected]);
     expect(corrected).toEqual(convert(bytesOf(expected), "F32", dtype));
+  });
+
+  it("takes memory of its own for F32, too, and sources at any address", () => {
+    const x = Float32Array.from({ length: 5000 }, (_, i) => Math.sin(i));
+    const shifted = new Uint8Array(4 * 5000 + 1).subarray(1);
+    shifted.set(bytesOf(x));
+    const sums = new Float32Array(5000).fill(0.5);
+    const corrected = new Uint8Array(4 * 5000 + 3).subarray(3);
+    addResiduals("F32", 5000, shifted, sums, corrected);
+    expect([...sums]).toEqual(Array.from(x, (value) => Math.fround(value + 0.5)));
+    expect(floats(corrected)).toEqual([...sums]);
   });
 
   it("adds to F64 before anything is rounded", () => {
     const source = bytesOf(Float64Array.of(1 + 2 ** -25));
     const { sums } = correct("F64", source, [2 ** -25]);
-    expect(floats(sums)).toEqual([1]);
-    expect(floats(correct("F64", source, [2 ** -25 + 2 ** -30]).sums)).toEqual([1 + 2 ** -23]);
+    expect([...sums]).toEqual([1]);
+    expect([...correct("F64", source, [2 ** -25 + 2 ** -30]).sums]).toEqual([1 + 2 ** -23]);
   });
 
   it("keeps what is not finite, or would not be, bit for bit", () => {
@@ -72,15 +83,15 @@ describe("takeRemainders", () => {
     const c = Float32Array.from({ length: 5000 }, (_, i) => Math.sin(i) * 3);
     const decoded = convert(bytesOf(c.map((value) => Math.round(value * 4) / 4)), "F32", dtype);
     const held = floats(convert(decoded, dtype, "F32"));
-    const left = bytesOf(c.slice());
+    const left = c.slice();
     takeRemainders(dtype, c.length, decoded, left);
-    expect(floats(left)).toEqual(Array.from(c, (value, i) => Math.fround(value - held[i]!)));
+    expect([...left]).toEqual(Array.from(c, (value, i) => Math.fround(value - held[i]!)));
   });
 
   it("leaves zero where there is no finite remainder", () => {
-    const left = bytesOf(Float32Array.of(Number.POSITIVE_INFINITY, Number.NaN, 3e38, 1));
+    const left = Float32Array.of(Number.POSITIVE_INFINITY, Number.NaN, 3e38, 1);
     takeRemainders("F32", 4, bytesOf(Float32Array.of(1, 1, -3e38, 0.25)), left);
-    expect(floats(left)).toEqual([0, 0, 0, 0.75]);
+    expect([...left]).toEqual([0, 0, 0, 0.75]);
   });
 });
 

@@ -184,7 +184,7 @@ test("what has no codes is named: integers, NaN, artifacts; and what is no sum",
   const holed = update(1);
   holed[9999] = Number.NaN;
   await expect(read(linearCodes(modelOf(holed), options))).rejects.toMatchObject({
-    code: "INVALID_ARGUMENT",
+    code: "VALUE_NOT_FINITE",
     tensor: "w",
     message: expect.stringContaining("element 9999"),
   });

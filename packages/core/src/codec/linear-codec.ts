@@ -3,10 +3,11 @@ import { TensorwireError } from "../errors.js";
 import { packBits, packedBytes, unpackBits } from "./bit-packing.js";
 import { type ChunkPosition, type Codec, type CodecSpec, type Encoded, UNNAMED } from "./codec.js";
 import { checkDecode, checkElements, checkEncode, checkParameters, floatDType } from "./codec-arguments.js";
+import { drawRun } from "./element-draws.js";
 import { countNonFinite, loadRun, RUN, storeRun } from "./float-run.js";
 import { type Extent, extent, type Levels, magnitudes, nearest, stochastic } from "./linear-levels.js";
 import { LINEAR_PARAMETERS, type LinearParameters, linearParameters } from "./linear-parameters.js";
-import { halvesOf, type PhiloxKey, philox4x32 } from "./philox.js";
+import { halvesOf, type PhiloxKey } from "./philox.js";
 
 // Of one run at a time: codecs are synchronous.
 const codes = new Uint8Array(RUN);
@@ -15,8 +16,6 @@ const scales = new Float32Array(RUN / 32);
 const scaleBytes = new Uint8Array(scales.buffer);
 const offsets = new Float32Array(RUN / 32);
 const offsetBytes = new Uint8Array(offsets.buffer);
-// Draws come in fours, and a run may begin within four.
-const words = new Uint32Array(RUN + 4);
 const found: Extent = { least: 0, largest: 0, finite: true };
 
 /**
@@ -218,14 +217,4 @@ function quantize(
 ): number {
   if (draws === undefined) return nearest(run, begin, end, levels, codes);
   return stochastic(run, begin, end, levels, draws, codes);
-}
-
-/** The random words of elements `first` … of a tensor: element e has word e mod 4 of counter e / 4. */
-function drawRun(key: PhiloxKey, tensor: bigint, first: number, count: number): Uint32Array {
-  const skipped = first % 4;
-  const counter = (first - skipped) / 4;
-  const groups = Math.ceil((skipped + count) / 4);
-  const start = [counter >>> 0, Math.floor(counter / 2 ** 32), ...halvesOf(tensor)] as const;
-  philox4x32(key, start, words.subarray(0, 4 * groups));
-  return words.subarray(skipped, skipped + count);
 }

@@ -5,45 +5,57 @@ import { FloatValues } from "./float-values.js";
 // Error feedback: what a round's payload left out is added to the next round's values. docs/codecs.md, "Error feedback".
 
 const values = new FloatValues();
-const sums = new Float32Array(RUN);
-const sumBytes = new Uint8Array(sums.buffer);
+
+/** Elements as numbers of which nothing is rounded. They may be the source's own memory: for reading. */
+function loadExactly(
+  dtype: FloatDType,
+  source: Uint8Array,
+  first: number,
+  count: number,
+): Float32Array | Float64Array {
+  return dtype === "F64" ? values.load(dtype, source, first, count) : loadRun(dtype, source, first, count);
+}
 
 /**
  * Adds residuals to the elements of a chunk: c = f32(x + r). An element whose c is not finite as its dtype has it stays as
  * it is, bit for bit, and its residual is given up.
- * @param residuals the float32 residuals r; then the sums c.
- * @param corrected takes c in `dtype`, rounded to nearest even; of F32 it may be `residuals` itself.
+ * @param residuals r; then the sums c.
+ * @param corrected takes c in `dtype`, rounded to nearest even; of F32 it may be the memory of `residuals`.
  */
 export function addResiduals(
   dtype: FloatDType,
   elements: number,
   source: Uint8Array,
-  residuals: Uint8Array,
+  residuals: Float32Array,
   corrected: Uint8Array,
 ): void {
   for (let done = 0; done < elements; done += RUN) {
     const count = Math.min(RUN, elements - done);
-    const place = residuals.subarray(4 * done, 4 * (done + count));
-    const xs = values.load(dtype, source, done, count);
-    sumBytes.set(place);
-    for (let i = 0; i < count; i++) sums[i] = xs[i]! + sums[i]!;
-    place.set(sumBytes.subarray(0, 4 * count));
-    storeRun(sums.subarray(0, count), dtype, corrected, done);
-    if (countNonFinite(loadRun(dtype, corrected, done, count)) > 0)
-      keepOriginals(dtype, xs, source, corrected, done);
+    const sums = residuals.subarray(done, done + count);
+    addTo(sums, loadExactly(dtype, source, done, count));
+    if (sums.byteOffset !== corrected.byteOffset + 4 * done || sums.buffer !== corrected.buffer) {
+      storeRun(sums, dtype, corrected, done);
+    }
+    if (countNonFinite(loadRun(dtype, corrected, done, count)) > 0) {
+      keepOriginals(dtype, source, corrected, done, count);
+    }
   }
 }
 
-/** Puts the originals in the place of what is not finite, in both. */
+function addTo(sums: Float32Array, xs: Float32Array | Float64Array): void {
+  for (let i = 0; i < sums.length; i++) sums[i] = xs[i]! + sums[i]!;
+}
+
+/** Puts the originals in the place of what is not finite. */
 function keepOriginals(
   dtype: FloatDType,
-  xs: Float64Array,
   source: Uint8Array,
   corrected: Uint8Array,
   first: number,
+  count: number,
 ): void {
   const width = DTYPE_BITS[dtype] / 8;
-  const finite = Array.from(loadRun(dtype, corrected, first, xs.length), Number.isFinite);
+  const finite = Array.from(loadRun(dtype, corrected, first, count), Number.isFinite);
   finite.forEach((is, i) => {
     if (is) return;
     const at = width * (first + i);
@@ -53,24 +65,24 @@ function keepOriginals(
 
 /**
  * What a payload left out: f32(c − y), with y what it decodes to; zero where that is not finite.
- * @param corrected the sums c of `addResiduals`; then the remainders.
+ * @param sums c, as `addResiduals` left it; then the remainders.
  * @param decoded what the payload decodes to, in `dtype`.
  */
 export function takeRemainders(
   dtype: FloatDType,
   elements: number,
   decoded: Uint8Array,
-  corrected: Uint8Array,
+  sums: Float32Array,
 ): void {
   for (let done = 0; done < elements; done += RUN) {
     const count = Math.min(RUN, elements - done);
-    const place = corrected.subarray(4 * done, 4 * (done + count));
-    const ys = values.load(dtype, decoded, done, count);
-    sumBytes.set(place);
-    for (let i = 0; i < count; i++) {
-      const remainder = Math.fround(sums[i]! - ys[i]!);
-      sums[i] = Number.isFinite(remainder) ? remainder : 0;
-    }
-    place.set(sumBytes.subarray(0, 4 * count));
+    takeFrom(sums.subarray(done, done + count), loadExactly(dtype, decoded, done, count));
+  }
+}
+
+function takeFrom(sums: Float32Array, ys: Float32Array | Float64Array): void {
+  for (let i = 0; i < sums.length; i++) {
+    const remainder = Math.fround(sums[i]! - ys[i]!);
+    sums[i] = remainder - remainder === 0 ? remainder : 0;
   }
 }

@@ -2,6 +2,7 @@ import {
   addResiduals,
   BufferPool,
   byteLength,
+  bytesOf,
   type Chunk,
   type ChunkPlan,
   type CodecBackend,
@@ -25,7 +26,7 @@ export interface FeedbackSettings {
 /** A chunk with its residuals added, to be encoded in the place of the source's. */
 export interface CorrectedChunk extends Loan {
   /** The same in float32: what the payload is held against. Where the dtype is F32, the same memory. */
-  readonly sums: Uint8Array;
+  readonly sums: Float32Array;
 }
 
 /** The payload that a corrected chunk was encoded into. */
@@ -82,8 +83,9 @@ export class ErrorFeedback {
     };
     try {
       await this.file.read(chunk, sums.bytes);
-      addResiduals(dtype, chunk.elements, source.bytes, sums.bytes, corrected.bytes);
-      return { bytes: corrected.bytes, sums: sums.bytes, release };
+      const floats = new Float32Array(sums.bytes.buffer, sums.bytes.byteOffset, chunk.elements);
+      addResiduals(dtype, chunk.elements, source.bytes, floats, corrected.bytes);
+      return { bytes: corrected.bytes, sums: floats, release };
     } catch (error) {
       release();
       throw error;
@@ -104,7 +106,7 @@ export class ErrorFeedback {
       const job = { codec, dtype, elements, payload: bytes, hash, output: dtype, target: decoded.bytes };
       await backend.decode({ ...job, signal: jobs });
       takeRemainders(dtype, elements, decoded.bytes, corrected.sums);
-      await this.file.write(chunk, corrected.sums);
+      await this.file.write(chunk, bytesOf(corrected.sums));
     } finally {
       decoded.release();
       corrected.release();

@@ -38,7 +38,8 @@ export interface LinearCodesSource extends ModelSource {
 /**
  * A model whose tensors are U32 codes, to be summed modulo 2^32 under masks: what secure aggregation needs. Every tensor
  * must be of a float dtype, and finite. An artifact is to be unpacked first.
- * @throws TensorwireError `INVALID_ARGUMENT` here for the options, and as a source where a tensor has no codes.
+ * @throws TensorwireError `INVALID_ARGUMENT` here for the options, and as a source where a tensor has no codes;
+ * `VALUE_NOT_FINITE` where an element has none.
  * @example
  * const codes = linearCodes("update.safetensors", { scale: 2 ** -16, ring: 32, rounding: "stochastic" });
  */
@@ -103,8 +104,8 @@ class CodesOfValues extends ConvertedSource implements LinearCodesSource {
     const { clamped, nonFinite } = encodeLinearCodes(this.codes, dtype, elements, source, target, at);
     this.clamped += clamped;
     if (nonFinite === undefined) return;
-    const message = `element ${first + nonFinite} is NaN, infinite or out of the range of f32, which no code stands for`;
-    throw new TensorwireError("INVALID_ARGUMENT", message, { tensor: tensor.name });
+    const message = `element ${first + nonFinite} is NaN, infinite or out of the range of f32, which no code stands for: mend the model`;
+    throw new TensorwireError("VALUE_NOT_FINITE", message, { tensor: tensor.name });
   }
 }
 
