@@ -7,7 +7,10 @@ import {
   bytesOf,
   ChunkPlan,
   defaultCodecs,
+  encodeWant,
+  FLAG_TO_SENDER,
   type FloatDType,
+  FrameType,
   type Manifest,
   PortableBackend,
   resolveLimits,
@@ -29,6 +32,7 @@ import { ResidualFile } from "../src/residuals/residual-file.js";
 import { ChunkEncoder } from "../src/session/chunk-encoder.js";
 import { TransferLife } from "../src/session/transfer.js";
 import type { TransferEndMessage } from "../src/session/diagnostics.js";
+import { ScriptedPeer } from "./scripted-peer.js";
 import { readWhole } from "./source-reading.js";
 
 let folder: string;
@@ -330,4 +334,29 @@ test("chunks that the peer has leave what they would have left", async () => {
   expect(found[1]).toEqual(found[0]);
   expect(found[2]).toEqual(found[0]);
   expect(found[0]).not.toEqual(await residualsOf(at("r")));
+});
+
+test("a peer that wants one chunk of three gets one; the residuals are those of all", async () => {
+  const w = tensor("F32", update(1));
+  const options = { codec: "blockwise8", chunkBytes: 32_768 } as const;
+  await over({ w }, { ...options, residuals: at("all") });
+  const [out, back] = memoryChannelPair();
+  const peer = new ScriptedPeer(back);
+  const sending = streamModel({ w }, out, { ...options, residuals: at("r") });
+  await peer.hello("receive");
+  await peer.hears(FrameType.MANIFEST);
+  const towards = { flags: FLAG_TO_SENDER };
+  await peer.say(
+    FrameType.WANT,
+    encodeWant({ windowBytes: 65_536, ranges: [{ first: 1, count: 1 }] }),
+    towards,
+  );
+  const end = await peer.hears(FrameType.END);
+  // Everything is made, and nothing replaced: nobody has confirmed.
+  expect((await readdir(folder)).sort()).toEqual(["all", "r.next", "r.next.lock"]);
+  await peer.say(FrameType.RECEIPT, end!, towards);
+  expect((await sending).confirmed).toBe(true);
+  expect(peer.chunks.map(({ record }) => record.firstElement)).toEqual([8192]);
+  expect(await residualsOf(at("r"))).toEqual(await residualsOf(at("all")));
+  await Promise.all([out.close(), back.close()]);
 });
