@@ -16,6 +16,8 @@ namespace tensorwire {
 struct Counts {
   uint64_t nonFinite = 0;
   uint64_t clamped = 0;
+  // Elements that vector kernels left to the scalar ones for what they are, and not for where they are.
+  uint64_t slow = 0;
 };
 
 // `hash` is that of the payload from its beginning, and may be as far behind as it likes: whoever calls takes in the

@@ -171,13 +171,14 @@ Counts encodeShared(const uint8_t* source, size_t elements, const LinearParamete
     const uint8_t* in = source + i * From::kBytes;
     uint8_t* out = codes + i / 8 * kBits;
     prefetch(in + kAhead, kCodeTile * From::kBytes);
-    bool fast = end - out >= static_cast<ptrdiff_t>(kCodeRoom);
+    bool finite = true;
     for (size_t v = 0; v < kTileVectors; v++) {
       const Words magnitude = Words(From::load(in + v * kLanes * From::kBytes)) & 0x7fffffff;
-      fast &= allAtMost(Floats(magnitude), spread(FLT_MAX));
+      finite &= allAtMost(Floats(magnitude), spread(FLT_MAX));
     }
-    if (!fast) {
+    if (!finite || end - out < static_cast<ptrdiff_t>(kCodeRoom)) {
       encodeRest(i, kCodeTile);
+      if (!finite) counts.slow += kCodeTile;
       continue;
     }
     Words whole[kTileVectors], beyond = {};
@@ -227,6 +228,7 @@ Counts encodeLinear(const uint8_t* source, size_t elements, size_t block, const 
       if (!ordinary) {
         rest.first = parameters.first + first;
         add(counts, scalar(in, block, block, rest, scales, offsets, out));
+        counts.slow += block;
         continue;
       }
       memcpy(scales, &scale.scale, 4);

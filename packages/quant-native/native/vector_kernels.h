@@ -32,6 +32,7 @@ inline void prefetch(const uint8_t* at, size_t bytes) {
 inline void add(Counts& counts, const Counts& more) {
   counts.nonFinite += more.nonFinite;
   counts.clamped += more.clamped;
+  counts.slow += more.slow;
 }
 
 template <class From, class To, bool kStream>
@@ -74,6 +75,7 @@ Counts narrowAll(const uint8_t* source, size_t elements, uint8_t* target, Payloa
     uint8_t* tile = kStream ? tiles[i / kStep % 2] : out;
     if (!Tile::template narrow<From, kStream>(in, tile, out)) {
       add(counts, scalar(in, kStep, tile, payload));
+      counts.slow += kStep;
       if (kStream) memcpy(out, tile, kBytes);
     }
     if (kStream) {
@@ -126,6 +128,7 @@ void encodeBlock(const uint8_t* in, size_t elements, size_t padded, size_t block
     // Which writes the scale again: the one that is there may be a NaN's bits.
     add(counts, kScalarKernels.encodeBlocks[blockCodecIndex(Format::kCodec)][floatIndex(From::kDType)](
                     in, elements, block, scale, out));
+    counts.slow += elements;
     return;
   }
   const typename Format::Encoder encoder(reciprocal);

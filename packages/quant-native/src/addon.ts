@@ -41,6 +41,17 @@ export interface Addon {
     tensor?: bigint,
     first?: number,
   ): EncodeResult | number;
+  /** For tests: how many elements such a call of `encode` leaves to the scalar kernels for what they are. */
+  slowElements(
+    isa: number,
+    codec: number,
+    block: number,
+    dtype: number,
+    elements: number,
+    source: Uint8Array,
+    target: Uint8Array,
+    options?: Uint8Array,
+  ): number;
   /**
    * The result is a verdict.
    * @param unpacked where the payload is an envelope: room for what is in it, of exactly its length.
