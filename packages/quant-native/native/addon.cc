@@ -15,6 +15,7 @@ struct Instance {
   Schedule schedule;
   const Kernels* kernels[kMaxIsas] = {};
   size_t isas = 0;
+  double* found = nullptr;  // the memory of `found`, which is kept alive
 };
 
 Instance* instanceOf(napi_env env) {
@@ -39,7 +40,7 @@ napi_value start(napi_env env, Instance* instance, Job job, napi_value callback)
 napi_value encode(napi_env env, napi_callback_info info) {
   Instance* instance = instanceOf(env);
   Arguments arguments(env, info);
-  Job job(Job::Kind::kEncode);
+  Job job(Job::Kind::kEncode, instance->found);
   job.kernels = instance->kernels[arguments.integer(0, "the instruction set", instance->isas - 1)];
   job.shape = arguments.shape(1, 8);
   job.input = arguments.bytes(5, "source");
@@ -77,7 +78,7 @@ napi_value slowElements(napi_env env, napi_callback_info info) {
 napi_value decode(napi_env env, napi_callback_info info) {
   Instance* instance = instanceOf(env);
   Arguments arguments(env, info);
-  Job job(Job::Kind::kDecode);
+  Job job(Job::Kind::kDecode, instance->found);
   job.kernels = instance->kernels[arguments.integer(0, "the instruction set", instance->isas - 1)];
   job.shape = arguments.shape(1, 10);
   job.input = arguments.bytes(5, "payload");
@@ -97,7 +98,7 @@ napi_value decode(napi_env env, napi_callback_info info) {
 // hash(bytes, callback?)
 napi_value hash(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info);
-  Job job(Job::Kind::kHash);
+  Job job(Job::Kind::kHash, instanceOf(env)->found);
   job.input = arguments.bytes(0, "hashed view");
   const napi_value callback = arguments.callback(1);
   return arguments.ok() ? start(env, instanceOf(env), job, callback) : nullptr;
@@ -106,7 +107,7 @@ napi_value hash(napi_env env, napi_callback_info info) {
 // pack(payload, segments, packed, callback?) and unpack(packed, segments, payload, callback?)
 napi_value repack(napi_env env, napi_callback_info info, Job::Kind kind) {
   Arguments arguments(env, info);
-  Job job(kind);
+  Job job(kind, instanceOf(env)->found);
   job.input = arguments.bytes(0, "source");
   job.segments = arguments.segments(1);
   job.output = arguments.bytes(2, "target");
@@ -172,6 +173,20 @@ napi_value addressOffset(napi_env env, napi_callback_info info) {
   return value;
 }
 
+// found: numbers of the latest result, by place
+napi_value foundArray(napi_env env, Instance& instance) {
+  void* data = nullptr;
+  napi_value buffer = nullptr, array = nullptr;
+  napi_ref reference = nullptr;
+  // The reference is never given up: results are written there as long as there is an instance.
+  if (napi_create_arraybuffer(env, kFound * sizeof(double), &data, &buffer) == napi_ok &&
+      napi_create_reference(env, buffer, 1, &reference) == napi_ok &&
+      napi_create_typedarray(env, napi_float64_array, kFound, buffer, 0, &array) == napi_ok) {
+    instance.found = static_cast<double*>(data);
+  }
+  return array;
+}
+
 // isas: names of the usable instruction sets, fastest first; calls give an index into it
 napi_value isaNames(napi_env env, const Instance& instance) {
   napi_value names = nullptr, name = nullptr;
@@ -197,6 +212,8 @@ NAPI_MODULE_INIT() {
     return nullptr;
   }
   napi_value packs = nullptr;
+  const napi_value found = foundArray(env, *instance);
+  if (found == nullptr) return nullptr;
   napi_get_boolean(env, hasZstd(), &packs);
   const napi_property_descriptor properties[] = {
       {"encode", nullptr, encode, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
@@ -210,6 +227,7 @@ NAPI_MODULE_INIT() {
       {"cancel", nullptr, cancel, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"addressOffset", nullptr, addressOffset, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"isas", nullptr, nullptr, nullptr, nullptr, isaNames(env, *instance), napi_enumerable, nullptr},
+      {"found", nullptr, nullptr, nullptr, nullptr, found, napi_enumerable, nullptr},
       {"packs", nullptr, nullptr, nullptr, nullptr, packs, napi_enumerable, nullptr},
   };
   napi_define_properties(env, exports, sizeof properties / sizeof properties[0], properties);

@@ -54,44 +54,19 @@ napi_value bigint(napi_env env, uint64_t number) {
   return value;
 }
 
-void set(napi_env env, napi_value object, const char* name, uint64_t number) {
-  napi_value value = nullptr;
-  napi_create_int64(env, static_cast<int64_t>(number), &value);
-  napi_set_named_property(env, object, name, value);
-}
-
-napi_value objectOf(napi_env env, const EncodedChunk& chunk) {
-  napi_value object = nullptr, declined = nullptr;
-  if (napi_create_object(env, &object) != napi_ok) return nullptr;
-  set(env, object, "bytes", chunk.bytes);
-  set(env, object, "scaleBytes", chunk.scaleBytes);
-  set(env, object, "nonFinite", chunk.counts.nonFinite);
-  set(env, object, "clamped", chunk.counts.clamped);
-  napi_set_named_property(env, object, "hash", bigint(env, chunk.hash));
-  // Both are rare, and every property costs a small chunk some time.
-  if (chunk.packedBytes != 0) set(env, object, "packedBytes", chunk.packedBytes);
-  if (chunk.declined) {
-    napi_get_boolean(env, true, &declined);
-    napi_set_named_property(env, object, "declined", declined);
-  }
-  return object;
-}
-
-napi_value objectOf(napi_env env, const PackedPayload& packed) {
-  napi_value object = nullptr;
-  if (napi_create_object(env, &object) != napi_ok) return nullptr;
-  napi_set_named_property(env, object, "hash", bigint(env, packed.hash));
-  set(env, object, "packedBytes", packed.packedBytes);
-  return object;
-}
-
 }  // namespace
 
 napi_value Job::result(napi_env env) const {
   napi_value value = nullptr;
   switch (kind) {
     case Kind::kEncode:
-      if (encoded.done) return objectOf(env, encoded);
+      found[kBytes] = static_cast<double>(encoded.bytes);
+      found[kScaleBytes] = static_cast<double>(encoded.scaleBytes);
+      found[kNonFinite] = static_cast<double>(encoded.counts.nonFinite);
+      found[kClamped] = static_cast<double>(encoded.counts.clamped);
+      found[kPackedBytes] = static_cast<double>(encoded.packedBytes);
+      found[kDeclined] = encoded.declined;
+      if (encoded.done) return bigint(env, encoded.hash);
       napi_get_null(env, &value);
       return value;
     case Kind::kDecode:
@@ -100,7 +75,8 @@ napi_value Job::result(napi_env env) const {
     case Kind::kHash:
       return bigint(env, hashed);
     case Kind::kPack:
-      return objectOf(env, packed);
+      found[kPackedBytes] = static_cast<double>(packed.packedBytes);
+      return bigint(env, packed.hash);
     case Kind::kUnpack:
       if (unpacked.valid) return bigint(env, unpacked.hash);
       napi_create_uint32(env, static_cast<uint32_t>(Verdict::kNoEnvelope), &value);

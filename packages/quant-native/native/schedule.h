@@ -5,13 +5,17 @@
 
 namespace tensorwire {
 
+// What an encode job finds, by place; src/addon.ts has the same places.
+enum Found : size_t { kBytes, kScaleBytes, kNonFinite, kClamped, kPackedBytes, kDeclined, kFound };
+
 // What to do with bytes that someone keeps alive, and what came of it.
 struct Job {
   enum class Kind { kEncode, kDecode, kHash, kPack, kUnpack };
 
-  explicit Job(Kind which) : kind(which) {}
+  Job(Kind which, double* numbers) : kind(which), found(numbers) {}
 
   Kind kind;
+  double* found;  // kFound numbers, where results leave what is not a hash
   const Kernels* kernels = nullptr;
   ChunkShape shape = {};
   Bytes input;
@@ -29,7 +33,8 @@ struct Job {
   UnpackedPayload unpacked;
 
   void run();
-  // The result as JavaScript takes it: see src/addon.ts. Nullptr after throwing.
+  // The result as JavaScript takes it, at once: see src/addon.ts. Making an object of it would cost more than encoding a
+  // small chunk does.
   napi_value result(napi_env env) const;
 };
 

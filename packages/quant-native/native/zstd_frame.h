@@ -1,4 +1,4 @@
-// zstd frames (RFC 8878), where the addon was built with libzstd: the only file that knows it.
+// zstd frames (RFC 8878), where the addon was built with libzstd, which only this and literals_frame.h know.
 #pragma once
 
 #include <cstddef>

@@ -1,12 +1,21 @@
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
-import type { EncodedChunk, Packed } from "@tensorwire/core";
 
 /** Takes a queued job's result, or undefined where the job was cancelled before it began. */
 export type JobCallback<Result> = (result: Result | undefined) => void;
 
-/** Of an encode job; null where there was no memory for it. */
-export type EncodeResult = EncodedChunk | null;
+/** The payload's hash; null where there was no memory for the job. Numbers are in `found`. */
+export type EncodeResult = bigint | null;
+
+/** Places in `found`: `Found` of native/schedule.h. */
+export const FOUND = Object.freeze({
+  bytes: 0,
+  scaleBytes: 1,
+  nonFinite: 2,
+  clamped: 3,
+  packedBytes: 4,
+  declined: 5,
+});
 
 /** What came of a payload, or of an envelope: `Verdict` of native/chunk.h. */
 export const VERDICT = Object.freeze({ intact: 0, corrupt: 1, invalid: 2, noEnvelope: 3 });
@@ -19,6 +28,8 @@ export const VERDICT = Object.freeze({ intact: 0, corrupt: 1, invalid: 2, noEnve
 export interface Addon {
   /** Instruction sets that this processor runs, fastest first; calls give an index into it. */
   readonly isas: readonly string[];
+  /** What the latest encode or pack job found besides a hash: read it before anything else is called. */
+  readonly found: Float64Array;
   /** Whether it was built with libzstd: otherwise nothing is packed, and no envelope is opened. */
   readonly packs: boolean;
   /**
@@ -76,8 +87,8 @@ export interface Addon {
     payload: Uint8Array,
     segments: readonly number[],
     packed: Uint8Array,
-    callback?: JobCallback<Packed>,
-  ): Packed | number;
+    callback?: JobCallback<bigint>,
+  ): bigint | number;
   /** The result is the payload's hash, or a verdict that is not `intact`. */
   unpack(
     packed: Uint8Array,

@@ -10,7 +10,6 @@ import {
   defaultCodecs,
   type EncodedChunk,
   type EncodeJob,
-  type ErrorCode,
   isFloatDType,
   type Packed,
   type PackJob,
@@ -19,8 +18,8 @@ import {
   UNNAMED,
   type UnpackJob,
 } from "@tensorwire/core";
-import { onAbort } from "./abort-listener.js";
-import { type Addon, type EncodeResult, type JobCallback, loadAddon, VERDICT } from "./addon.js";
+import { type Addon, type EncodeResult, FOUND, type JobCallback, loadAddon, VERDICT } from "./addon.js";
+import { checked, runNative } from "./native-call.js";
 import { type NativeSpec, nativeSpec } from "./native-spec.js";
 import { nodePacker } from "./packer.js";
 
@@ -78,7 +77,8 @@ class NativeBackend implements CodecBackend {
     const [tensor, first] = spec.stochastic ? [at.tensor, at.first] : [];
     const views = packed === undefined ? [source, target] : [source, target, packed];
     const queue = bytes >= (packed === undefined ? QUEUED_BYTES : QUEUED_PACKING_BYTES);
-    const encoded = this.#run(queue, views, signal, (callback?: JobCallback<EncodeResult>) => {
+    const take = (hash: EncodeResult) => this.#found(hash, packed !== undefined);
+    return runNative(this.#addon, queue, views, signal, take, (callback?: JobCallback<EncodeResult>) => {
       const { id } = codec;
       // What is left out costs nothing to check.
       if (callback === undefined && options === undefined && packed === undefined) {
@@ -99,7 +99,6 @@ class NativeBackend implements CodecBackend {
         first,
       );
     });
-    return encoded instanceof Promise ? encoded.then(checkEncoded) : checkEncoded(encoded);
   }
 
   decode(job: DecodeJob): Answer<void> {
@@ -127,9 +126,9 @@ class NativeBackend implements CodecBackend {
     const views = unpacked === undefined ? [payload, target] : [payload, target, unpacked];
     const queue =
       Math.max(bytes, payload.length) >= (unpacked === undefined ? QUEUED_BYTES : QUEUED_PACKING_BYTES);
-    let verdict: Answer<number>;
+    const take = (verdict: number) => checkVerdict(verdict, hash);
     try {
-      verdict = this.#run(queue, views, signal, (callback?: JobCallback<number>) => {
+      return runNative(this.#addon, queue, views, signal, take, (callback?: JobCallback<number>) => {
         const { id } = codec;
         if (callback === undefined && options === undefined && unpacked === undefined) {
           return this.#addon.decode(this.#isa, id, block, from, count, payload, hash, to, target);
@@ -154,14 +153,12 @@ class NativeBackend implements CodecBackend {
       if ((error as TensorwireError).code === "PAYLOAD_INVALID") return this.#portable.decode(job);
       throw error;
     }
-    return verdict instanceof Promise
-      ? verdict.then((is) => checkVerdict(is, hash))
-      : checkVerdict(verdict, hash);
   }
 
   hash(bytes: Uint8Array, signal?: AbortSignal): Answer<bigint> {
+    const queue = bytes.length >= QUEUED_BYTES;
     return rejected(() =>
-      this.#run(bytes.length >= QUEUED_BYTES, [bytes], signal, (callback?: JobCallback<bigint>) =>
+      runNative(this.#addon, queue, [bytes], signal, asItIs, (callback?: JobCallback<bigint>) =>
         this.#addon.hash(bytes, callback),
       ),
     );
@@ -170,12 +167,11 @@ class NativeBackend implements CodecBackend {
   pack(job: PackJob): Answer<Packed> {
     const { payload, segments, packed, signal } = job;
     if (!this.#repacks(segments)) return this.#portable.pack(job);
+    const queue = payload.length >= QUEUED_PACKING_BYTES;
+    const take = (hash: bigint) => ({ hash, packedBytes: this.#addon.found[FOUND.packedBytes]! });
     return rejected(() =>
-      this.#run(
-        payload.length >= QUEUED_PACKING_BYTES,
-        [payload, packed],
-        signal,
-        (callback?: JobCallback<Packed>) => this.#addon.pack(payload, segments, packed, callback),
+      runNative(this.#addon, queue, [payload, packed], signal, take, (callback?: JobCallback<bigint>) =>
+        this.#addon.pack(payload, segments, packed, callback),
       ),
     );
   }
@@ -183,15 +179,17 @@ class NativeBackend implements CodecBackend {
   unpack(job: UnpackJob): Answer<bigint> {
     const { packed, segments, payload, signal } = job;
     if (!this.#repacks(segments)) return this.#portable.unpack(job);
-    return rejected(() => {
-      const hash = this.#run(
-        payload.length >= QUEUED_PACKING_BYTES,
+    const queue = payload.length >= QUEUED_PACKING_BYTES;
+    return rejected(() =>
+      runNative(
+        this.#addon,
+        queue,
         [packed, payload],
         signal,
+        checkUnpacked,
         (callback?: JobCallback<bigint | number>) => this.#addon.unpack(packed, segments, payload, callback),
-      );
-      return hash instanceof Promise ? hash.then(checkUnpacked) : checkUnpacked(hash);
-    });
+      ),
+    );
   }
 
   #repacks(segments: readonly number[]): boolean {
@@ -207,27 +205,21 @@ class NativeBackend implements CodecBackend {
     return native ?? undefined;
   }
 
-  /** Makes one native call: here, or queued until its turn or until `signal` aborts. */
-  #run<Result>(
-    queue: boolean,
-    views: readonly Uint8Array[],
-    signal: AbortSignal | undefined,
-    call: (callback?: JobCallback<Result>) => Result | number,
-  ): Answer<Result> {
-    for (const { buffer } of views) refuseResizable(buffer);
-    if (signal?.aborted) throw abortedError(signal);
-    if (!queue) return checked(() => call() as Result);
-    return new Promise((resolve, reject) => {
-      const job = checked(() =>
-        call((result) => {
-          forget?.();
-          // A job that had begun was let finish: its buffers are free only now.
-          if (result === undefined || signal?.aborted) reject(abortedError(signal));
-          else resolve(result);
-        }),
-      ) as number;
-      const forget = signal && onAbort(signal, () => this.#addon.cancel(job));
-    });
+  /** What an encode job left behind, besides a hash. */
+  #found(hash: EncodeResult, packed: boolean): EncodedChunk {
+    if (hash === null) {
+      throw new TensorwireError("INTERNAL", "there is no memory for a chunk's scales: make chunks smaller");
+    }
+    const { found } = this.#addon;
+    const chunk = {
+      bytes: found[FOUND.bytes]!,
+      scaleBytes: found[FOUND.scaleBytes]!,
+      nonFinite: found[FOUND.nonFinite]!,
+      clamped: found[FOUND.clamped]!,
+      hash,
+    };
+    if (found[FOUND.declined] !== 0) return { ...chunk, declined: true };
+    return packed ? { ...chunk, packedBytes: found[FOUND.packedBytes]! } : chunk;
   }
 }
 
@@ -238,11 +230,6 @@ function rejected<T>(answer: () => Answer<T>): Answer<T> {
   } catch (error) {
     return Promise.reject(error);
   }
-}
-
-function checkEncoded(encoded: EncodeResult): EncodedChunk {
-  if (encoded !== null) return encoded;
-  throw new TensorwireError("INTERNAL", "there is no memory for the scales of a chunk: make chunks smaller");
 }
 
 function checkVerdict(verdict: number, hash: bigint): void {
@@ -307,23 +294,6 @@ function widthNumber(dtype: DType): number {
   return WIDTH_NUMBERS[DTYPE_BITS[dtype]]!;
 }
 
-/** A buffer that shrinks while a thread writes to it takes the process down. */
-function refuseResizable(buffer: ArrayBufferLike & { readonly resizable?: boolean }): void {
-  if (buffer.resizable === true) {
-    throw new TensorwireError("INVALID_ARGUMENT", "the buffers of a native job may not be resizable");
-  }
-}
-
-function abortedError(signal: AbortSignal | undefined): TensorwireError {
-  return new TensorwireError("ABORTED", "the job was cancelled", { cause: signal?.reason });
-}
-
-/** Runs `call`, whose errors carry a code of ours. */
-function checked<T>(call: () => T): T {
-  try {
-    return call();
-  } catch (error) {
-    const { code, message } = error as Error & { code?: ErrorCode };
-    throw new TensorwireError(code ?? "INTERNAL", message, { cause: error });
-  }
+function asItIs<T>(result: T): T {
+  return result;
 }
