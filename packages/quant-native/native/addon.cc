@@ -59,7 +59,7 @@ napi_value encode(napi_env env, napi_callback_info info) {
 napi_value slowElements(napi_env env, napi_callback_info info) {
   Instance* instance = instanceOf(env);
   Arguments arguments(env, info);
-  Job job(Job::Kind::kEncode);
+  Job job(Job::Kind::kEncode, instance->found);
   job.kernels = instance->kernels[arguments.integer(0, "the instruction set", instance->isas - 1)];
   job.shape = arguments.shape(1, 7);
   job.input = arguments.bytes(5, "source");
