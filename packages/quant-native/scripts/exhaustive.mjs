@@ -130,7 +130,7 @@ function exhaustBlocks(sign) {
         compare(
           `${codec.name} code`,
           isa,
-          target.subarray(scaleBytes, bytes),
+          target.subarray(found[FOUND.scaleBytes], found[FOUND.bytes]),
           expected,
           (i) => words[codec.id === 3 ? i : 2 * i],
         );
