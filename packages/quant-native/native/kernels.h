@@ -82,8 +82,9 @@ struct AdaquantKernels {
 
 // lossless: byte k of every element to plane k, and back. Planes follow one another in what is split; what is joined
 // may lie apart.
-using SplitKernel = void (*)(const uint8_t* source, size_t elements, uint8_t* planes);
-using JoinKernel = void (*)(const uint8_t* const* planes, size_t elements, uint8_t* target);
+using SplitKernel = void (*)(const uint8_t* source, size_t elements, uint8_t* planes, PayloadHash& hash);
+// With `lanes` it takes the planes into xxh64, one behind the other: they are whole stripes then.
+using JoinKernel = void (*)(const uint8_t* const* planes, size_t elements, uint8_t* target, uint64_t* lanes);
 struct PlaneKernels {
   // [0 … 2]: elements of 2, 4, 8 bytes
   SplitKernel split[3];

@@ -57,18 +57,23 @@ struct PlaneStep<8> {
 };
 
 template <size_t kWidth>
-void splitPlanes(const uint8_t* source, size_t elements, uint8_t* planes) {
+void splitPlanes(const uint8_t* source, size_t elements, uint8_t* planes, PayloadHash& hash) {
+  RunningHash running(hash);
   size_t i = 0;
   for (; i + kPlaneStep <= elements; i += kPlaneStep) {
     uint8x16_t step[kWidth];
     PlaneStep<kWidth>::split(source + i * kWidth, step);
     for (size_t k = 0; k < kWidth; k++) vst1q_u8(planes + k * elements + i, step[k]);
+    // The first plane's bytes, which are the payload's beginning.
+    running.advance(planes + i + kPlaneStep);
   }
+  running.finish();
   scalar::splitFrom<kWidth>(i, source, elements, planes);
 }
 
 template <size_t kWidth>
-void joinPlanes(const uint8_t* const* planes, size_t elements, uint8_t* target) {
+void joinPlanes(const uint8_t* const* planes, size_t elements, uint8_t* target, uint64_t* lanes) {
+  if (lanes != nullptr) scalar::hashPlanes(planes, kWidth, elements, lanes);
   size_t i = 0;
   for (; i + kPlaneStep <= elements; i += kPlaneStep) {
     uint8x16_t step[kWidth];
