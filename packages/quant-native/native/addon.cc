@@ -54,26 +54,6 @@ napi_value encode(napi_env env, napi_callback_info info) {
   return arguments.ok() ? start(env, instance, job, callback) : nullptr;
 }
 
-// slowElements(isa, codec, block, dtype, elements, source, target, options?): how many of the elements an encode call
-// leaves to the scalar kernels for what they are
-napi_value slowElements(napi_env env, napi_callback_info info) {
-  Instance* instance = instanceOf(env);
-  Arguments arguments(env, info);
-  Job job(Job::Kind::kEncode, instance->found);
-  job.kernels = instance->kernels[arguments.integer(0, "the instruction set", instance->isas - 1)];
-  job.shape = arguments.shape(1, 7);
-  job.input = arguments.bytes(5, "source");
-  job.output = arguments.bytes(6, "target");
-  if (!arguments.ok()) return nullptr;
-  arguments.require(job.input, job.shape.sourceBytes(), "source");
-  arguments.require(job.output, job.shape.payload(), "target");
-  if (!arguments.ok()) return nullptr;
-  job.run();
-  napi_value value = nullptr;
-  napi_create_int64(env, static_cast<int64_t>(job.encoded.counts.slow), &value);
-  return value;
-}
-
 // decode(isa, codec, block, dtype, elements, payload, hash, output, target, callback?, options?, unpacked?)
 napi_value decode(napi_env env, napi_callback_info info) {
   Instance* instance = instanceOf(env);
@@ -217,7 +197,6 @@ NAPI_MODULE_INIT() {
   napi_get_boolean(env, hasZstd(), &packs);
   const napi_property_descriptor properties[] = {
       {"encode", nullptr, encode, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
-      {"slowElements", nullptr, slowElements, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"decode", nullptr, decode, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"hash", nullptr, hash, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"pack", nullptr, pack, nullptr, nullptr, nullptr, napi_enumerable, nullptr},

@@ -12,7 +12,7 @@ import {
   float16,
   NF4_THRESHOLDS,
 } from "@tensorwire/core";
-import { loadAddon } from "../dist/addon.js";
+import { FOUND, loadAddon } from "../dist/addon.js";
 
 const {
   values: { sample = false },
@@ -125,11 +125,12 @@ function exhaustBlocks(sign) {
         for (let i = 0; i < expected.length; i++) expected[i] = (codes[2 * i] << 4) | codes[2 * i + 1];
       }
       addon.isas.forEach((_, isa) => {
-        const { bytes, scaleBytes } = addon.encode(isa, codec.id, BLOCK, F32, words.length, source, target);
+        addon.encode(isa, codec.id, BLOCK, F32, words.length, source, target);
+        const { found } = addon;
         compare(
           `${codec.name} code`,
           isa,
-          target.subarray(scaleBytes, bytes),
+          target.subarray(found[FOUND.scaleBytes], found[FOUND.bytes]),
           expected,
           (i) => words[codec.id === 3 ? i : 2 * i],
         );
@@ -156,10 +157,11 @@ function exhaustHalves() {
         expected,
       );
       addon.isas.forEach((_, isa) => {
-        const found = addon.encode(isa, codec.id, 0, F32, words.length, source, target);
-        if (found.nonFinite !== nonFinite || found.clamped !== clamped)
+        addon.encode(isa, codec.id, 0, F32, words.length, source, target);
+        const { found } = addon;
+        if (found[FOUND.nonFinite] !== nonFinite || found[FOUND.clamped] !== clamped)
           differs(`${codec.name}'s count`, isa, 0, first);
-        compare(codec.name, isa, target.subarray(0, found.bytes), expected, (i) => words[i >> 1]);
+        compare(codec.name, isa, target.subarray(0, found[FOUND.bytes]), expected, (i) => words[i >> 1]);
       });
     }
   }

@@ -15,6 +15,8 @@ export const FOUND = Object.freeze({
   clamped: 3,
   packedBytes: 4,
   declined: 5,
+  /** Elements that vector kernels left to the scalar ones for what they are: for tests. */
+  slow: 6,
 });
 
 /** What came of a payload, or of an envelope: `Verdict` of native/chunk.h. */
@@ -52,17 +54,6 @@ export interface Addon {
     tensor?: bigint,
     first?: number,
   ): EncodeResult | number;
-  /** For tests: how many elements such a call of `encode` leaves to the scalar kernels for what they are. */
-  slowElements(
-    isa: number,
-    codec: number,
-    block: number,
-    dtype: number,
-    elements: number,
-    source: Uint8Array,
-    target: Uint8Array,
-    options?: Uint8Array,
-  ): number;
   /**
    * The result is a verdict.
    * @param unpacked where the payload is an envelope: room for what is in it, of exactly its length.

@@ -1,6 +1,7 @@
 import { type CodecSpec, defaultCodecs } from "@tensorwire/core";
 import { encodeFloats, pseudoRandom } from "@tensorwire/core/testing";
 import { expect, it } from "vitest";
+import { FOUND } from "../src/addon.js";
 import { nativeSpec } from "../src/native-spec.js";
 import { built, describeNative } from "./instruction-sets.js";
 
@@ -41,7 +42,10 @@ describeNative("the scalar kernels' share", () => {
     const native = nativeSpec(codec, codec.resolve(spec))!;
     const target = new Uint8Array(codec.payloadBytes(codec.resolve(spec), "F32", values.length));
     const source = encodeFloats("F32", values);
-    return built!.slowElements(isa, codec.id, native.block, 3, values.length, source, target, native.options);
+    const { options } = native;
+    const shape = [isa, codec.id, native.block, 3, values.length] as const;
+    built!.encode(...shape, source, target, undefined, options, undefined, 7n, 0);
+    return built!.found[FOUND.slow]!;
   };
 
   it.each(SPECS)("of ordinary data is nothing: %o", (spec) => {
