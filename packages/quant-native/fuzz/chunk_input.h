@@ -36,7 +36,7 @@ class ChunkInput {
     shape.weight = (flags & 16) != 0 ? 0.01 : 1e-6;
     if (shared()) shape.block = 1;
     // Mostly short: what goes wrong does so at the ends.
-    shape.elements = (flags & 32) != 0 ? word() % 20000 : byte();
+    shape.elements = (flags & 32) != 0 ? word() % 50000 : byte();
   }
 
   // The next `length` bytes, from the beginning again where there are no more: in memory of exactly that length.

@@ -2,7 +2,6 @@
 // Internal linkage throughout: see kernels.h.
 #pragma once
 
-#include "code_bits_neon.h"
 #include "dynamic8_steps.h"
 #include "four_bit_bins.h"
 #include "lanes_neon.h"

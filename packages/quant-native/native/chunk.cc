@@ -46,8 +46,8 @@ EncodedChunk encodePayload(const Kernels& kernels, const ChunkShape& shape, cons
       chunk.counts = kernels.toBfloat16[floatIndex(shape.dtype)](source, elements, target, hash);
       break;
     case Codec::kLossless:
-      if (const size_t width = elementBytes(shape.dtype); width == 1) copy(source, elements, target);
-      else kernels.planes.split[planesIndex(width)](source, elements, target);
+      if (const size_t width = elementBytes(shape.dtype); width == 1) copyPayload(source, elements, target, hash);
+      else kernels.planes.split[planesIndex(width)](source, elements, target, hash);
       break;
     case Codec::kAdaquant: {
       const AdaquantChunk adaquant = encodeAdaquant(kernels, shape, source, target);
@@ -91,7 +91,7 @@ void decodeHalf(const Kernels& kernels, const ChunkShape& shape, const uint8_t* 
 void joinPlanes(const Kernels& kernels, size_t width, const uint8_t* const* planes, size_t elements,
                 uint8_t* target) {
   if (width == 1) copy(planes[0], elements, target);
-  else kernels.planes.join[planesIndex(width)](planes, elements, target);
+  else kernels.planes.join[planesIndex(width)](planes, elements, target, nullptr);
 }
 
 // Elements that are joined at once where they are converted too: planes' bytes stay in the first-level cache.
@@ -127,12 +127,6 @@ Verdict decodePayload(const Kernels& kernels, const ChunkShape& shape, const uin
     case Codec::kBfloat16:
       decodeHalf(kernels, shape, payload, output, target, hash);
       return Verdict::kIntact;
-    case Codec::kLossless: {
-      const uint8_t* planes[8];
-      for (size_t k = 0; k < elementBytes(shape.dtype); k++) planes[k] = payload + k * shape.elements;
-      decodePlanes(kernels, shape, planes, output, target);
-      return Verdict::kIntact;
-    }
     case Codec::kAdaquant:
       return decodeAdaquant(kernels, shape, payload, bytes, output, target) ? Verdict::kIntact : Verdict::kInvalid;
     case Codec::kBlockwise8:
@@ -151,6 +145,33 @@ Verdict decodePayload(const Kernels& kernels, const ChunkShape& shape, const uin
           target, hash);
       return Verdict::kIntact;
   }
+}
+
+// Planes that travelled as they are need not be where the payload would have them: they are verified and joined where
+// they lie, in one pass where that can be.
+Verdict decodeLossless(const Kernels& kernels, const ChunkShape& shape, const TravelledPayload& payload, uint64_t hash,
+                       DType output, uint8_t* target) {
+  const size_t width = elementBytes(shape.dtype), elements = shape.elements;
+  OpenedEnvelope planes;
+  if (payload.packed) {
+    planes = openEnvelope(payload.data, payload.length, shape.segments(payload.unpackedLength), payload.unpacked);
+    if (!planes.valid) return Verdict::kNoEnvelope;
+  } else {
+    for (size_t k = 0; k < width; k++) planes.segments[k] = payload.data + k * elements;
+  }
+  const IeeeMode ieee;
+  if (shape.dtype == output && width > 1 && elements > 0 && elements % xxh64::kStripe == 0) {
+    xxh64::Lanes lanes;
+    uint64_t four[] = {lanes.a, lanes.b, lanes.c, lanes.d};
+    kernels.planes.join[planesIndex(width)](planes.segments, elements, target, four);
+    lanes.a = four[0], lanes.b = four[1], lanes.c = four[2], lanes.d = four[3];
+    return lanes.digest(nullptr, 0, width * elements) == hash ? Verdict::kIntact : Verdict::kCorrupt;
+  }
+  Xxh64 state;
+  for (size_t k = 0; k < width && elements > 0; k++) state.update(planes.segments[k], elements);
+  if (state.digest() != hash) return Verdict::kCorrupt;
+  decodePlanes(kernels, shape, planes.segments, output, target);
+  return Verdict::kIntact;
 }
 
 FrameEffort effortFor(const ChunkShape& shape) {
@@ -175,24 +196,15 @@ EncodedChunk encodeChunk(const Kernels& kernels, const ChunkShape& shape, const 
 
 Verdict decodeChunk(const Kernels& kernels, const ChunkShape& shape, const TravelledPayload& payload, uint64_t hash,
                     DType output, uint8_t* target) {
+  if (shape.codec == Codec::kLossless) return decodeLossless(kernels, shape, payload, hash, output, target);
   const uint8_t* bytes = payload.data;
   uint64_t length = payload.length;
   if (payload.packed) {
     length = payload.unpackedLength;
     bytes = payload.unpacked;
-    const Segments segments = shape.segments(length);
-    if (shape.codec == Codec::kLossless) {
-      // Planes that travelled as they are need not be where the payload would have them.
-      const OpenedEnvelope opened = openEnvelope(payload.data, payload.length, segments, payload.unpacked);
-      if (!opened.valid) return Verdict::kNoEnvelope;
-      Xxh64 state;
-      for (size_t i = 0; i < segments.count; i++) state.update(opened.segments[i], segments.lengths[i]);
-      if (state.digest() != hash) return Verdict::kCorrupt;
-      const IeeeMode ieee;
-      decodePlanes(kernels, shape, opened.segments, output, target);
-      return Verdict::kIntact;
+    if (!unpackPayload(payload.data, payload.length, shape.segments(length), payload.unpacked)) {
+      return Verdict::kNoEnvelope;
     }
-    if (!unpackPayload(payload.data, payload.length, segments, payload.unpacked)) return Verdict::kNoEnvelope;
   }
   const IeeeMode ieee;
   PayloadHash found = hashFrom(bytes);

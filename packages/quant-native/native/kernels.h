@@ -16,6 +16,8 @@ namespace tensorwire {
 struct Counts {
   uint64_t nonFinite = 0;
   uint64_t clamped = 0;
+  // Elements that vector kernels left to the scalar ones for what they are, and not for where they are.
+  uint64_t slow = 0;
 };
 
 // `hash` is that of the payload from its beginning, and may be as far behind as it likes: whoever calls takes in the
@@ -80,8 +82,9 @@ struct AdaquantKernels {
 
 // lossless: byte k of every element to plane k, and back. Planes follow one another in what is split; what is joined
 // may lie apart.
-using SplitKernel = void (*)(const uint8_t* source, size_t elements, uint8_t* planes);
-using JoinKernel = void (*)(const uint8_t* const* planes, size_t elements, uint8_t* target);
+using SplitKernel = void (*)(const uint8_t* source, size_t elements, uint8_t* planes, PayloadHash& hash);
+// With `lanes` it takes the planes into xxh64, one behind the other: they are whole stripes then.
+using JoinKernel = void (*)(const uint8_t* const* planes, size_t elements, uint8_t* target, uint64_t* lanes);
 struct PlaneKernels {
   // [0 … 2]: elements of 2, 4, 8 bytes
   SplitKernel split[3];

@@ -5,10 +5,10 @@
 #include "code_bits_neon.h"
 #include "kernel_table.h"
 #include "linear_kernels.h"
-#include "planes_scalar.h"
+#include "planes_neon.h"
 
 namespace tensorwire {
 
-const Kernels kNeonKernels = TENSORWIRE_KERNEL_TABLE("neon", kVectorLinear, scalar::kAdaquant, scalar::kPlanes);
+const Kernels kNeonKernels = TENSORWIRE_KERNEL_TABLE("neon", kVectorLinear, scalar::kAdaquant, kNeonPlanes);
 
 }  // namespace tensorwire

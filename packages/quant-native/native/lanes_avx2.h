@@ -59,6 +59,22 @@ inline uint32_t countOf(__m256i x) {
   return static_cast<uint32_t>(__builtin_popcount(static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(x)))));
 }
 
+// 32 codes, each in a word of four vectors, as bytes in order. Words may be negative: they saturate to 0.
+inline __m256i bytesInOrder(__m256i packed16a, __m256i packed16b) {
+  const __m256i bytes = _mm256_packus_epi16(packed16a, packed16b);
+  return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
+// As many bytes as words, each of them from 0 to 255.
+inline __m256i loadBytes(const uint8_t* at) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(at)));
+}
+// 32 words.
+inline void storeBytes(uint8_t* at, const __m256i words[4]) {
+  const __m256i low = _mm256_packs_epi32(words[0], words[1]), high = _mm256_packs_epi32(words[2], words[3]);
+  store256<false>(at, bytesInOrder(low, high));
+}
+
 // Of the low halves.
 inline __m256i multiplyWords(__m256i x, __m256i y) { return _mm256_mul_epu32(x, y); }
 inline __m256i interleaveLow(__m256i x, __m256i y) { return _mm256_unpacklo_epi64(x, y); }
@@ -78,12 +94,6 @@ inline __m256i roundToBrain(__m256i bits) {
 inline __m128i lowHalves(__m256i words) {
   const __m256i packed = _mm256_packus_epi32(words, words);
   return _mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08));
-}
-
-// 32 codes, each in a word of four vectors, as bytes in order. Words may be negative: they saturate to 0.
-inline __m256i bytesInOrder(__m256i packed16a, __m256i packed16b) {
-  const __m256i bytes = _mm256_packus_epi16(packed16a, packed16b);
-  return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
 struct F16 {
@@ -173,6 +183,7 @@ struct Bfloat16Tile {
 
 // The bits of the largest magnitude, as f32, of each of up to eight blocks of a multiple of 32 elements. Magnitudes are
 // ordered as their bits are, so that integer maxima do, and an infinity or a NaN, which sort last, is seen in them.
+// `largest` has room for all of them.
 constexpr size_t kGroup = 8;
 
 template <class From>

@@ -55,6 +55,16 @@ inline __m512i limitWords(__m512i x, int least, int largest) {
 inline bool noneOf(__m512i x) { return _mm512_movepi32_mask(x) == 0; }
 inline uint32_t countOf(__m512i x) { return static_cast<uint32_t>(__builtin_popcount(_mm512_movepi32_mask(x))); }
 
+// As many bytes as words, each of them from 0 to 255.
+inline __m512i loadBytes(const uint8_t* at) {
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
+}
+// 32 words.
+inline void storeBytes(uint8_t* at, const __m512i words[2]) {
+  const __m128i low = _mm512_cvtepi32_epi8(words[0]), high = _mm512_cvtepi32_epi8(words[1]);
+  store256<false>(at, _mm256_set_m128i(high, low));
+}
+
 // Of the low halves.
 inline __m512i multiplyWords(__m512i x, __m512i y) { return _mm512_mul_epu32(x, y); }
 inline __m512i interleaveLow(__m512i x, __m512i y) { return _mm512_unpacklo_epi64(x, y); }

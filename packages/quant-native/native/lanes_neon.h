@@ -34,6 +34,25 @@ inline int32x4_t limitWords(int32x4_t x, int least, int largest) {
 inline bool noneOf(int32x4_t x) { return vminvq_s32(x) == 0; }
 inline uint32_t countOf(int32x4_t x) { return static_cast<uint32_t>(-vaddvq_s32(x)); }
 
+// As many bytes as words, each of them from 0 to 255.
+inline int32x4_t loadBytes(const uint8_t* at) {
+  uint32_t four;
+  memcpy(&four, at, sizeof four);
+  const uint16x8_t words = vmovl_u8(vcreate_u8(four));
+  return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(words)));
+}
+// Sixteen words as bytes.
+inline uint8x16_t bytesOf(const int32x4_t words[4]) {
+  const int16x8_t low = vcombine_s16(vmovn_s32(words[0]), vmovn_s32(words[1]));
+  const int16x8_t high = vcombine_s16(vmovn_s32(words[2]), vmovn_s32(words[3]));
+  return vreinterpretq_u8_s8(vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
+}
+// 32 words.
+inline void storeBytes(uint8_t* at, const int32x4_t words[8]) {
+  vst1q_u8(at, bytesOf(words));
+  vst1q_u8(at + 16, bytesOf(words + 4));
+}
+
 // Of the low halves.
 inline int32x4_t multiplyWords(int32x4_t x, int32x4_t y) {
   const uint32x2_t left = vmovn_u64(vreinterpretq_u64_s32(x)), right = vmovn_u64(vreinterpretq_u64_s32(y));
@@ -135,6 +154,7 @@ struct Bfloat16Tile {
 
 // The bits of the largest magnitude, as f32, of each of up to four blocks of a multiple of 32 elements. Magnitudes are
 // ordered as their bits are, so that integer maxima do, and an infinity or a NaN, which sort last, is seen in them.
+// `largest` has room for all of them.
 constexpr size_t kGroup = 4;
 
 template <class From>

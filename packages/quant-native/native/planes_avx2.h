@@ -104,23 +104,40 @@ struct PlaneStep<8> {
 };
 
 template <size_t kWidth>
-void splitPlanes(const uint8_t* source, size_t elements, uint8_t* planes) {
+void splitPlanes(const uint8_t* source, size_t elements, uint8_t* planes, PayloadHash& hash) {
+  RunningHash running(hash);
   size_t i = 0;
   for (; i + kPlaneStep <= elements; i += kPlaneStep) {
     __m256i step[kWidth];
     PlaneStep<kWidth>::split(source + i * kWidth, step);
     for (size_t k = 0; k < kWidth; k++) storeStep(planes + k * elements + i, step[k]);
+    // The first plane's bytes, which are the payload's beginning.
+    running.advance(planes + i + kPlaneStep);
   }
+  running.finish();
   scalar::splitFrom<kWidth>(i, source, elements, planes);
 }
 
 template <size_t kWidth>
-void joinPlanes(const uint8_t* const* planes, size_t elements, uint8_t* target) {
+inline void joinStep(const uint8_t* const* planes, size_t i, uint8_t* target) {
+  __m256i step[kWidth];
+  for (size_t k = 0; k < kWidth; k++) step[k] = loadStep(planes[k] + i);
+  PlaneStep<kWidth>::join(step, target + i * kWidth);
+}
+
+template <size_t kWidth>
+void joinPlanes(const uint8_t* const* planes, size_t elements, uint8_t* target, uint64_t* lanes) {
   size_t i = 0;
-  for (; i + kPlaneStep <= elements; i += kPlaneStep) {
-    __m256i step[kWidth];
-    for (size_t k = 0; k < kWidth; k++) step[k] = loadStep(planes[k] + i);
-    PlaneStep<kWidth>::join(step, target + i * kWidth);
+  if (lanes == nullptr) {
+    for (; i + kPlaneStep <= elements; i += kPlaneStep) joinStep<kWidth>(planes, i, target);
+  } else {
+    static_assert(kPlaneStep == xxh64::kStripe, "a step is a stripe of each plane");
+    scalar::PlaneStripes stripes(planes, elements, lanes);
+    for (; i + kPlaneStep <= elements; i += kPlaneStep) {
+      stripes.add(kWidth);
+      joinStep<kWidth>(planes, i, target);
+    }
+    stripes.finish();
   }
   scalar::joinFrom<kWidth>(i, planes, elements, target);
 }

@@ -66,6 +66,7 @@ napi_value Job::result(napi_env env) const {
       found[kClamped] = static_cast<double>(encoded.counts.clamped);
       found[kPackedBytes] = static_cast<double>(encoded.packedBytes);
       found[kDeclined] = encoded.declined;
+      found[kSlow] = static_cast<double>(encoded.counts.slow);
       if (encoded.done) return bigint(env, encoded.hash);
       napi_get_null(env, &value);
       return value;

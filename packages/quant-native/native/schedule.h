@@ -6,7 +6,7 @@
 namespace tensorwire {
 
 // What an encode job finds, by place; src/addon.ts has the same places.
-enum Found : size_t { kBytes, kScaleBytes, kNonFinite, kClamped, kPackedBytes, kDeclined, kFound };
+enum Found : size_t { kBytes, kScaleBytes, kNonFinite, kClamped, kPackedBytes, kDeclined, kSlow, kFound };
 
 // What to do with bytes that someone keeps alive, and what came of it.
 struct Job {

@@ -15,7 +15,9 @@ namespace {
 // Elements between two portions of the hash: few enough that the processor sees both kinds of work at once.
 constexpr size_t kStep = 64;
 
-// Targets from here on are written past the caches: nothing of them would be left there when they are read.
+// Targets from here on are written past the caches: a processor reads the lines that it writes otherwise, and memory is
+// what the kernels wait for. That a chunk's next reader finds nothing of it in the caches costs less than that: between
+// two processes a transfer of 1 GiB took as long either way, and its receiver a little less of the processor.
 constexpr size_t kStreamBytes = 1 << 19;
 
 inline bool streams(const uint8_t* target, size_t bytes) {
@@ -32,6 +34,7 @@ inline void prefetch(const uint8_t* at, size_t bytes) {
 inline void add(Counts& counts, const Counts& more) {
   counts.nonFinite += more.nonFinite;
   counts.clamped += more.clamped;
+  counts.slow += more.slow;
 }
 
 template <class From, class To, bool kStream>
@@ -74,6 +77,7 @@ Counts narrowAll(const uint8_t* source, size_t elements, uint8_t* target, Payloa
     uint8_t* tile = kStream ? tiles[i / kStep % 2] : out;
     if (!Tile::template narrow<From, kStream>(in, tile, out)) {
       add(counts, scalar(in, kStep, tile, payload));
+      counts.slow += kStep;
       if (kStream) memcpy(out, tile, kBytes);
     }
     if (kStream) {
@@ -126,6 +130,7 @@ void encodeBlock(const uint8_t* in, size_t elements, size_t padded, size_t block
     // Which writes the scale again: the one that is there may be a NaN's bits.
     add(counts, kScalarKernels.encodeBlocks[blockCodecIndex(Format::kCodec)][floatIndex(From::kDType)](
                     in, elements, block, scale, out));
+    counts.slow += elements;
     return;
   }
   const typename Format::Encoder encoder(reciprocal);

@@ -1,5 +1,7 @@
 #include "zstd_frame.h"
 
+#include "literals_frame.h"
+
 #ifdef TENSORWIRE_ZSTD
 
 #define ZSTD_STATIC_LINKING_ONLY
@@ -54,6 +56,13 @@ constexpr unsigned long long kSmallestWindow = 1024;
 bool hasZstd() { return true; }
 
 size_t makeFrame(FrameEffort effort, const uint8_t* bytes, size_t length, uint8_t* target, size_t capacity) {
+  if (effort == FrameEffort::kWeights && length >= kShortestSampled) {
+    const Texture texture = textureOf(bytes, length);
+    if (texture == Texture::kNoise) return 0;
+    if (texture == Texture::kSkewed && hasLiteralsFrames()) {
+      return makeLiteralsFrame(bytes, length, target, capacity);
+    }
+  }
   thread_local const ThreadContext<ZSTD_CCtx, ZSTD_createCCtx, ZSTD_freeCCtx> context;
   if (context.get() == nullptr || !prepare(context.get(), effort)) return 0;
   const size_t written = ZSTD_compress2(context.get(), target, capacity, bytes, length);

@@ -128,7 +128,7 @@ export async function zstd(toolchain) {
     } else {
       try {
         const link = await compileSources(library, toolchain);
-        return { flags: ["-DTENSORWIRE_ZSTD", `-I${library}`], link };
+        return { flags: ["-DTENSORWIRE_ZSTD", "-DTENSORWIRE_ZSTD_SOURCES", `-I${library}`], link };
       } catch (error) {
         reasons.push(`its sources do not compile: ${error.stderr || error.message}`);
       }

@@ -15,6 +15,8 @@ export const FOUND = Object.freeze({
   clamped: 3,
   packedBytes: 4,
   declined: 5,
+  /** Elements that vector kernels left to the scalar ones for what they are: for tests. */
+  slow: 6,
 });
 
 /** What came of a payload, or of an envelope: `Verdict` of native/chunk.h. */

@@ -1,5 +1,5 @@
-import { PortableBackend, xxh64 } from "@tensorwire/core";
-import { backendSuite, ordinary } from "@tensorwire/core/testing";
+import { checkFrame, PortableBackend, unpackOnly, xxh64 } from "@tensorwire/core";
+import { backendSuite, firstDifference, ordinary, pseudoRandom } from "@tensorwire/core/testing";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { type Addon, loadAddon } from "../src/addon.js";
 import { loadNativeBackend, nodePacker } from "../src/index.js";
@@ -100,6 +100,67 @@ describe("nodePacker", () => {
 });
 
 describe.runIf(built?.packs)("packing in the addon", () => {
+  /** Bytes of which each comes half as often, or so, as the one before it. */
+  const skewed = (length: number, symbols: number, base: number, seed: number) => {
+    const random = pseudoRandom(seed);
+    return Uint8Array.from(
+      { length },
+      () => base + Math.min(symbols - 1, Math.floor(-Math.log2(1 - random()) * 1.3)),
+    );
+  };
+  const packer = () => nodePacker(addon);
+
+  /** Packs, and unpacks with what others have. */
+  function packedLength(bytes: Uint8Array, what: string): number {
+    const frame = new Uint8Array(bytes.length);
+    const length = packer().pack(bytes, frame);
+    for (const unpack of length === 0 ? [] : [packer(), unpackOnly]) {
+      const back = new Uint8Array(bytes.length);
+      checkFrame(frame.subarray(0, length), bytes.length);
+      unpack.unpack(frame.subarray(0, length), back);
+      expect(firstDifference(back, bytes), `${what}, ${unpack.name}`).toBe(-1);
+    }
+    return length;
+  }
+
+  it("makes frames of any length, in blocks and streams of any", () => {
+    const block = 128 * 1024;
+    for (const from of [0, 32 * 1024, block, block + 1024, 2 * block]) {
+      for (const more of [-5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5]) {
+        const length = Math.max(0, from + more);
+        const bytes = skewed(length, 9, 0x39, length);
+        const packed = packedLength(bytes, `${length} bytes`);
+        if (length > 1000) expect(packed / length).toBeLessThan(0.35);
+      }
+    }
+  });
+
+  it("makes frames of bytes of any kind", () => {
+    const length = 300_000;
+    const noise = ordinary("U8", length, 1);
+    const kinds: [string, Uint8Array, number][] = [
+      ["two values", skewed(length, 2, 0, 2), 0.14],
+      ["two values at the ends", skewed(length, 2, 0, 3).map((byte) => byte * 255), 0.14],
+      ["all values, the last most often", skewed(length, 256, 0, 4).map((byte) => 255 - byte), 0.35],
+      ["rare values", skewed(length, 5, 7, 5).map((byte, i) => (i % 1171 === 0 ? i / 1171 : byte)), 0.35],
+      ["nearly noise", noise.map((byte, i) => (i % 4 === 0 ? 0 : byte)), 0.95],
+      // Blocks of noise amid others are longer in codes than they are.
+      ["noise in the middle", noise.map((byte, i) => (i >> 17 === 1 ? byte : (byte & 3) + 9)), 0.9],
+      ["noise", noise, 0],
+      ["one value", new Uint8Array(length).fill(9), 0.001],
+      ["runs", noise.map((byte, i) => (((i >> 10) & 3) === 0 ? 0 : byte & 7)), 0.35],
+    ];
+    for (const [what, bytes, most] of kinds) {
+      expect(packedLength(bytes, what) / length, what).toBeLessThanOrEqual(most);
+    }
+    // What does not fit is left alone.
+    const bytes = skewed(length, 9, 0x39, 6);
+    const packed = packedLength(bytes, "codes");
+    const target = new Uint8Array(packed + 64).fill(7);
+    expect(packer().pack(bytes, target.subarray(0, packed - 10))).toBe(0);
+    expect(target.subarray(packed - 10).every((byte) => byte === 7)).toBe(true);
+  });
+
   it("runs side by side with everything else", async () => {
     const backend = loadNativeBackend({ addon: addonPath })!;
     const elements = 200_000;
