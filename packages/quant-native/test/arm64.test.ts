@@ -4,7 +4,7 @@ import { promisify } from "node:util";
 import { expect, it } from "vitest";
 
 // In an emulator, so that it is done on any processor; scripts/test-arm64.mjs without --sample does the whole suite.
-it("the addon for arm64 makes the reference's bytes", { timeout: 300_000 }, async () => {
+it("the addon for arm64 makes the reference's bytes", { timeout: 600_000 }, async () => {
   const script = fileURLToPath(new URL("../scripts/test-arm64.mjs", import.meta.url));
   const { stdout } = await promisify(execFile)(process.execPath, [script, "--sample"]);
   if (stdout.startsWith("SKIPPED")) console.log(stdout.trim());

@@ -5,7 +5,7 @@ import { expect, it } from "vitest";
 
 // A sample: scripts/fuzz.mjs by itself takes its time for each codec.
 it("a few seconds of fuzzing find nothing in decoders, encoders and envelopes", {
-  timeout: 300_000,
+  timeout: 600_000,
 }, async () => {
   const script = fileURLToPath(new URL("../scripts/fuzz.mjs", import.meta.url));
   const { stdout } = await promisify(execFile)(process.execPath, [script, "--together", "--seconds", "4"], {

@@ -122,7 +122,7 @@ describe.skipIf(missing !== undefined)("what is published", () => {
       stderr: "",
     });
     expect(readdirSync(join(scratch, "node_modules/@tensorwire/quant-native"))).not.toContain("build");
-  }, 120_000);
+  }, 300_000);
 });
 
 describe("the C library of a program", () => {
