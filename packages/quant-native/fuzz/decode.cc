@@ -1,34 +1,72 @@
-// Any bytes as a payload, under every instruction set: nothing is read or written beside the buffers, and all agree.
-#include "targets.h"
+// Payloads of arbitrary bytes through every codec's decoder: nothing beside the buffers is read or written, and every
+// instruction set decodes as the scalar kernels do.
 
-namespace tensorwire {
+#include "fuzz_input.h"
 
-void decodeAnything(ChunkInput input) {
-  const ChunkShape& shape = input.shape;
-  std::vector<uint8_t> payload = input.rest();
-  // Of a length that the payload can have; adaquant has several.
-  if (!shape.canBe(payload.size())) {
-    uint64_t length = shape.payload();
-    while (length > payload.size() && shape.codec == Codec::kAdaquant && length > shape.scales()) {
-      length = shape.scales() + (length - shape.scales()) / shape.elements / 2 * shape.elements;
-    }
-    payload = input.take(length);
+using namespace tensorwire;
+
+namespace {
+
+FuzzCodecs codecs;
+
+// As many elements as `bytes` bytes hold a payload of. The lengths grow with the elements.
+size_t elementsIn(ChunkShape shape, size_t bytes) {
+  size_t least = 0, most = 8 * bytes + 1;
+  while (least < most) {
+    const size_t middle = least + (most - least + 1) / 2;
+    shape.elements = middle;
+    if (shape.payload() <= bytes) least = middle;
+    else most = middle - 1;
   }
-  const uint64_t hash = hashBytes(payload.data(), payload.size());
-  const Isas isas{};
-  std::vector<uint8_t> first;
-  Verdict verdict = Verdict::kCorrupt;
-  for (size_t i = 0; i < isas.count; i++) {
-    std::vector<uint8_t> target(shape.elements * elementBytes(input.output));
-    TravelledPayload travelled;
-    travelled.data = payload.data();
-    travelled.length = payload.size();
-    const Verdict now = decodeChunk(*isas.kernels[i], shape, travelled, hash, input.output, target.data());
-    if (now == Verdict::kCorrupt || now == Verdict::kNoEnvelope) abort();
-    if (i > 0 && (now != verdict || (now == Verdict::kIntact && !sameElements(input.output, target, first)))) abort();
-    verdict = now;
-    first = target;
-  }
+  return least;
 }
 
-}  // namespace tensorwire
+// adaquant has several lengths: one that `width` chooses, and that is there.
+size_t payloadLength(const ChunkShape& shape, uint8_t width) {
+  if (shape.codec != Codec::kAdaquant || shape.elements == 0) return shape.payload();
+  const size_t widest = elementBytes(shape.dtype) / 2;
+  const size_t widths[] = {widest, widest / 2, widest / 4, 0};
+  return shape.scales() + shape.elements * widths[width % 4];
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
+  codecs.readArguments(*argc, *argv);
+  return 0;
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* input, size_t length) {
+  FuzzHead head;
+  if (length < sizeof head) return -1;
+  memcpy(&head, input, sizeof head);
+  ChunkShape shape = fuzzShape(head, codecs);
+  shape.elements = elementsIn(shape, length - sizeof head);
+  const size_t bytes = payloadLength(shape, head.width);
+  const size_t offset = head.offset % 8;
+  const FuzzBytes payload(input + sizeof head, bytes, offset);
+  const DType output = fuzzOutput(head, shape);
+  const size_t decoded = shape.elements * elementBytes(output);
+  TravelledPayload travelled;
+  travelled.data = payload.data();
+  travelled.length = bytes;
+  const uint64_t hash = hashBytes(payload.data(), bytes);
+
+  const Kernels* found[kMaxIsas];
+  const size_t isas = usableKernels(found);
+  const FuzzBytes expected(decoded, 0);
+  const Verdict verdict = decodeChunk(*found[isas - 1], shape, travelled, hash, output, expected.data());
+  for (size_t i = 0; i < isas; i++) {
+    const FuzzBytes target(decoded, offset);
+    if (decodeChunk(*found[i], shape, travelled, hash ^ 1, output, target.data()) != Verdict::kCorrupt) {
+      fuzzDefect("another hash is not noticed", *found[i], shape);
+    }
+    if (decodeChunk(*found[i], shape, travelled, hash, output, target.data()) != verdict) {
+      fuzzDefect("the verdict differs", *found[i], shape);
+    }
+    if (verdict == Verdict::kIntact && !fuzzSameElements(output, target, expected)) {
+      fuzzDefect("what is decoded differs", *found[i], shape);
+    }
+  }
+  return 0;
+}

@@ -1,17 +1,18 @@
 // The N-API face: checks arguments and schedules. Each call takes positional arguments, described in src/addon.ts.
 
 #include "arguments.h"
+#include "c_heap.h"
 #include "dispatch.h"
 #include "schedule.h"
 #include "zstd_frame.h"
-
-#include <new>
 
 namespace tensorwire {
 namespace {
 
 // Nothing in this addon is static and mutable: what it must remember belongs to one environment.
-struct Instance {
+struct Instance : CHeap {
+  explicit Instance(napi_env env) : schedule(env) {}
+
   Schedule schedule;
   const Kernels* kernels[kMaxIsas] = {};
   size_t isas = 0;
@@ -183,10 +184,13 @@ napi_value isaNames(napi_env env, const Instance& instance) {
 
 NAPI_MODULE_INIT() {
   using namespace tensorwire;
-  auto* instance = new (std::nothrow) Instance{Schedule(env)};
+  auto* instance = new (std::nothrow) Instance(env);
   if (instance == nullptr) return nullptr;
   instance->isas = usableKernels(instance->kernels);
-  const auto release = [](napi_env, void* data, void*) { delete static_cast<Instance*>(data); };
+  const auto release = [](napi_env, void* data, void*) {
+    delete static_cast<Instance*>(data);
+    forgetFrames();
+  };
   if (napi_set_instance_data(env, instance, release, nullptr) != napi_ok) {
     delete instance;
     return nullptr;

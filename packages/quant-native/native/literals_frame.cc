@@ -1,9 +1,8 @@
 #include "literals_frame.h"
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
-#include <memory>
-#include <new>
 
 #ifdef TENSORWIRE_ZSTD_SOURCES
 extern "C" {
@@ -17,7 +16,7 @@ namespace {
 constexpr size_t kPieces = 16, kPieceBytes = 256;
 constexpr size_t kRunBytes = 32;
 // An envelope's part that saves less than a 64th travels as it is: see envelope.cc.
-constexpr double kNoiseBits = 8.0 * 63 / 64;
+constexpr float kNoiseBits = 8.0f * 63 / 64;
 
 }  // namespace
 
@@ -33,14 +32,15 @@ Texture textureOf(const uint8_t* bytes, size_t length) {
       if (run == kRunBytes) return Texture::kRuns;
     }
   }
-  constexpr double kSampled = kPieces * kPieceBytes;
-  double bits = 0;
+  constexpr float kSampled = kPieces * kPieceBytes;
+  // In binary32: log2 of binary64 is of glibc 2.29, and Node runs on 2.28.
+  float bits = 0;
   for (const uint32_t count : counts) {
-    if (count > 0) bits -= count * std::log2(count / kSampled);
+    if (count > 0) bits -= static_cast<float>(count) * std::log2(static_cast<float>(count) / kSampled);
   }
   // So few bytes look a little less like noise than they are.
-  const double bias = 255 / (2 * kSampled * 0.693);
-  return bits / kSampled + bias < kNoiseBits ? Texture::kSkewed : Texture::kNoise;
+  constexpr float kBias = 255 / (2 * kSampled * 0.693f);
+  return bits / kSampled + kBias < kNoiseBits ? Texture::kSkewed : Texture::kNoise;
 }
 
 #ifdef TENSORWIRE_ZSTD_SOURCES
@@ -63,6 +63,9 @@ struct Workspace {
   uint8_t streams[kStreams][kBlockBytes / kStreams * kMostBits / 8 + 16];
   uint64_t scratch[HUF_WORKSPACE_SIZE_U64];
 };
+
+// A plain pointer: see zstd_frame.cc.
+thread_local Workspace* workspace = nullptr;
 
 // A pair's code: its bits, with their number above them.
 constexpr uint32_t kLengthShift = 26;
@@ -259,9 +262,14 @@ size_t codedBlock(const uint8_t* bytes, size_t length, bool last, const Code& co
 
 bool hasLiteralsFrames() { return true; }
 
+void forgetLiteralsFrames() {
+  free(workspace);
+  workspace = nullptr;
+}
+
 size_t makeLiteralsFrame(const uint8_t* bytes, size_t length, uint8_t* target, size_t capacity) {
-  thread_local const std::unique_ptr<Workspace> workspace(new (std::nothrow) Workspace);
-  if (!workspace || length > UINT32_MAX) return 0;
+  if (workspace == nullptr) workspace = static_cast<Workspace*>(malloc(sizeof(Workspace)));
+  if (workspace == nullptr || length > UINT32_MAX) return 0;
   Code code;
   if (!buildCode(bytes, length, *workspace, code)) return 0;
   // One tree for the whole segment: most blocks need no more than a few bytes beside their codes. Where a block travels
@@ -288,6 +296,7 @@ size_t makeLiteralsFrame(const uint8_t* bytes, size_t length, uint8_t* target, s
 #else
 
 bool hasLiteralsFrames() { return false; }
+void forgetLiteralsFrames() {}
 size_t makeLiteralsFrame(const uint8_t*, size_t, uint8_t*, size_t) { return 0; }
 
 #endif

@@ -23,4 +23,7 @@ bool hasLiteralsFrames();
 // Writes one frame with `length` bytes, at least kShortestSampled, to `target`; 0 where it needs more than `capacity`.
 size_t makeLiteralsFrame(const uint8_t* bytes, size_t length, uint8_t* target, size_t capacity);
 
+// Frees what the calling thread keeps from one frame to the next.
+void forgetLiteralsFrames();
+
 }  // namespace tensorwire

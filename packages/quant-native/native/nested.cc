@@ -1,10 +1,10 @@
 #include "nested.h"
 
+#include "c_heap.h"
 #include "float_bits.h"
 
 #include <cstring>
 #include <memory>
-#include <new>
 
 namespace tensorwire {
 namespace {
@@ -47,7 +47,7 @@ constexpr uint32_t kInner = blockCodecIndex(Codec::kBlockwise8);
 NestedChunk encodeNested(const Kernels& kernels, const ChunkShape& shape, const uint8_t* source, uint8_t* target) {
   if (shape.elements == 0) return {{}, true};
   const Parts parts(shape);
-  const std::unique_ptr<float[]> scales(new (std::nothrow) float[parts.blocks]);
+  const std::unique_ptr<float[], CFree> scales(static_cast<float*>(malloc(parts.blocks * sizeof(float))));
   if (!scales) return {};
   auto* bytes = reinterpret_cast<uint8_t*>(scales.get());
   NestedChunk chunk;

@@ -21,7 +21,11 @@ struct PlaneStep<2> {
     planes[0] = both.val[0];
     planes[1] = both.val[1];
   }
-  static void join(const uint8x16_t planes[2], uint8_t* out) { vst2q_u8(out, {{planes[0], planes[1]}}); }
+  static void join(const uint8x16_t planes[2], uint8_t* out) {
+    // With a name: to clang these are macros, which a list would give too many arguments.
+    const uint8x16x2_t all = {{planes[0], planes[1]}};
+    vst2q_u8(out, all);
+  }
 };
 
 template <>
@@ -31,7 +35,8 @@ struct PlaneStep<4> {
     for (size_t k = 0; k < 4; k++) planes[k] = all.val[k];
   }
   static void join(const uint8x16_t planes[4], uint8_t* out) {
-    vst4q_u8(out, {{planes[0], planes[1], planes[2], planes[3]}});
+    const uint8x16x4_t all = {{planes[0], planes[1], planes[2], planes[3]}};
+    vst4q_u8(out, all);
   }
 };
 

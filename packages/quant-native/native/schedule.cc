@@ -1,11 +1,11 @@
 #include "schedule.h"
 
-#include <new>
+#include "c_heap.h"
 
 namespace tensorwire {
 
 // In a list of all that have not completed: a dozen at most, since a window's chunks are all that can be waiting.
-struct QueuedJob {
+struct QueuedJob : CHeap {
   explicit QueuedJob(const Job& what) : job(what) {}
 
   Job job;

@@ -10,19 +10,10 @@
 namespace tensorwire {
 namespace {
 
-// A context holds tables that are dear to make: one a thread, and freed with it.
-template <class Context, Context* (*create)(), size_t (*release)(Context*)>
-class ThreadContext {
- public:
-  ThreadContext() : context_(create()) {}
-  ~ThreadContext() { release(context_); }
-  ThreadContext(const ThreadContext&) = delete;
-  ThreadContext& operator=(const ThreadContext&) = delete;
-  Context* get() const { return context_; }
-
- private:
-  Context* context_;
-};
+// A context holds tables that are dear to make: one a thread. Plain pointers, since what has a destructor would take the
+// C++ library (see c_heap.h): libuv's threads live as long as the process, and others are told when to forget.
+thread_local ZSTD_CCtx* compressor = nullptr;
+thread_local ZSTD_DCtx* decompressor = nullptr;
 
 // A frame of weights is Huffman codes (literals) all over. What remains of the search for matches finds runs: its table has
 // 64 places, and it steps over 100 bytes where it found nothing, so that it takes no time.
@@ -63,9 +54,9 @@ size_t makeFrame(FrameEffort effort, const uint8_t* bytes, size_t length, uint8_
       return makeLiteralsFrame(bytes, length, target, capacity);
     }
   }
-  thread_local const ThreadContext<ZSTD_CCtx, ZSTD_createCCtx, ZSTD_freeCCtx> context;
-  if (context.get() == nullptr || !prepare(context.get(), effort)) return 0;
-  const size_t written = ZSTD_compress2(context.get(), target, capacity, bytes, length);
+  if (compressor == nullptr) compressor = ZSTD_createCCtx();
+  if (compressor == nullptr || !prepare(compressor, effort)) return 0;
+  const size_t written = ZSTD_compress2(compressor, target, capacity, bytes, length);
   return ZSTD_isError(written) ? 0 : written;
 }
 
@@ -79,8 +70,16 @@ bool openFrame(const uint8_t* frame, size_t frameLength, uint8_t* target, size_t
   if (header.frameContentSize != length || header.windowSize > most) return false;
   // A second frame behind it would be decompressed too, and others would refuse it.
   if (ZSTD_findFrameCompressedSize(frame, frameLength) != frameLength) return false;
-  thread_local const ThreadContext<ZSTD_DCtx, ZSTD_createDCtx, ZSTD_freeDCtx> context;
-  return context.get() != nullptr && ZSTD_decompressDCtx(context.get(), target, length, frame, frameLength) == length;
+  if (decompressor == nullptr) decompressor = ZSTD_createDCtx();
+  return decompressor != nullptr && ZSTD_decompressDCtx(decompressor, target, length, frame, frameLength) == length;
+}
+
+void forgetFrames() {
+  ZSTD_freeCCtx(compressor);
+  ZSTD_freeDCtx(decompressor);
+  compressor = nullptr;
+  decompressor = nullptr;
+  forgetLiteralsFrames();
 }
 
 }  // namespace tensorwire
@@ -92,6 +91,7 @@ namespace tensorwire {
 bool hasZstd() { return false; }
 size_t makeFrame(FrameEffort, const uint8_t*, size_t, uint8_t*, size_t) { return 0; }
 bool openFrame(const uint8_t*, size_t, uint8_t*, size_t) { return false; }
+void forgetFrames() {}
 
 }  // namespace tensorwire
 

@@ -29,4 +29,7 @@ size_t makeFrame(FrameEffort effort, const uint8_t* bytes, size_t length, uint8_
 // not one, asks for a dictionary, or for a window of more than twice its content.
 bool openFrame(const uint8_t* frame, size_t frameLength, uint8_t* target, size_t length);
 
+// Frees what the calling thread keeps from one frame to the next.
+void forgetFrames();
+
 }  // namespace tensorwire

@@ -1,10 +1,11 @@
 // Compiles the addon with whatever C++ compiler there is: no node-gyp, nothing downloaded. Without one the portable
 // codecs serve, so that a missing compiler is a notice; with TENSORWIRE_REQUIRE_NATIVE=1 it is a failure.
 //
-//   node scripts/build-addon.mjs [--sanitize | --fuzz] [--output <directory>]
+//   node scripts/build-addon.mjs [--sanitize] [--release] [--arch <arch>] [--output <directory>]
 //
-// --sanitize compiles for AddressSanitizer and UndefinedBehaviorSanitizer, into build/sanitize: see sanitize.mjs. --fuzz
-// compiles the program of ../fuzz instead, with all but the N-API face, into build/fuzz: see fuzz.mjs.
+// --sanitize compiles for AddressSanitizer and UndefinedBehaviorSanitizer, into build/sanitize: see sanitize.mjs.
+// --release makes a file for machines other than this one: without symbols, and without the compiler's own libraries.
+// --arch says which processor CXX compiles for, where that is not this one: see prebuild.mjs.
 import { execFile, execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
@@ -24,56 +25,38 @@ import { parseArgs, promisify } from "node:util";
 import * as core from "@tensorwire/core";
 import nodeApi from "node-api-headers";
 import { codebookHeader } from "./codebook-header.mjs";
+import { NATIVE, nativeSources } from "./native-sources.mjs";
 import { zstd } from "./zstd.mjs";
 
 const packageRoot = fileURLToPath(new URL("..", import.meta.url));
-const native = join(packageRoot, "native");
-const fuzzers = join(packageRoot, "fuzz");
 const {
-  values: { sanitize, fuzz, output = join(packageRoot, "build", fuzz ? "fuzz" : sanitize ? "sanitize" : "") },
+  values: {
+    sanitize,
+    release,
+    arch: target,
+    output = join(packageRoot, "build", sanitize ? "sanitize" : ""),
+  },
 } = parseArgs({
-  options: { sanitize: { type: "boolean" }, fuzz: { type: "boolean" }, output: { type: "string" } },
+  options: {
+    sanitize: { type: "boolean" },
+    release: { type: "boolean" },
+    arch: { type: "string", default: arch() },
+    output: { type: "string" },
+  },
 });
-const addon = join(output, fuzz ? "fuzz" : "tensorwire_quant.node");
+const addon = join(output, "tensorwire_quant.node");
 const stampFile = join(output, "stamp");
 
-/** Source files that need their own flags, and the name under which the others learn that they are there. */
-const VECTOR_FILES = {
-  "kernels_avx2.cc": { arch: "x64", flags: ["-mavx2", "-mf16c"], define: "-DTENSORWIRE_AVX2" },
-  "kernels_neon.cc": { arch: "arm64", flags: [], define: "-DTENSORWIRE_NEON" },
-  "kernels_avx512.cc": {
-    arch: "x64",
-    flags: ["f", "bw", "dq", "vl", "vbmi"].map((extension) => `-mavx512${extension}`),
-    define: "-DTENSORWIRE_AVX512",
-  },
-};
-
-/** What takes JavaScript's values: a fuzzer has none. */
-const NAPI_FILES = ["addon.cc", "arguments.cc", "schedule.cc"];
-
-const SANITIZERS = [`-fsanitize=${fuzz ? "fuzzer," : ""}address,undefined`, "-fno-sanitize-recover=all"];
-const sanitized = sanitize || fuzz;
-
-const FLAGS = [
-  "-std=c++17",
-  "-O3",
-  // A product and a sum may not become one rounding: payloads are the same on every machine.
-  "-ffp-contract=off",
-  "-fPIC",
-  "-fvisibility=hidden",
-  "-fno-exceptions",
-  "-fno-rtti",
-  "-Wall",
-  "-Wextra",
-  ...(sanitized ? ["-g", "-fno-omit-frame-pointer", ...SANITIZERS] : []),
-];
+const SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
 
 // The addon's undefined napi_* symbols are in the process that loads it.
-const ADDON_FLAGS =
-  platform() === "darwin"
+const LINK_FLAGS = [
+  ...(platform() === "darwin"
     ? ["-bundle", "-undefined", "dynamic_lookup", "-Wl,-dead_strip"]
-    : ["-shared", "-Wl,--gc-sections"];
-const LINK_FLAGS = [...(fuzz ? [] : ADDON_FLAGS), ...(sanitized ? SANITIZERS : [])];
+    : ["-shared", "-Wl,--gc-sections"]),
+  ...(sanitize ? SANITIZERS : []),
+  ...(release ? ["-s", "-static-libstdc++", "-static-libgcc"] : []),
+];
 
 /** The first compiler that answers, and what it says it is. */
 function findCompiler() {
@@ -93,26 +76,16 @@ function findCompiler() {
   return undefined;
 }
 
-/** What is compiled, with its flags; a vector file only on its processor. */
+/** What is compiled, with its flags. */
 function units(zstdFlags) {
-  const vector = Object.entries(VECTOR_FILES).filter(([, file]) => file.arch === arch());
-  const shared = [
-    ...FLAGS,
+  const more = [
+    ...(sanitize ? ["-g", "-fno-omit-frame-pointer", ...SANITIZERS] : []),
     ...(process.env.CXXFLAGS ?? "").split(" ").filter(Boolean),
-    ...vector.map(([, file]) => file.define),
     ...zstdFlags,
     `-I${nodeApi.include_dir}`,
     `-I${output}`,
   ];
-  const folders = fuzz ? [native, fuzzers] : [native];
-  return folders
-    .flatMap((folder) => readdirSync(folder).map((name) => ({ name, path: join(folder, name) })))
-    .filter(
-      ({ name }) => name.endsWith(".cc") && (!(name in VECTOR_FILES) || VECTOR_FILES[name].arch === arch()),
-    )
-    .filter(({ name }) => !fuzz || !NAPI_FILES.includes(name))
-    .sort((a, b) => (a.path < b.path ? -1 : 1))
-    .map(({ name, path }) => ({ name, path, flags: [...shared, ...(VECTOR_FILES[name]?.flags ?? [])] }));
+  return nativeSources(target).map(({ name, flags }) => ({ name, flags: [...flags, ...more] }));
 }
 
 /** Changes when anything does that the addon is made of. */
@@ -122,9 +95,7 @@ function stampOf(compiler, header, sources, link) {
   add(identityOf(compiler));
   add(header);
   add(JSON.stringify([sources, LINK_FLAGS, link]));
-  for (const folder of fuzz ? [native, fuzzers] : [native]) {
-    for (const name of readdirSync(folder).sort()) add(name + readFileSync(join(folder, name), "utf8"));
-  }
+  for (const name of readdirSync(NATIVE).sort()) add(name + readFileSync(join(NATIVE, name), "utf8"));
   return hash.digest("hex");
 }
 
@@ -142,7 +113,7 @@ async function compile(run, sources, link) {
   const linked = sources.map(({ name }) => join(objects, name.replace(/\.cc$/, ".o")));
   try {
     const results = await Promise.all(
-      sources.map(({ path, flags }, i) => run([...flags, "-c", path, "-o", linked[i]])),
+      sources.map(({ name, flags }, i) => run([...flags, "-c", join(NATIVE, name), "-o", linked[i]])),
     );
     for (const { stderr } of results) process.stderr.write(stderr);
     await run([...LINK_FLAGS, ...linked, "-o", part, ...link]);
@@ -185,11 +156,15 @@ async function main() {
   const { flags, link, notice } = await zstd({
     run,
     identity: identityOf(compiler),
-    flags: sanitized ? ["-g", `-fsanitize=${fuzz ? "fuzzer-no-link," : ""}address`] : [],
+    flags: sanitize ? ["-g", "-fsanitize=address"] : [],
     // Shared by all outputs, and kept when the addon is built anew.
     cache: join(packageRoot, "build", "zstd"),
     output,
   });
+  if (release && notice !== undefined && process.env.TENSORWIRE_ZSTD !== "none") {
+    goWithout(`what others install has libzstd in it, and ${notice}`);
+    return;
+  }
   const sources = units(flags);
   const stamp = stampOf(compiler, header, sources, link);
   if (existsSync(addon) && existsSync(stampFile) && readFileSync(stampFile, "utf8") === stamp) return;

@@ -49,8 +49,8 @@ int main(void) {
 }
 `;
 
-/** The library's sources, or undefined where the package is not installed. */
-function findSources() {
+/** The folder of the library's sources, or undefined where the package is not installed. */
+export function findSources() {
   try {
     const manifest = createRequire(import.meta.url).resolve("zstd-napi/package.json");
     const library = join(manifest, "..", "deps", "zstd", "lib");

@@ -1,5 +1,6 @@
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
+import { platformPackage } from "./platform-package.js";
 
 /** Takes a queued job's result, or undefined where the job was cancelled before it began. */
 export type JobCallback<Result> = (result: Result | undefined) => void;
@@ -99,11 +100,38 @@ export interface Addon {
 // The same place from src and from dist.
 const BUILT = fileURLToPath(new URL("../build/tensorwire_quant.node", import.meta.url));
 
-/** The addon at `path`, or the error that says why it cannot be loaded. */
-export function loadAddon(path = BUILT): Addon | Error {
+const load = createRequire(import.meta.url);
+let found: Addon | undefined;
+
+/**
+ * The addon at `path`: by default the one that was built here, else the one of the platform's package. Otherwise the
+ * error that says why it cannot be loaded.
+ */
+export function loadAddon(path?: string): Addon | Error {
+  if (path !== undefined) return addonAt(path);
+  if (found !== undefined) return found;
+  let addon = addonAt(BUILT);
+  const prebuilt = isMissing(addon) ? platformPackage() : undefined;
+  if (prebuilt !== undefined) addon = addonAt(prebuilt);
+  if (!(addon instanceof Error)) found = addon;
+  return addon;
+}
+
+/** Whether there is nothing where an addon was looked for. */
+export function isMissing(addon: Addon | Error): boolean {
+  return addon instanceof Error && (addon as NodeJS.ErrnoException).code === "MODULE_NOT_FOUND";
+}
+
+function addonAt(path: string): Addon | Error {
   try {
-    return createRequire(import.meta.url)(path) as Addon;
+    return load(path) as Addon;
   } catch (error) {
     return error instanceof Error ? error : new Error(String(error));
   }
+}
+
+/** The instruction sets that the addon has for this processor, fastest first; none where there is no addon. */
+export function instructionSets(): readonly string[] {
+  const addon = loadAddon();
+  return addon instanceof Error ? [] : [...addon.isas];
 }

@@ -1,7 +1,8 @@
 import { type CodecBackend, PortableBackend, quote, TensorwireError } from "@tensorwire/core";
-import { loadAddon } from "./addon.js";
+import { isMissing, loadAddon } from "./addon.js";
 import { loadNativeBackend, type NativeBackendOptions } from "./native-backend.js";
 import { nodePacker } from "./packer.js";
+import { platformPackage } from "./platform-package.js";
 
 let noticed = false;
 
@@ -34,8 +35,13 @@ export function defaultBackend(options: Omit<NativeBackendOptions, "isa"> = {}):
 function reasonWithout(path: string | undefined): string {
   const addon = loadAddon(path);
   if (!(addon instanceof Error)) return "the native addon lacks what this machine needs";
-  const missing = (addon as NodeJS.ErrnoException).code === "MODULE_NOT_FOUND";
-  return missing ? "the native addon was not built" : `the native addon cannot be loaded: ${addon.message}`;
+  if (!isMissing(addon)) return `the native addon cannot be loaded: ${addon.message}`;
+  const missing = "the native addon was not built here";
+  if (path !== undefined) return missing;
+  const prebuilt = platformPackage();
+  return prebuilt === undefined
+    ? `${missing}, and there is no package with it for this platform`
+    : `${missing}, and ${prebuilt} is not installed`;
 }
 
 function notice(reason: string): void {

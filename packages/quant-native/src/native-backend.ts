@@ -46,15 +46,17 @@ class NativeBackend implements CodecBackend {
   readonly name: string;
   readonly #addon: Addon;
   readonly #isa: number;
+  readonly #synchronous: boolean;
   readonly #codecs: CodecRegistry;
   readonly #portable: PortableBackend;
   /** A transfer's chunks share a few specs: each is resolved once. Null stands for one that the reference runs. */
   readonly #specs = new WeakMap<CodecSpec, NativeSpec | null>();
 
-  constructor(addon: Addon, isa: number, codecs: CodecRegistry) {
+  constructor(addon: Addon, isa: number, synchronous: boolean, codecs: CodecRegistry) {
     this.name = `native-${addon.isas[isa]}`;
     this.#addon = addon;
     this.#isa = isa;
+    this.#synchronous = synchronous;
     this.#codecs = codecs;
     this.#portable = new PortableBackend(codecs, nodePacker(addon));
   }
@@ -76,7 +78,7 @@ class NativeBackend implements CodecBackend {
     const count = raw ? bytes : elements;
     const [tensor, first] = spec.stochastic ? [at.tensor, at.first] : [];
     const views = packed === undefined ? [source, target] : [source, target, packed];
-    const queue = bytes >= (packed === undefined ? QUEUED_BYTES : QUEUED_PACKING_BYTES);
+    const queue = this.#queues(bytes, packed !== undefined);
     const take = (hash: EncodeResult) => this.#found(hash, packed !== undefined);
     return runNative(this.#addon, queue, views, signal, take, (callback?: JobCallback<EncodeResult>) => {
       const { id } = codec;
@@ -124,8 +126,7 @@ class NativeBackend implements CodecBackend {
     const to = raw ? RAW : width ? from : dtypeNumber(output);
     const count = raw ? bytes : elements;
     const views = unpacked === undefined ? [payload, target] : [payload, target, unpacked];
-    const queue =
-      Math.max(bytes, payload.length) >= (unpacked === undefined ? QUEUED_BYTES : QUEUED_PACKING_BYTES);
+    const queue = this.#queues(Math.max(bytes, payload.length), unpacked !== undefined);
     const take = (verdict: number) => checkVerdict(verdict, hash);
     try {
       return runNative(this.#addon, queue, views, signal, take, (callback?: JobCallback<number>) => {
@@ -156,7 +157,7 @@ class NativeBackend implements CodecBackend {
   }
 
   hash(bytes: Uint8Array, signal?: AbortSignal): Answer<bigint> {
-    const queue = bytes.length >= QUEUED_BYTES;
+    const queue = this.#queues(bytes.length, false);
     return rejected(() =>
       runNative(this.#addon, queue, [bytes], signal, asItIs, (callback?: JobCallback<bigint>) =>
         this.#addon.hash(bytes, callback),
@@ -167,7 +168,7 @@ class NativeBackend implements CodecBackend {
   pack(job: PackJob): Answer<Packed> {
     const { payload, segments, packed, signal } = job;
     if (!this.#repacks(segments)) return this.#portable.pack(job);
-    const queue = payload.length >= QUEUED_PACKING_BYTES;
+    const queue = this.#queues(payload.length, true);
     const take = (hash: bigint) => ({ hash, packedBytes: this.#addon.found[FOUND.packedBytes]! });
     return rejected(() =>
       runNative(this.#addon, queue, [payload, packed], signal, take, (callback?: JobCallback<bigint>) =>
@@ -179,7 +180,7 @@ class NativeBackend implements CodecBackend {
   unpack(job: UnpackJob): Answer<bigint> {
     const { packed, segments, payload, signal } = job;
     if (!this.#repacks(segments)) return this.#portable.unpack(job);
-    const queue = payload.length >= QUEUED_PACKING_BYTES;
+    const queue = this.#queues(payload.length, true);
     return rejected(() =>
       runNative(
         this.#addon,
@@ -190,6 +191,10 @@ class NativeBackend implements CodecBackend {
         (callback?: JobCallback<bigint | number>) => this.#addon.unpack(packed, segments, payload, callback),
       ),
     );
+  }
+
+  #queues(bytes: number, packing: boolean): boolean {
+    return !this.#synchronous && bytes >= (packing ? QUEUED_PACKING_BYTES : QUEUED_BYTES);
   }
 
   #repacks(segments: readonly number[]): boolean {
@@ -260,6 +265,8 @@ export interface NativeBackendOptions {
   readonly isa?: string | undefined;
   /** Path of the addon; the one that the build made by default. */
   readonly addon?: string | undefined;
+  /** Does every job within its call, on the calling thread, however large it is. */
+  readonly synchronous?: boolean | undefined;
   /** The codecs that jobs may name. Those that the addon does not have run as the reference. */
   readonly codecs?: CodecRegistry | undefined;
 }
@@ -273,7 +280,8 @@ export function loadNativeBackend(options: NativeBackendOptions = {}): CodecBack
   const addon = loadAddon(options.addon);
   if (addon instanceof Error) return undefined;
   const isa = options.isa === undefined ? 0 : addon.isas.indexOf(options.isa);
-  return isa < 0 ? undefined : new NativeBackend(addon, isa, options.codecs ?? defaultCodecs);
+  if (isa < 0) return undefined;
+  return new NativeBackend(addon, isa, options.synchronous ?? false, options.codecs ?? defaultCodecs);
 }
 
 /**

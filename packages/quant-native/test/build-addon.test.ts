@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { ordinary } from "@tensorwire/core/testing";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { type Addon, loadAddon } from "../src/addon.js";
+import { type Addon, instructionSets, loadAddon } from "../src/addon.js";
 import { loadNativeBackend } from "../src/index.js";
 import { built, describeNative, processorHas } from "./instruction-sets.js";
 
@@ -62,6 +62,7 @@ describeNative("building", () => {
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     expect(loadAddon(addon)).toMatchObject({ isas: built!.isas });
     expect(built!.isas.at(-1)).toBe("scalar");
+    expect(instructionSets()).toEqual(built!.isas);
     if (processorHas("avx2", "f16c")) expect(built!.isas).toContain("avx2");
     const { mtimeMs } = statSync(addon);
     await build();

@@ -72,6 +72,13 @@ describeNative("queued jobs", () => {
     expect(removed).toHaveBeenCalledTimes(2);
   });
 
+  it("are none where everything is to be done at once", () => {
+    const alone = loadNativeBackend({ isa: "scalar", addon: addonPath, synchronous: true })!;
+    const [job] = jobs(1);
+    expect(alone.encode(job!)).toMatchObject({ bytes: job!.target.length });
+    expect(alone.hash(source)).toBe(alone.hash(source.slice()));
+  });
+
   it("leave the event loop free", async () => {
     let turns = 0;
     let done = false;
