@@ -97,11 +97,16 @@ export async function resolveOptions(options: TransferOptions): Promise<Resolved
   };
 }
 
-/** @throws TensorwireError `INVALID_ARGUMENT` for words and seeds that are none. */
-export function checkStreamOptions({ compress, nonFinite, seed }: StreamOptions): void {
+/** @throws TensorwireError `INVALID_ARGUMENT` for words and seeds that are none, and for an artifact's name. */
+export function checkStreamOptions({ compress, nonFinite, seed, residuals }: StreamOptions): void {
   checkWord("compress", compress, ["auto", "never"]);
   checkWord("nonFinite", nonFinite, ["exact", "error"]);
   checkSeed(seed);
+  // It can be the artifact that this very transfer writes: whichever of the two got its name last would replace the other.
+  if (residuals?.endsWith(".twire")) {
+    const message = `${quote(residuals)} is the name of an artifact: give residuals a file of their own`;
+    throw new TensorwireError("INVALID_ARGUMENT", message);
+  }
 }
 
 function checkWord(option: string, given: string | undefined, words: readonly string[]): void {
