@@ -5,7 +5,16 @@ import { defaultCodecs, serializeSafetensorsHeader, type Tensor } from "@tensorw
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ModelReader } from "../src/fidelity/model-reader.js";
 import { TensorCursor } from "../src/fidelity/tensor-cursor.js";
-import { compareModels, fromTensors, streamModel, type TensorMap, type TensorValue } from "../src/index.js";
+import {
+  compareModels,
+  evaluateModel,
+  fromTensors,
+  type ModelSource,
+  streamModel,
+  type TensorMap,
+  type TensorValue,
+  tensorsSource,
+} from "../src/index.js";
 
 let folder: string;
 const at = (name: string): string => join(folder, name);
@@ -130,6 +139,27 @@ describe("what cannot be compared", () => {
     await expect(compareModels({ x }, at("short.safetensors"))).rejects.toMatchObject({
       code: "SOURCE_INVALID",
     });
+  });
+
+  test("a source that fails: by tensor and chunk, in an error of ours", async () => {
+    const broken = (): ModelSource => ({
+      name: "mine",
+      open: async () => tensorsSource(model).open(),
+      read: () => {
+        throw new Error("the database is gone");
+      },
+      close: async () => {},
+    });
+    for (const reading of [compareModels(model, broken()), evaluateModel(broken())]) {
+      await expect(reading).rejects.toMatchObject({
+        code: "SOURCE_READ",
+        tensor: "weight",
+        chunk: 0,
+        message: expect.stringContaining("mine: the database is gone"),
+      });
+    }
+    const shut = { ...broken(), open: () => Promise.reject(new Error("no key")) };
+    await expect(compareModels(shut, model)).rejects.toMatchObject({ code: "INTERNAL" });
   });
 
   test("a signal that aborts ends it", async () => {

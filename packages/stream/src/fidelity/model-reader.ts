@@ -1,4 +1,5 @@
 import {
+  asTensorwireError,
   BufferPool,
   type Chunk,
   ChunkPlan,
@@ -10,6 +11,7 @@ import {
   tensorBytes,
 } from "@tensorwire/core";
 import { type ResolvedOptions, resolveChunkBytes, resolveOptions, type TransferOptions } from "../options.js";
+import { inChunk } from "../session/chunk-fault.js";
 import { abortError } from "../session/transfer.js";
 import { decodedArtifact, isDecodedArtifact } from "../source/decoded.js";
 import { openSource } from "../source/open.js";
@@ -77,7 +79,7 @@ export class ModelReader {
       );
     } catch (error) {
       await source.close();
-      throw error;
+      throw asTensorwireError(error, "INTERNAL");
     }
   }
 
@@ -88,7 +90,11 @@ export class ModelReader {
 
   async read(chunk: Chunk): Promise<Loan> {
     if (this.signal?.aborted) throw abortError(this.signal.reason);
-    return this.source.read(chunk, this.#pool);
+    try {
+      return await this.source.read(chunk, this.#pool);
+    } catch (error) {
+      throw inChunk(asTensorwireError(error, "SOURCE_READ", this.name), this.info, chunk);
+    }
   }
 
   /**
