@@ -50,7 +50,8 @@ export interface StreamOptions extends TransferOptions {
   readonly compress?: "auto" | "never" | undefined;
   /**
    * A chunk with a NaN, an infinity or a value that its codec cannot carry travels exactly (`"exact"`), or ends the
-   * transfer with `VALUE_NOT_FINITE` (`"error"`). Default `"exact"`.
+   * transfer with `VALUE_NOT_FINITE` (`"error"`). Default `"exact"`. Of an artifact that is sent as it is, nothing is looked
+   * at: what its chunks hold was decided when it was made.
    */
   readonly nonFinite?: "exact" | "error" | undefined;
   /**
