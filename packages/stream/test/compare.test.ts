@@ -1,7 +1,7 @@
 import { mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { defaultCodecs, serializeSafetensorsHeader, type Tensor } from "@tensorwire/core";
+import { defaultCodecs, type Loan, serializeSafetensorsHeader, type Tensor } from "@tensorwire/core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ModelReader } from "../src/fidelity/model-reader.js";
 import { TensorCursor } from "../src/fidelity/tensor-cursor.js";
@@ -165,6 +165,25 @@ describe("what cannot be compared", () => {
   test("a signal that aborts ends it", async () => {
     const signal = AbortSignal.abort(new Error("enough"));
     await expect(compareModels(model, model, { signal })).rejects.toMatchObject({ code: "ABORTED" });
+    // Also while the caller's code takes its time; what it gives later goes back.
+    const controller = new AbortController();
+    let give: (loan: Loan) => void = () => {};
+    const slow: ModelSource = {
+      name: "slow",
+      open: () => tensorsSource(model).open(),
+      read: () => {
+        controller.abort(new Error("enough"));
+        return new Promise((resolve) => {
+          give = resolve;
+        });
+      },
+      close: async () => {},
+    };
+    await expect(compareModels(model, slow, { signal: controller.signal })).rejects.toMatchObject({
+      code: "ABORTED",
+    });
+    const back = new Promise<void>((release) => give({ bytes: new Uint8Array(4), release }));
+    await back;
   });
 });
 
