@@ -50,7 +50,8 @@ export interface StreamOptions extends TransferOptions {
   readonly compress?: "auto" | "never" | undefined;
   /**
    * A chunk with a NaN, an infinity or a value that its codec cannot carry travels exactly (`"exact"`), or ends the
-   * transfer with `VALUE_NOT_FINITE` (`"error"`). Default `"exact"`.
+   * transfer with `VALUE_NOT_FINITE` (`"error"`). Default `"exact"`. Of an artifact that is sent as it is, nothing is looked
+   * at: what its chunks hold was decided when it was made.
    */
   readonly nonFinite?: "exact" | "error" | undefined;
   /**
@@ -97,11 +98,16 @@ export async function resolveOptions(options: TransferOptions): Promise<Resolved
   };
 }
 
-/** @throws TensorwireError `INVALID_ARGUMENT` for words and seeds that are none. */
-export function checkStreamOptions({ compress, nonFinite, seed }: StreamOptions): void {
+/** @throws TensorwireError `INVALID_ARGUMENT` for words and seeds that are none, and for an artifact's name. */
+export function checkStreamOptions({ compress, nonFinite, seed, residuals }: StreamOptions): void {
   checkWord("compress", compress, ["auto", "never"]);
   checkWord("nonFinite", nonFinite, ["exact", "error"]);
   checkSeed(seed);
+  // It can be the artifact that this very transfer writes: whichever of the two got its name last would replace the other.
+  if (residuals?.endsWith(".twire")) {
+    const message = `${quote(residuals)} is the name of an artifact: give residuals a file of their own`;
+    throw new TensorwireError("INVALID_ARGUMENT", message);
+  }
 }
 
 function checkWord(option: string, given: string | undefined, words: readonly string[]): void {

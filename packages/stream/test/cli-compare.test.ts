@@ -2,6 +2,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { comparisonText } from "../src/cli/comparison-text.js";
+import { compareModels } from "../src/index.js";
 import { json, makeModel, run } from "./cli-process.js";
 
 let folder: string;
@@ -34,6 +36,14 @@ test("a table for people, one object for programs", async () => {
   expect(compared.total.changed).toMatchObject({ tensors: 1, elements: 120_000, nonFinite: 0 });
   // JSON has no infinity.
   expect(compared.tensors[1].error).toMatchObject({ differing: 0, snrDb: null });
+});
+
+test("a tensor that became NaN does not look like one that is the same", async () => {
+  const of = (value: number) => ({
+    w: { dtype: "F32", shape: [3], data: new Float32Array(3).fill(value) } as const,
+  });
+  const [, line] = comparisonText(await compareModels(of(1), of(Number.NaN))).split("\n");
+  expect(line).toMatch(/^w +F32 +\[3\] +32 +3 NaN or infinite differ *$/);
 });
 
 test("models that do not fit together are refused by name", async () => {

@@ -83,6 +83,16 @@ describe("usage", () => {
     "codec and policy": ["pack", "MODEL", "x.twire", "--codec", "none", "--policy", "p.json"],
     "a policy that is not there": ["pack", "MODEL", "x.twire", "--policy", "nowhere.json"],
     "raw and codec": ["pack", "MODEL", "x.twire", "--raw", "--codec", "float16"],
+    "raw and residuals": ["pack", "MODEL", "x.twire", "--raw", "--residuals", "r"],
+    "residuals named as an artifact": [
+      "pack",
+      "MODEL",
+      "x.twire",
+      "--codec",
+      "linear4",
+      "--residuals",
+      "x.twire",
+    ],
     "an artifact by another name": ["pack", "MODEL", "x.safetensors"],
     "an output dtype that is none": ["unpack", "x.twire", "y.safetensors", "--output-dtype", "I8"],
   };

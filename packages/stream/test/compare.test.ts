@@ -1,11 +1,20 @@
 import { mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { defaultCodecs, serializeSafetensorsHeader, type Tensor } from "@tensorwire/core";
+import { defaultCodecs, type Loan, serializeSafetensorsHeader, type Tensor } from "@tensorwire/core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ModelReader } from "../src/fidelity/model-reader.js";
 import { TensorCursor } from "../src/fidelity/tensor-cursor.js";
-import { compareModels, fromTensors, streamModel, type TensorMap, type TensorValue } from "../src/index.js";
+import {
+  compareModels,
+  evaluateModel,
+  fromTensors,
+  type ModelSource,
+  streamModel,
+  type TensorMap,
+  type TensorValue,
+  tensorsSource,
+} from "../src/index.js";
 
 let folder: string;
 const at = (name: string): string => join(folder, name);
@@ -132,9 +141,49 @@ describe("what cannot be compared", () => {
     });
   });
 
+  test("a source that fails: by tensor and chunk, in an error of ours", async () => {
+    const broken = (): ModelSource => ({
+      name: "mine",
+      open: async () => tensorsSource(model).open(),
+      read: () => {
+        throw new Error("the database is gone");
+      },
+      close: async () => {},
+    });
+    for (const reading of [compareModels(model, broken()), evaluateModel(broken())]) {
+      await expect(reading).rejects.toMatchObject({
+        code: "SOURCE_READ",
+        tensor: "weight",
+        chunk: 0,
+        message: expect.stringContaining("mine: the database is gone"),
+      });
+    }
+    const shut = { ...broken(), open: () => Promise.reject(new Error("no key")) };
+    await expect(compareModels(shut, model)).rejects.toMatchObject({ code: "INTERNAL" });
+  });
+
   test("a signal that aborts ends it", async () => {
     const signal = AbortSignal.abort(new Error("enough"));
     await expect(compareModels(model, model, { signal })).rejects.toMatchObject({ code: "ABORTED" });
+    // Also while the caller's code takes its time; what it gives later goes back.
+    const controller = new AbortController();
+    let give: (loan: Loan) => void = () => {};
+    const slow: ModelSource = {
+      name: "slow",
+      open: () => tensorsSource(model).open(),
+      read: () => {
+        controller.abort(new Error("enough"));
+        return new Promise((resolve) => {
+          give = resolve;
+        });
+      },
+      close: async () => {},
+    };
+    await expect(compareModels(model, slow, { signal: controller.signal })).rejects.toMatchObject({
+      code: "ABORTED",
+    });
+    const back = new Promise<void>((release) => give({ bytes: new Uint8Array(4), release }));
+    await back;
   });
 });
 

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { blockwise8, CodecRegistry, defaultCodecs, none } from "@tensorwire/core";
+import { blockwise8, CodecRegistry, defaultCodecs, none, PortableBackend } from "@tensorwire/core";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import {
   compareModels,
@@ -136,4 +136,18 @@ test("without vega, a plot says what to install", async () => {
     message: expect.stringContaining("npm install vega"),
   });
   vi.doUnmock("vega");
+});
+
+test("a backend that fails says where", async () => {
+  const w: TensorMap = { w: { dtype: "F32", shape: [20_000], data: floats(20_000) } };
+  class Failing extends PortableBackend {
+    override decode(): Promise<never> {
+      return Promise.reject(new Error("no more"));
+    }
+  }
+  await expect(evaluateModel(w, { codecs: ["float16"], backend: new Failing() })).rejects.toMatchObject({
+    code: "INTERNAL",
+    tensor: "w",
+    chunk: 0,
+  });
 });

@@ -186,6 +186,7 @@ test("what has no codes is named: integers, NaN, artifacts; and what is no sum",
   await expect(read(linearCodes(modelOf(holed), options))).rejects.toMatchObject({
     code: "VALUE_NOT_FINITE",
     tensor: "w",
+    chunk: 1,
     message: expect.stringContaining("element 9999"),
   });
   const artifact = join(folder, "update.twire");

@@ -290,12 +290,18 @@ test("what is encoded already has no residuals, and a file of something else is 
   await streamModel(at("m.twire"), at("n.twire"), { codec: "normfloat4", residuals: at("r") });
   await receiveModel(at("m.twire"), { to: at("m.safetensors") }).done;
   const before = await readFile(at("m.safetensors"));
-  for (const wrong of ["m.safetensors", "m.twire"]) {
+  for (const [wrong, code] of [
+    ["m.safetensors", "SOURCE_INVALID"],
+    ["m.twire", "INVALID_ARGUMENT"],
+    // Where the artifact goes: whichever of the two came last would be left.
+    ["o.twire", "INVALID_ARGUMENT"],
+  ] as const) {
     await expect(
       streamModel(model, at("o.twire"), { codec: "blockwise8", residuals: at(wrong) }),
-    ).rejects.toMatchObject({ code: "SOURCE_INVALID" });
+    ).rejects.toMatchObject({ code });
   }
   expect((await readFile(at("m.safetensors"))).equals(before)).toBe(true);
+  expect(await readdir(folder)).not.toContain("o.twire");
 });
 
 test("chunks that the peer has leave what they would have left", async () => {

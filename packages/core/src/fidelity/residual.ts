@@ -18,7 +18,7 @@ function loadExactly(
 
 /**
  * Adds residuals to the elements of a chunk: c = f32(x + r). An element whose c is not finite as its dtype has it stays as
- * it is, bit for bit, and its residual is given up.
+ * it is, bit for bit; its residual is lost where c is not finite either.
  * @param residuals r; then the sums c.
  * @param corrected takes c in `dtype`, rounded to nearest even; of F32 it may be the memory of `residuals`.
  */

@@ -5,8 +5,9 @@ export const ERROR_HEADINGS = ["max abs", "mean abs", "rel. L2", "cosine", "SNR"
 
 /** How far something came from its original, for people. */
 export function errorCells({ differing, nonFinite, ...figures }: ErrorFigures): string[] {
-  // Of values that are not finite no figure says anything, though they may be all that differs.
   if (differing === 0) return ["same", "", "", "", ""];
+  // Of values that are not finite no figure says anything: where they are all that differs, perfect ones would mislead.
+  if (figures.maxAbs === 0) return [`${differing} NaN or infinite differ`, "", "", "", ""];
   const { maxAbs, meanAbs, relativeL2, cosine, snrDb } = figures;
   return [
     maxAbs.toPrecision(3),

@@ -114,6 +114,7 @@ export function addEncodeFlags(command: Command): Command {
         "codec",
         "policy",
         "minElements",
+        "residuals",
       ]),
     );
 }

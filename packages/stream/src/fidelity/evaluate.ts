@@ -6,6 +6,7 @@ import {
   elementCount,
   resolvePolicy,
 } from "@tensorwire/core";
+import { inChunk } from "../session/chunk-fault.js";
 import { seeded } from "../session/seed.js";
 import type { SourceLike } from "../stream-model.js";
 import { type CodecEvaluation, CodecTrial, type TrialBuffers } from "./codec-trial.js";
@@ -71,20 +72,21 @@ async function evaluate(reader: ModelReader, { codecs, minElements }: EvaluateOp
   const choices = specs.map((codec) => resolvePolicy({ codec, minElements }, tensors, registry));
   const largest = largestPayload(reader, choices);
   const pool = new BufferPool(Math.max(largest, plan.maxChunkBytes, 1), alignment);
-  const loans = [0, 0, 0, 0].map(() => pool.lend(pool.slabBytes));
-  const [payload, packed, unpacked, decoded] = loans.map(({ bytes }) => bytes) as Four<Uint8Array>;
-  const buffers: TrialBuffers = { payload, packed, unpacked, decoded };
+  // Of a pool for its alignment alone: they live as long as it does.
+  const lend = (): Uint8Array => pool.lend(pool.slabBytes).bytes;
+  const buffers: TrialBuffers = { payload: lend(), packed: lend(), unpacked: lend(), decoded: lend() };
   const trials = specs.map((codec, i) => new CodecTrial(codec, choices[i]!, tensors, settings, buffers));
   for (const chunk of plan.walk()) {
     const loan = await reader.read(chunk);
     try {
       for (const trial of trials) await trial.add(chunk, loan.bytes);
+    } catch (error) {
+      throw inChunk(error, info, chunk);
     } finally {
       loan.release();
     }
   }
   await reader.verify();
-  for (const loan of loans) loan.release();
   const elements = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   return {
     tensors: tensors.length,
@@ -95,8 +97,6 @@ async function evaluate(reader: ModelReader, { codecs, minElements }: EvaluateOp
     codecs: trials.map((trial) => trial.evaluation(elements)),
   };
 }
-
-type Four<T> = [T, T, T, T];
 
 function known(registry: CodecRegistry): CodecSpec[] {
   const names = registry.names();

@@ -1,4 +1,5 @@
 import {
+  asTensorwireError,
   BufferPool,
   type Chunk,
   ChunkPlan,
@@ -10,7 +11,8 @@ import {
   tensorBytes,
 } from "@tensorwire/core";
 import { type ResolvedOptions, resolveChunkBytes, resolveOptions, type TransferOptions } from "../options.js";
-import { abortError } from "../session/transfer.js";
+import { inChunk } from "../session/chunk-fault.js";
+import { TransferLife } from "../session/transfer.js";
 import { decodedArtifact, isDecodedArtifact } from "../source/decoded.js";
 import { openSource } from "../source/open.js";
 import {
@@ -33,6 +35,7 @@ export interface ReadingOptions
 /** A model that is read chunk by chunk, decoded where it is an artifact, by whoever gives each loan back. */
 export class ModelReader {
   readonly #pool: BufferPool;
+  readonly #life: TransferLife;
 
   private constructor(
     readonly info: ModelInfo,
@@ -42,10 +45,11 @@ export class ModelReader {
     readonly settings: ResolvedOptions,
     private readonly source: ModelSource,
     private readonly travelled: TravelledBytes | undefined,
-    private readonly signal: AbortSignal | undefined,
+    signal: AbortSignal | undefined,
   ) {
     // Of an artifact's largest chunk both the payload and what it decodes to.
     this.#pool = new BufferPool(Math.max(plan.maxChunkBytes, READ_AHEAD_BYTES), settings.alignment);
+    this.#life = new TransferLife(signal);
   }
 
   /** @throws TensorwireError as opening the source does, and `INVALID_ARGUMENT` for what is no model. */
@@ -77,7 +81,7 @@ export class ModelReader {
       );
     } catch (error) {
       await source.close();
-      throw error;
+      throw asTensorwireError(error, "INTERNAL");
     }
   }
 
@@ -87,8 +91,13 @@ export class ModelReader {
   }
 
   async read(chunk: Chunk): Promise<Loan> {
-    if (this.signal?.aborted) throw abortError(this.signal.reason);
-    return this.source.read(chunk, this.#pool);
+    if (this.#life.error) throw this.#life.error;
+    try {
+      const reading = this.source.read(chunk, this.#pool);
+      return reading instanceof Promise ? await this.#life.borrow(reading) : reading;
+    } catch (error) {
+      throw inChunk(asTensorwireError(error, "SOURCE_READ", this.name), this.info, chunk);
+    }
   }
 
   /**
@@ -111,6 +120,7 @@ export class ModelReader {
   }
 
   async close(): Promise<void> {
+    this.#life.end();
     await this.source.close();
   }
 }

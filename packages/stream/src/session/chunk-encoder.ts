@@ -81,27 +81,19 @@ export class ChunkEncoder {
   }
 
   read(chunk: Chunk): Answer<ReadChunk> {
-    const { source, manifest } = this.settings;
+    const { source, manifest, life } = this.settings;
     return guarded<ReadChunk>(
       () => {
         if (isEncodedSource(source)) return source.readEncoded(chunk, this.pool);
         const reading = source.read(chunk, this.pool);
-        return reading instanceof Promise ? this.#late(reading) : { loan: reading };
+        return whenAnswered(reading instanceof Promise ? life.borrow(reading) : reading, (loan) => ({
+          loan,
+        }));
       },
       (error) => {
         throw inChunk(asTensorwireError(error, "SOURCE_READ", source.name), manifest, chunk);
       },
     );
-  }
-
-  /** A source may take its time (a caller that trains between two tensors): a failure does not wait for it. */
-  async #late(reading: Promise<Loan>): Promise<ReadChunk> {
-    const { life } = this.settings;
-    reading.then(
-      (loan) => life.error && loan.release(),
-      () => {},
-    );
-    return { loan: await life.race(reading) };
   }
 
   /** Takes over the loan of `read`. */

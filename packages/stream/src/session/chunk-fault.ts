@@ -1,7 +1,11 @@
-import { asTensorwireError, type Chunk, type Manifest, TensorwireError } from "@tensorwire/core";
+import { asTensorwireError, type Chunk, type ModelInfo, TensorwireError } from "@tensorwire/core";
 
 /** The error with the chunk's place. One that has a place keeps it, and an abort has none. */
-export function inChunk(error: unknown, { tensors }: Manifest, chunk: Chunk): TensorwireError {
+export function inChunk(
+  error: unknown,
+  { tensors }: Pick<ModelInfo, "tensors">,
+  chunk: Chunk,
+): TensorwireError {
   const known = asTensorwireError(error, "INTERNAL");
   if (known.tensor !== undefined || known.code === "ABORTED") return known;
   const { code, message, cause, retryable } = known;

@@ -1,6 +1,4 @@
 import {
-  BATCH_BYTES,
-  BATCH_RECORDS,
   BufferPool,
   type ChunkPlan,
   type ChunkRange,
@@ -31,9 +29,9 @@ import type { Connection, TransferEnd } from "./connection.js";
 import { CreditGate } from "./credit.js";
 import { deferred } from "./deferred.js";
 import { publishEnd } from "./diagnostics.js";
-import { Lane } from "./lane.js";
 import type { OutgoingChunk } from "./outgoing-chunk.js";
 import type { Progress } from "./progress.js";
+import { SourcePump } from "./source-pump.js";
 import { Tally, type TransferSummary } from "./summary.js";
 import type { TransferLife } from "./transfer.js";
 
@@ -67,11 +65,11 @@ export class ModelSender implements TransferEnd {
   readonly #want = deferred<Want>();
   readonly #receipt = deferred<Totals>();
   readonly #gate = new CreditGate();
-  readonly #lane: Lane<OutgoingChunk>;
   readonly #tally: Tally;
   readonly #digest: TransferDigest;
   readonly #encoder: ChunkEncoder;
   readonly #pool: BufferPool;
+  readonly #pump: SourcePump;
   #wanted = false;
   #ended = false;
   #transfer = 0;
@@ -80,16 +78,14 @@ export class ModelSender implements TransferEnd {
     private readonly connection: Connection,
     private readonly settings: SenderSettings,
   ) {
-    const { manifest, plan, source, registry, windowBytes, alignment } = settings;
-    // Chunks that are read, encoded or on their way out, decoded size: the sender's own share of the window. Small ones
-    // by the frame that they share: four of them alone would be a frame, and a system call, for each four.
-    this.#lane = new Lane(Math.min(windowBytes / 2, Math.max(plan.maxChunkBytes, BATCH_BYTES) * 4));
+    const { manifest, plan, source, registry, alignment } = settings;
     this.#tally = new Tally(manifest, registry);
     // Of an artifact: what its encoder counted.
     if (isEncodedSource(source)) this.#tally.clamped = source.clamped ?? 0;
     this.#digest = new TransferDigest(plan);
     this.#pool = new BufferPool(Math.max(plan.maxChunkBytes, READ_AHEAD_BYTES), alignment);
     this.#encoder = new ChunkEncoder(settings, this.#pool);
+    this.#pump = new SourcePump(settings, this.#encoder, this.#gate, (chunks) => this.#sendChunks(chunks));
   }
 
   async run(): Promise<TransferSummary> {
@@ -97,7 +93,7 @@ export class ModelSender implements TransferEnd {
     const { life, manifest, progress, plan, owned } = settings;
     progress.totalBytes = plan.bytes;
     progress.totalTensors = manifest.tensors.length;
-    life.failed.catch((error) => this.#stop(error));
+    life.failed.catch((error) => this.#gate.fail(error));
     let work: Promise<unknown> = Promise.resolve();
     try {
       this.#transfer = connection.openSending(this);
@@ -123,7 +119,7 @@ export class ModelSender implements TransferEnd {
       throw life.error;
     } finally {
       connection.release(this);
-      await this.#lane.drain((chunk) => chunk.loan.release());
+      await this.#pump.drain();
       await settings.source.close();
       publishEnd({ role: "send", error: life.error, loans: this.#pool.loans + this.#encoder.loans });
     }
@@ -153,14 +149,7 @@ export class ModelSender implements TransferEnd {
   }
 
   async #stream(ranges: readonly ChunkRange[]): Promise<void> {
-    // Each loop stops the other: a failed read ends the writing, a failed write ends the reading.
-    const failing = (error: unknown): never => {
-      this.settings.life.fail(error);
-      throw error;
-    };
-    const loops = [this.#produce(ranges).catch(failing), this.#write().catch(failing)];
-    const results = await Promise.allSettled(loops);
-    for (const result of results) if (result.status === "rejected") throw result.reason;
+    await this.#pump.run(ranges);
     const { source, life, feedback } = this.settings;
     // Before END, after which the peer may confirm: all that is left to do then is to give a file its name.
     await feedback?.complete();
@@ -168,73 +157,14 @@ export class ModelSender implements TransferEnd {
     if ("verify" in source && source.verify) await life.race(source.verify());
   }
 
-  async #produce(ranges: readonly ChunkRange[]): Promise<void> {
-    const { plan } = this.settings;
-    let next = 0;
-    for (const range of ranges) {
-      await this.#remake({ first: next, count: range.first - next });
-      for (const chunk of plan.walk([range])) {
-        // Waits only where it must: a turn of the event loop for each small tensor would cost more than the tensor.
-        if (!this.#lane.fits(chunk.bytes)) await this.#lane.room(chunk.bytes);
-        if (!this.#gate.tryTake(chunk.bytes)) await this.#gate.take(chunk.bytes);
-        const reading = this.#encoder.read(chunk);
-        const read = reading instanceof Promise ? await reading : reading;
-        this.#lane.put(chunk.bytes, this.#encoder.encode(chunk, read));
-      }
-      next = range.first + range.count;
-    }
-    await this.#remake({ first: next, count: plan.chunks - next });
-    this.#lane.close();
-  }
-
-  /** Chunks that the peer has, and that leave residuals all the same. */
-  async #remake(range: ChunkRange): Promise<void> {
-    const { plan, feedback, life } = this.settings;
-    if (!feedback) return;
-    for (const chunk of plan.walk([range])) {
-      if (life.error) throw life.error;
-      await this.#encoder.remake(chunk);
-    }
-  }
-
-  async #write(): Promise<void> {
-    let batch: OutgoingChunk[] = [];
-    let bytes = 0;
-    const flush = async (): Promise<void> => {
-      const chunks = batch;
-      batch = [];
-      bytes = 0;
-      await this.#sendChunks(chunks);
-    };
-    try {
-      for (;;) {
-        if (batch.length && this.#lane.empty) await flush();
-        const chunk = this.#lane.take() ?? (await this.#lane.next());
-        if (!chunk) break;
-        batch.push(chunk);
-        bytes += chunk.bytes.length;
-        if (bytes >= BATCH_BYTES || batch.length >= BATCH_RECORDS) await flush();
-      }
-      if (batch.length) await flush();
-    } catch (error) {
-      for (const chunk of batch) chunk.loan.release();
-      throw error;
-    }
-  }
-
   async #sendChunks(chunks: readonly OutgoingChunk[]): Promise<void> {
-    const { progress } = this.settings;
-    try {
-      const head = encodeDataHead(
-        this.#transfer,
-        chunks.map(({ record }) => record),
-      );
-      await this.#send(head, ...chunks.map(({ bytes }) => bytes));
-    } finally {
-      for (const { loan } of chunks) loan.release();
-    }
+    const head = encodeDataHead(
+      this.#transfer,
+      chunks.map(({ record }) => record),
+    );
+    await this.#send(head, ...chunks.map(({ bytes }) => bytes));
     for (const chunk of chunks) this.#count(chunk);
-    progress.tick();
+    this.settings.progress.tick();
   }
 
   #count({ chunk, record, clamped, declined }: OutgoingChunk): void {
@@ -282,11 +212,6 @@ export class ModelSender implements TransferEnd {
       confirmed,
       backend: backend.name,
     });
-  }
-
-  #stop(error: unknown): void {
-    this.#gate.fail(error);
-    this.#lane.fail(error);
   }
 
   // --- TransferEnd

@@ -1,4 +1,4 @@
-import { asTensorwireError, TensorwireError } from "@tensorwire/core";
+import { asTensorwireError, type Loan, TensorwireError } from "@tensorwire/core";
 import type { Connection } from "./connection.js";
 import { deferred } from "./deferred.js";
 import { faultOf } from "./fault.js";
@@ -64,6 +64,18 @@ export class TransferLife {
         },
       );
     });
+  }
+
+  /**
+   * What a source lends in its own time (a caller that trains between two tensors): a failure does not wait for it, and it
+   * goes back when it comes.
+   */
+  borrow(reading: Promise<Loan>): Promise<Loan> {
+    reading.then(
+      (loan) => this.#error && loan.release(),
+      () => {},
+    );
+    return this.race(reading);
   }
 
   /**

@@ -19,6 +19,8 @@ import { isEncodedSource, isModelSource, type ModelSource } from "./source.js";
 /** A run of elements on its way through a conversion. */
 export interface ConvertedRun {
   readonly tensor: TensorInfo;
+  /** Index of the chunk in its tensor. For messages. */
+  readonly chunk: number;
   /** Index of its first element in its tensor. */
   readonly first: number;
   readonly elements: number;
@@ -86,7 +88,7 @@ export abstract class ConvertedSource implements ModelSource {
     const loan = await this.#inner!.read({ ...chunk, first, offset, elements, bytes }, pool);
     try {
       const place = target.subarray(width * done, width * (done + elements));
-      this.convert({ tensor, first, elements, source: loan.bytes, target: place });
+      this.convert({ tensor, chunk: chunk.index, first, elements, source: loan.bytes, target: place });
     } finally {
       loan.release();
     }

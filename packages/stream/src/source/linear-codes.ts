@@ -98,14 +98,14 @@ class CodesOfValues extends ConvertedSource implements LinearCodesSource {
     throw new TensorwireError("INVALID_ARGUMENT", message, { tensor: name });
   }
 
-  protected convert({ tensor, first, elements, source, target }: ConvertedRun): void {
+  protected convert({ tensor, chunk, first, elements, source, target }: ConvertedRun): void {
     const at = { tensor: tensor.name, first };
     const dtype = tensor.dtype as FloatDType;
     const { clamped, nonFinite } = encodeLinearCodes(this.codes, dtype, elements, source, target, at);
     this.clamped += clamped;
     if (nonFinite === undefined) return;
     const message = `element ${first + nonFinite} is NaN, infinite or out of the range of f32, which no code stands for: mend the model`;
-    throw new TensorwireError("VALUE_NOT_FINITE", message, { tensor: tensor.name });
+    throw new TensorwireError("VALUE_NOT_FINITE", message, { tensor: tensor.name, chunk });
   }
 }
 
