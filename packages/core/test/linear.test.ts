@@ -22,27 +22,27 @@ const codecs = [linear2, linear3, linear4, linear5, linear6, linear7, linear8];
 const bitsOf = (name: string) => Number(name.slice("linear".length));
 const SEED = "0123456789abcdef";
 
+// Widths differ in how codes lie in bytes and in how many levels there are: what is the same for all is tried with those
+// that take a part of a byte, cross bytes, and take a whole one.
+const THOROUGH = [2, 3, 8];
+
 for (const codec of codecs) {
   const { name } = codec;
-  const top = 2 ** (bitsOf(name) - 1) - 1;
+  const bits = bitsOf(name);
+  const top = 2 ** (bits - 1) - 1;
+  const stochastic = { rounding: "stochastic", seed: SEED } as const;
+  const specsOf = (given: Omit<CodecSpec, "name">[], thorough: Omit<CodecSpec, "name">[]) =>
+    [...given, ...(THOROUGH.includes(bits) ? thorough : [])].map((spec) => ({ name, ...spec }));
   // Half a step, or one where rounding is stochastic; float32 rounding; and blocks whose scale has no reciprocal.
   const rounding = (absmax: number) => absmax * 2 ** -20 + 2 ** -120;
   const steps = (spec: CodecSpec) => (spec.rounding === "stochastic" ? 1 : 0.5);
   codecSuite(codec, {
-    specs: [{}, { block: 32 }, { block: 4096 }, { rounding: "stochastic" as const, seed: SEED }].map(
-      (given) => ({
-        name,
-        ...given,
-      }),
-    ),
+    specs: specsOf([{}], [{ block: 32 }, { block: 4096 }, stochastic]),
     maxMagnitude: FLT_MAX / 2.1,
     errorBound: (_value, { absmax }, { spec }) => (steps(spec) * absmax) / top + rounding(absmax),
   });
   codecSuite(codec, {
-    specs: [
-      { name, mode: "affine" },
-      { name, mode: "affine", block: 32, rounding: "stochastic", seed: SEED },
-    ],
+    specs: specsOf([{ mode: "affine", block: 32, ...stochastic }], [{ mode: "affine" }]),
     maxMagnitude: FLT_MAX / 2.1,
     chunked: "values",
     errorBound: (_value, { least, largest, absmax }, { spec }) =>
@@ -50,10 +50,7 @@ for (const codec of codecs) {
   });
   const scale = 0.07 / top;
   codecSuite(codec, {
-    specs: [
-      { name, scale },
-      { name, scale, rounding: "stochastic", seed: SEED },
-    ],
+    specs: specsOf([{ scale }], [{ scale, ...stochastic }]),
     errorBound: (value, _block, { spec }) =>
       Math.max(Math.abs(value) - top * scale, 0) + steps(spec) * scale + rounding(Math.abs(value)),
   });

@@ -3,7 +3,7 @@ import type { Codec, CodecSpec } from "../codec/codec.js";
 import { byteLength, DTYPE_BITS, type DType, isFloatDType } from "../dtype.js";
 import { CodecProbe, expectCode, joined } from "./codec-probe.js";
 import { floatTests, hostileTests, type Spread } from "./codec-properties.js";
-import { firstDifference } from "./equality.js";
+import { expectSame, expectTrue } from "./expectations.js";
 import { EDGE_LENGTHS, ordinary, shifted } from "./samples.js";
 
 export interface CodecSuiteOptions {
@@ -81,16 +81,19 @@ export function codecSuite(codec: Codec, options: CodecSuiteOptions): void {
       for (const elements of lengths) {
         const source = ordinary(dtype, elements, elements);
         const { payload, encoded } = probe.encode(spec, dtype, elements, source);
-        expect(encoded.nonFinite + encoded.clamped).toBe(0);
+        expectTrue(encoded.nonFinite + encoded.clamped === 0, "ordinary elements are carried");
         if (encoded.declined) continue;
         const values = probe.decode(spec, dtype, elements, payload, dtype);
         for (const offset of [0, 1, 2, 4]) {
           const where = `${elements} elements, ${offset} bytes off`;
           const again = probe.encode(spec, dtype, elements, shifted(source, offset), offset);
-          expect(firstDifference(again.payload, payload), where).toBe(-1);
-          expect(again.encoded, where).toEqual(encoded);
+          expectSame(again.payload, payload, where);
+          expectTrue(
+            JSON.stringify(again.encoded) === JSON.stringify(encoded),
+            `the same findings: ${where}`,
+          );
           const back = probe.decode(spec, dtype, elements, shifted(payload, offset), dtype, offset);
-          expect(firstDifference(back, values), where).toBe(-1);
+          expectSame(back, values, where);
         }
       }
     });
@@ -110,11 +113,11 @@ export function codecSuite(codec: Codec, options: CodecSuiteOptions): void {
         return { ...made, values: probe.decode(spec, dtype, end - begin, made.payload, dtype) };
       });
       const values = probe.decode(spec, dtype, elements, whole.payload, dtype);
-      expect(firstDifference(joined(parts.map((part) => part.values)), values)).toBe(-1);
+      expectSame(joined(parts.map((part) => part.values)), values, "the values");
       if (options.chunked === "values") return;
       const scales = parts.map(({ payload, encoded }) => payload.subarray(0, encoded.scaleBytes));
       const codes = parts.map(({ payload, encoded }) => payload.subarray(encoded.scaleBytes));
-      expect(firstDifference(joined([...scales, ...codes]), whole.payload)).toBe(-1);
+      expectSame(joined([...scales, ...codes]), whole.payload, "scales, then codes");
     });
 
     it("refuses buffers that are too short", () => {

@@ -1,14 +1,42 @@
 import { expect } from "vitest";
+import type { DType } from "../dtype.js";
+import { firstDifference, firstDifferentElement } from "./equality.js";
 
 /** What suites fill the room beside a buffer with. */
 export const UNTOUCHED = 0xa5;
 
+// The suites compare so often that a matcher of the test runner, some ten microseconds each, would be most of their time.
+
+/** Throws unless it is so. */
+export function expectTrue(fact: boolean, what: string): void {
+  if (!fact) throw new Error(`not so: ${what}`);
+}
+
+/** Throws where the bytes are not the same. */
+export function expectSame(given: Uint8Array, expected: Uint8Array, what: string): void {
+  const at = firstDifference(given, expected);
+  if (at >= 0) {
+    throw new Error(`byte ${at} of ${expected.length} is ${given[at]}, not ${expected[at]}: ${what}`);
+  }
+}
+
+/** Throws where the bits of elements are not the same; any NaN is as good as any other. */
+export function expectSameElements(
+  dtype: DType,
+  given: Uint8Array,
+  expected: Uint8Array,
+  what: string,
+): void {
+  const at = firstDifferentElement(dtype, given, expected);
+  if (at >= 0) throw new Error(`element ${at} differs: ${what}`);
+}
+
 /** Bytes beside a buffer, as they were. */
 export function expectUntouched(bytes: Uint8Array, where: string): void {
-  expect(
+  expectTrue(
     bytes.every((byte) => byte === UNTOUCHED),
     `untouched: ${where}`,
-  ).toBe(true);
+  );
 }
 
 /** An answer that is a rejection with one of these codes. */
