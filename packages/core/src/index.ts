@@ -19,6 +19,7 @@ export { none } from "./codec/none.js";
 export { normfloat4 } from "./codec/normfloat4.js";
 export * from "./codec/philox.js";
 export * from "./codec/registry.js";
+export { isSeed } from "./codec/seed.js";
 export * from "./codec/uncarried-value.js";
 export * from "./dtype.js";
 export * from "./errors.js";

@@ -1,6 +1,8 @@
 import { drawRun } from "./codec/element-draws.js";
 import { loadRun, RUN } from "./codec/float-run.js";
-import { halvesOf } from "./codec/philox.js";
+import { isScale } from "./codec/linear-parameters.js";
+import { ROUND } from "./codec/rounding.js";
+import { isSeed, keyOf } from "./codec/seed.js";
 import type { FloatDType } from "./dtype.js";
 import { quote, TensorwireError } from "./errors.js";
 import { xxh64 } from "./hash.js";
@@ -33,10 +35,6 @@ export interface LinearFindings {
   readonly nonFinite: number | undefined;
 }
 
-const LEAST_NORMAL = 2 ** -126;
-/** Added to a double and taken away again, it leaves the nearest integer, ties to even, of anything below 2^51. */
-const ROUND = 1.5 * 2 ** 52;
-
 const codes = new Int32Array(RUN);
 const codeBytes = new Uint8Array(codes.buffer);
 const utf8 = new TextEncoder();
@@ -52,16 +50,14 @@ export function checkLinearCodes({ scale, bits, seed }: LinearCodes): void {
       `a scale of ${scale} takes codes of ${bits} bits out of the range of f32: choose a smaller one`,
     );
   }
-  if (seed !== undefined && (typeof seed !== "string" || !/^[0-9a-f]{16}$/.test(seed))) {
+  if (seed !== undefined && !isSeed(seed)) {
     throw invalid(`a seed is 16 hexadecimal digits in lower case, not ${quote(String(seed))}`);
   }
 }
 
 /** @throws TensorwireError `INVALID_ARGUMENT`. */
 export function checkLinearScale(scale: number): void {
-  const normal = (value: number): boolean => value >= LEAST_NORMAL && Number.isFinite(value);
-  const s = typeof scale === "number" ? Math.fround(scale) : Number.NaN;
-  if (normal(s) && normal(Math.fround(1 / s))) return;
+  if (isScale(scale)) return;
   throw invalid(`a scale is a positive number that f32 has, and 1 / scale too, not ${String(scale)}`);
 }
 
@@ -84,7 +80,7 @@ export function encodeLinearCodes(
 ): LinearFindings {
   const inverse = Math.fround(1 / Math.fround(scale));
   const most = outermost(bits);
-  const key = seed === undefined ? undefined : halvesOf(BigInt(`0x${seed}`));
+  const key = seed === undefined ? undefined : keyOf(seed);
   const name = xxh64(utf8.encode(tensor));
   let clamped = 0;
   let nonFinite: number | undefined;
@@ -102,8 +98,9 @@ export function encodeLinearCodes(
       let q: number;
       if (draws) {
         q = Math.floor(t);
-        // Of what overflowed there is no fraction: NaN, which nothing is below.
-        if (draws[i]! >>> 8 < (t - q) * 2 ** 24) q++;
+        // A float32 as it is for linearN: only near zero is the difference not one. Of what overflowed there is no
+        // fraction: NaN, which nothing is below.
+        if (draws[i]! >>> 8 < Math.fround(t - q) * 2 ** 24) q++;
       } else {
         q = t + ROUND - ROUND;
       }

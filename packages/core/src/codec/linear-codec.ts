@@ -7,7 +7,8 @@ import { drawRun } from "./element-draws.js";
 import { countNonFinite, loadRun, RUN, storeRun } from "./float-run.js";
 import { type Extent, extent, type Levels, magnitudes, nearest, stochastic } from "./linear-levels.js";
 import { LINEAR_PARAMETERS, type LinearParameters, linearParameters } from "./linear-parameters.js";
-import { halvesOf, type PhiloxKey } from "./philox.js";
+import type { PhiloxKey } from "./philox.js";
+import { keyOf } from "./seed.js";
 
 // Of one run at a time: codecs are synchronous.
 const codes = new Uint8Array(RUN);
@@ -151,7 +152,7 @@ export class LinearCodec implements Codec {
     if (!Number.isSafeInteger(first) || first < 0) {
       throw new TensorwireError("INVALID_ARGUMENT", `codec ${this.name} was given ${first} as first element`);
     }
-    return halvesOf(BigInt(`0x${seed}`));
+    return keyOf(seed);
   }
 
   /** Fills `codes`, `scales` and `offsets` from a run that begins with a block; gives the elements it cannot carry. */

@@ -1,11 +1,11 @@
 import { TensorwireError } from "../errors.js";
 import { blockSize, shown } from "./block-size.js";
 import type { CodecSpec } from "./codec.js";
+import { isSeed } from "./seed.js";
 
 export const LINEAR_PARAMETERS = ["block", "mode", "rounding", "seed", "scale"] as const;
 
 const LEAST_NORMAL = 2 ** -126;
-const FLT_MAX = 3.4028234663852886e38;
 
 /** A spec of `linearN`, read. */
 export interface LinearParameters {
@@ -30,7 +30,7 @@ export function linearParameters(codec: string, spec: CodecSpec, top: number): L
   const { seed, scale } = spec;
   if (seed !== undefined) {
     if (!stochastic) throw invalid(codec, "takes a seed with stochastic rounding only");
-    if (typeof seed !== "string" || !/^[0-9a-f]{16}$/.test(seed)) {
+    if (!isSeed(seed)) {
       throw invalid(codec, `takes a seed of 16 hexadecimal digits in lower case, not ${shown(seed)}`);
     }
   }
@@ -50,13 +50,15 @@ function oneOf(codec: string, parameter: string, given: unknown, first: string, 
   throw invalid(codec, `takes a ${parameter} of ${first} or ${second}, not ${shown(given)}`);
 }
 
+/** Whether a float32 is what it says, and its reciprocal too: positive, finite and not subnormal. */
+export function isScale(given: unknown): given is number {
+  if (typeof given !== "number") return false;
+  const single = Math.fround(given);
+  return [single, Math.fround(1 / single)].every((value) => value >= LEAST_NORMAL && Number.isFinite(value));
+}
+
 function checkScale(codec: string, scale: unknown, top: number): void {
-  if (typeof scale === "number" && scale > 0) {
-    const single = Math.fround(scale);
-    const inverse = Math.fround(1 / single);
-    const normal = single >= LEAST_NORMAL && single <= FLT_MAX && inverse >= LEAST_NORMAL;
-    if (normal && Math.fround(top * single) <= FLT_MAX) return;
-  }
+  if (isScale(scale) && Number.isFinite(Math.fround(top * Math.fround(scale)))) return;
   throw invalid(
     codec,
     `takes a scale that is positive and, like its reciprocal and its ${top}-fold, within float32, not ${shown(scale)}`,

@@ -1,9 +1,9 @@
 import { randomBytes } from "node:crypto";
-import { type CodecSpec, quote, TensorwireError } from "@tensorwire/core";
+import { type CodecSpec, isSeed, quote, TensorwireError } from "@tensorwire/core";
 
 /** @throws TensorwireError `INVALID_ARGUMENT` for a seed that is none. */
 export function checkSeed(seed: string | undefined): void {
-  if (seed === undefined || (typeof seed === "string" && /^[0-9a-f]{16}$/.test(seed))) return;
+  if (seed === undefined || isSeed(seed)) return;
   throw new TensorwireError(
     "INVALID_ARGUMENT",
     `a seed is 16 hexadecimal digits in lower case, not ${quote(String(seed))}`,
