@@ -26,5 +26,6 @@ export function blockSize(codec: string, given: unknown, byDefault: number, leas
 
 /** A parameter's value in an error: whoever gave it may be a stranger. */
 export function shown(value: unknown): string {
+  if (typeof value === "object" && value !== null) return "an object";
   return typeof value === "string" ? quote(value) : String(value);
 }
