@@ -65,7 +65,7 @@ describe("nodePacker", () => {
   it("takes the best there is", () => {
     vi.stubEnv("TENSORWIRE_PACKER", "");
     const best = nodePacker(addon).name;
-    expect(["addon", "zstd-napi", "zlib", "fzstd"]).toContain(best);
+    expect(["addon", "zstd-napi", "zlib", "wasm"]).toContain(best);
     if (built?.packs) expect(best).toBe("addon");
     // An addon without libzstd is none.
     const without = nodePacker({ ...(addon as Addon), packs: false }).name;
@@ -74,7 +74,7 @@ describe("nodePacker", () => {
   });
 
   it("takes the one that is asked for, or none", () => {
-    expect(named("none").name).toBe("fzstd");
+    expect(named("none").name).toBe("wasm");
     for (const name of ["gzip", "toString"]) {
       vi.stubEnv("TENSORWIRE_PACKER", name);
       expect(() => nodePacker(addon)).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));

@@ -219,6 +219,10 @@ export function packingTests(
       ["bytes behind it", concatenated([zstdFrame([runBlock(FILL, 1000)], 1000), Uint8Array.of(1, 2, 3)])],
       ["noise for a block", zstdFrame([compressedBlock(noise)], 1000)],
       ["a block of nothing", zstdFrame([compressedBlock(new Uint8Array())], 1000)],
+      [
+        "a hundred thousand matches of 64 KiB in nine bytes",
+        zstdFrame([compressedBlock(Uint8Array.of(0, 0xff, 0xff, 0xff, 0x54, 0, 0, 52, 1))], 1000),
+      ],
       ["a block of no type", zstdFrame([Uint8Array.of(0x0f, 0x1f, 0)], 1000)],
     ];
     for (const [what, frame] of frames) await refuses(envelopeOf([frame, ones]), what);
