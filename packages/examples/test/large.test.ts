@@ -78,7 +78,12 @@ test.skipIf(!scratch)(
       };
       expect(sent.summary).toMatchObject({ ...counts, confirmed: true });
       expect(received.summary).toMatchObject({ ...counts, digest: sent.summary!.digest });
-      expect(sent.summary!.codecs.none).toEqual({ tensors: 3, sourceBytes, wireBytes: sourceBytes });
+      expect(sent.summary!.codecs.none).toEqual({
+        tensors: 3,
+        sourceBytes,
+        payloadBytes: sourceBytes,
+        wireBytes: sourceBytes,
+      });
       expect(sent.summary!.wireBytes).toBeGreaterThan(sourceBytes);
       expect(sent.summary!.wireBytes).toBeLessThan(sourceBytes * 1.001);
       expect(events.at(-1)).toMatchObject({
