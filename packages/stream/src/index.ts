@@ -14,8 +14,10 @@ export {
   TensorwireError,
 } from "@tensorwire/core";
 export { duplexChannel, type StreamPair } from "./channel/duplex.js";
-export { type Listener, type ListenOptions, listen } from "./channel/listen.js";
+export { type Listener, listen } from "./channel/listen.js";
+export type { ListenOptions } from "./channel/listening-place.js";
 export { memoryChannelPair } from "./channel/memory.js";
+export type { TlsOptions } from "./channel/tls-options.js";
 export { type DialOptions, dialWebSocket, type Masking, webSocketChannel } from "./channel/websocket.js";
 export {
   type ComparedSide,

@@ -1,10 +1,11 @@
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { encodeFrame, encodeJson, FrameType, PREAMBLE, PROTOCOL_VERSION } from "@tensorwire/core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import WebSocket from "ws";
+import { hasOpenssl, makeAuthority } from "./certificates.js";
 import { CliProcess, json, makeModel, run } from "./cli-process.js";
 
 let folder: string;
@@ -138,4 +139,43 @@ test("without --insecure only loopback is listened on", async () => {
   expect((await run("send", model, `ws://127.0.0.1:${port}`)).code).toBe(0);
   expect((await wide.ended).code).toBe(0);
   expect(await readdir(folder)).not.toContain("refused.safetensors");
+});
+
+test("Unix and TCP sockets are listened on, and dialled, by their URLs", async () => {
+  for (const [where, out] of [
+    [`unix:${at("model.sock")}`, "unix.safetensors"],
+    ["tcp://127.0.0.1:0", "tcp.safetensors"],
+  ] as const) {
+    const receiver = new CliProcess(["receive", "--listen", where, "--out", at(out)]);
+    expect((await run("send", model, await receiver.url())).code).toBe(0);
+    expect((await receiver.ended).code).toBe(0);
+    expect((await readFile(at(out))).equals(await readFile(model))).toBe(true);
+  }
+  expect(await readdir(folder)).not.toContain("model.sock");
+});
+
+test.runIf(hasOpenssl)("with certificates at both ends, beyond loopback too", async () => {
+  const { ca, server, client } = makeAuthority();
+  await writeFile(at("ca.pem"), ca);
+  for (const [name, { cert, key }] of Object.entries({ server, client })) {
+    await writeFile(at(`${name}.pem`), cert);
+    await writeFile(at(`${name}.key`), key);
+  }
+  const flags = (name: string): string[] => [
+    ...["--tls-ca", at("ca.pem"), "--tls-cert", at(`${name}.pem`), "--tls-key", at(`${name}.key`)],
+  ];
+  for (const where of ["0.0.0.0:0", "tls://0.0.0.0:0"]) {
+    const sender = new CliProcess(["send", model, "--listen", where, ...flags("server")]);
+    const url = (await sender.url()).replace("0.0.0.0", "127.0.0.1");
+    expect(url).toMatch(where.startsWith("tls") ? /^tls:/ : /^wss:/);
+    const out = at(`${url.slice(0, 3)}.safetensors`);
+    const stranger = await run("receive", url, "--out", out, "--tls-ca", at("ca.pem"));
+    expect([stranger.code, stranger.stderr]).toEqual([5, expect.stringContaining("CHANNEL_")]);
+    const misnamed = await run("receive", url, "--out", out, ...flags("client"), "--tls-servername", "x");
+    expect([misnamed.code, misnamed.stderr]).toEqual([5, expect.stringContaining("CHANNEL_OPEN")]);
+    expect((await run("receive", url, "--out", out, ...flags("client"))).code).toBe(0);
+    expect((await sender.ended).code).toBe(0);
+  }
+  const missing = await run("receive", "tls://127.0.0.1:1", "--out", at("x"), "--tls-ca", at("none.pem"));
+  expect([missing.code, missing.stderr]).toEqual([2, expect.stringContaining("--tls-ca")]);
 });

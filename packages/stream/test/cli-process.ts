@@ -56,7 +56,7 @@ export class CliProcess {
 
   /** Where it listens. */
   async url(): Promise<string> {
-    return (await this.saw(/listening on (ws:\S+)\n/))[1]!;
+    return (await this.saw(/listening on (\S+)\n/))[1]!;
   }
 }
 

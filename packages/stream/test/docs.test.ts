@@ -12,6 +12,7 @@ import {
   none,
 } from "@tensorwire/core";
 import { describe, expect, it } from "vitest";
+import { MAX_EARLY_BYTES } from "../src/channel/early-bytes.js";
 import { MAX_PAYLOAD } from "../src/channel/websocket.js";
 import { EXIT_CODES, exitCodeOf } from "../src/cli/exit-code.js";
 import { receiveModel, streamModel } from "../src/index.js";
@@ -66,6 +67,7 @@ it("docs/limits.md has the fixed numbers of the code", () => {
   const numberOf = (name: string) =>
     Number(new RegExp(`^\\| ${name} \\| ([\\d,]+)`, "m").exec(table)?.[1]?.replaceAll(",", ""));
   expect(numberOf("WebSocket message, as taken")).toBe(MAX_PAYLOAD);
+  expect(numberOf("bytes of a connection that wait until it is taken")).toBe(MAX_EARLY_BYTES);
   expect(numberOf("read ahead of small tensors")).toBe(READ_AHEAD_BYTES);
   expect(numberOf("safetensors header")).toBe(MAX_SAFETENSORS_HEADER_BYTES);
   expect(numberOf("shard index, `model.json`")).toBe(MAX_TEXT_FILE_BYTES);

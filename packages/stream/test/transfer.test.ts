@@ -15,8 +15,11 @@ import {
 import { afterEach, describe, expect, test } from "vitest";
 import {
   type Destination,
+  type DialOptions,
   duplexChannel,
   fromTensors,
+  type Listener,
+  type ListenOptions,
   listen,
   memoryChannelPair,
   type Origin,
@@ -29,25 +32,49 @@ import {
 } from "../src/index.js";
 
 import { arriving } from "./arriving.js";
+import { hasOpenssl, makeAuthority } from "./certificates.js";
 
 const closers: (() => unknown)[] = [];
 afterEach(async () => {
   for (const close of closers.splice(0)) await close();
 });
 
-/** Each way for two ends to meet: where one sends to, and the other receives from. */
-const meetings: Record<string, () => Promise<[Destination, Origin]>> = {
+const authority = hasOpenssl ? makeAuthority() : undefined;
+
+async function listening(options: ListenOptions): Promise<Listener> {
+  const listener = await listen(options);
+  closers.push(() => listener.close());
+  return listener;
+}
+
+/** Each way for two ends to meet: where one sends to, the other receives from, and how either dials. */
+const meetings: Record<string, () => Promise<[Destination, Origin, DialOptions?]>> = {
   memory: async () => memoryChannelPair(10_007),
   "websocket, receiver listens": async () => {
-    const listener = await listen();
-    closers.push(() => listener.close());
+    const listener = await listening({});
     return [listener.url, listener];
   },
   "websocket, sender listens": async () => {
-    const listener = await listen();
-    closers.push(() => listener.close());
+    const listener = await listening({});
     return [listener, listener.url];
   },
+  "tcp, receiver listens": async () => {
+    const listener = await listening({ url: "tcp://127.0.0.1:0" });
+    return [listener.url, listener];
+  },
+  "unix, sender listens": async () => {
+    const folder = await mkdtemp(join(tmpdir(), "tensorwire-"));
+    closers.push(() => rm(folder, { recursive: true }));
+    const listener = await listening({ path: join(folder, "model.sock") });
+    return [listener, listener.url];
+  },
+  ...(authority && {
+    "tls, sender listens": async (): Promise<[Destination, Origin, DialOptions]> => {
+      const { ca, server, client } = authority;
+      const listener = await listening({ url: "tls://127.0.0.1:0", tls: { ca, ...server } });
+      return [listener, listener.url, { tls: { ca, ...client } }];
+    },
+  }),
   "tcp sockets": async () => {
     const server = createServer().listen(0, "127.0.0.1");
     await new Promise((resolve) => server.once("listening", resolve));
@@ -114,9 +141,9 @@ describe.each(Object.keys(meetings))("over %s", (meeting) => {
       const spec = defaultCodecs.resolve(name);
       for (const chunkBytes of [32768, 40_000, 65_536, 1 << 20]) {
         for (const borrow of [false, true]) {
-          const [destination, origin] = await meetings[meeting]!();
-          const options = { codec: name, minElements: 0, chunkBytes };
-          const received = receiveModel(origin, { borrow });
+          const [destination, origin, dial] = await meetings[meeting]!();
+          const options = { codec: name, minElements: 0, chunkBytes, dial };
+          const received = receiveModel(origin, { borrow, dial });
           const [got, sent] = await Promise.all([
             collect(received),
             streamModel(mixed, destination, options),

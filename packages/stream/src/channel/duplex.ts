@@ -11,19 +11,21 @@ export interface StreamPair {
   readonly writable?: Writable | undefined;
 }
 
-/** A Node stream pair as a channel: sockets, pipes, stdin and stdout. A `Duplex` is both of its own sides. */
-export function duplexChannel(streams: Duplex | StreamPair): Channel {
+/**
+ * A Node stream pair as a channel: sockets, pipes, stdin and stdout. A `Duplex` is both of its own sides.
+ * @param kind What the channel calls itself.
+ */
+export function duplexChannel(streams: Duplex | StreamPair, kind = "duplex"): Channel {
   const duplex = streams as Duplex;
   const pair: StreamPair =
     typeof duplex.pipe === "function" ? { readable: duplex, writable: duplex } : (streams as StreamPair);
   if (!pair.readable && !pair.writable) {
     throw new TensorwireError("INVALID_ARGUMENT", "a stream pair needs a readable or a writable");
   }
-  return new DuplexChannel(pair);
+  return new DuplexChannel(pair, kind);
 }
 
 class DuplexChannel implements Channel {
-  readonly kind = "duplex";
   readonly direction: Channel["direction"];
   readonly #readable: Readable | undefined;
   readonly #writable: Writable | undefined;
@@ -36,7 +38,10 @@ class DuplexChannel implements Channel {
   /** Fails the writes that are under way. */
   readonly #writing = new Set<(error: Error) => void>();
 
-  constructor({ readable, writable }: StreamPair) {
+  constructor(
+    { readable, writable }: StreamPair,
+    readonly kind: string,
+  ) {
     this.#readable = readable;
     this.#writable = writable;
     this.#copies = writable !== undefined && !writesToSystem(writable);

@@ -1,83 +1,43 @@
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { type Channel, TensorwireError } from "@tensorwire/core";
-import { WebSocketServer } from "ws";
-import { isLoopback, MAX_PAYLOAD, webSocketChannel } from "./websocket.js";
-
-export interface ListenOptions {
-  /** Default 127.0.0.1. */
-  readonly host?: string | undefined;
-  /** Default 0: any free port. */
-  readonly port?: number | undefined;
-  /**
-   * Without credentials a listener binds loopback only: this takes any peer of the network. Default false.
-   */
-  readonly insecure?: boolean | undefined;
-}
+import { type ListeningPlace, type ListenOptions, listeningPlace } from "./listening-place.js";
+import type { ChannelServer, Visitors } from "./server.js";
+import { serveTcp } from "./tcp.js";
+import { serveTls } from "./tls.js";
+import type { TlsOptions } from "./tls-options.js";
+import { serveUnix } from "./unix.js";
+import { WaitingChannel } from "./waiting-channel.js";
+import { serveWebSocket } from "./websocket-server.js";
 
 // Connections that nobody has taken yet; one more is turned away.
 const MAX_WAITING = 64;
 
-/** Takes WebSocket connections and hands them out as channels. */
+/** Takes connections and hands them out as channels. */
 export class Listener {
   readonly #waiting: Channel[] = [];
+  #server!: ChannelServer;
   #taker: ((channel: Channel) => void) | undefined;
   #stopTaking: (() => void) | undefined;
   #closed = false;
 
-  private constructor(
-    /** What peers dial. */
-    readonly url: string,
-    private readonly stop: () => Promise<void>,
-  ) {}
+  private constructor() {}
 
-  /** @throws TensorwireError `INVALID_ARGUMENT` for an address off loopback without `insecure`, `CHANNEL_OPEN`. */
-  static async open({
-    host = "127.0.0.1",
-    port = 0,
-    insecure = false,
-  }: ListenOptions = {}): Promise<Listener> {
-    if (!insecure && !isLoopback(host)) {
-      throw new TensorwireError(
-        "INVALID_ARGUMENT",
-        `listening on ${host} would take any peer that reaches it, without credentials: listen on 127.0.0.1, or say insecure (--insecure)`,
-      );
-    }
-    const server = createServer((_request, response) => {
-      response
-        .writeHead(426, { Upgrade: "websocket", Connection: "close" })
-        .end("This is a WebSocket endpoint.\n");
-    });
-    const sockets = new WebSocketServer({ server, perMessageDeflate: false, maxPayload: MAX_PAYLOAD });
-    try {
-      await new Promise<void>((resolve, reject) => {
-        sockets.once("error", reject);
-        server.listen(port, host.replace(/^\[|\]$/g, ""), resolve);
-      });
-    } catch (cause) {
-      const message = `cannot listen on ${host}:${port}: ${(cause as Error).message}`;
-      throw new TensorwireError("CHANNEL_OPEN", message, { cause });
-    }
-    const { address, family, port: bound } = server.address() as AddressInfo;
-    const listener = new Listener(
-      `ws://${family === "IPv6" ? `[${address}]` : address}:${bound}`,
-      async () => {
-        sockets.close();
-        await new Promise<void>((resolve) => {
-          server.close(() => resolve());
-          server.closeIdleConnections();
-        });
+  /** @throws TensorwireError `INVALID_ARGUMENT`, also for an address off loopback that nothing guards; `CHANNEL_OPEN`. */
+  static async open(options: ListenOptions = {}): Promise<Listener> {
+    const place = listeningPlace(options);
+    const listener = new Listener();
+    listener.#server = await serve(place, options.tls, {
+      get full() {
+        return listener.#closed || listener.#waiting.length >= MAX_WAITING;
       },
-    );
-    sockets.on("error", () => {});
-    sockets.on("connection", (socket) => {
-      socket.on("error", () => {});
-      if (listener.#closed || listener.#waiting.length >= MAX_WAITING) return socket.terminate();
-      const channel = webSocketChannel(socket);
-      socket.on("close", () => listener.#forget(channel));
-      listener.#take(channel);
+      // A peer that left before anybody took it must not keep the place of one that comes.
+      enter: (channel) => listener.#take(new WaitingChannel(channel, (left) => listener.#forget(left))),
     });
     return listener;
+  }
+
+  /** What peers dial. */
+  get url(): string {
+    return this.#server.url;
   }
 
   #take(channel: Channel): void {
@@ -85,7 +45,6 @@ export class Listener {
     else this.#waiting.push(channel);
   }
 
-  // A peer that left before anybody took it must not keep the place of one that comes.
   #forget(channel: Channel): void {
     const at = this.#waiting.indexOf(channel);
     if (at >= 0) this.#waiting.splice(at, 1);
@@ -114,13 +73,32 @@ export class Listener {
     this.#closed = true;
     this.#stopTaking?.();
     const reason = new TensorwireError("CHANNEL_CLOSED", "the listener is closed");
-    await Promise.all(this.#waiting.splice(0).map((channel) => channel.close(reason)));
-    // Not waited for: it ends when the last connection does.
-    void this.stop();
+    const waiting = this.#waiting.splice(0).map((channel) => channel.close(reason));
+    await Promise.all([this.#server.close(), ...waiting]);
   }
 }
 
-/** Listens for WebSocket connections; pass the listener to `streamModel` or `receiveModel`. */
+function serve(
+  place: ListeningPlace,
+  tls: TlsOptions | undefined,
+  visitors: Visitors,
+): Promise<ChannelServer> {
+  switch (place.scheme) {
+    case "unix":
+      return serveUnix(place.path, visitors);
+    case "tcp":
+      return serveTcp(place.address, visitors);
+    case "tls":
+      return serveTls(place.address, tls, visitors);
+    case "ws":
+      return serveWebSocket(place.address, undefined, visitors);
+    case "wss":
+      // Without options it says which it needs.
+      return serveWebSocket(place.address, tls ?? {}, visitors);
+  }
+}
+
+/** Listens for connections; pass the listener to `streamModel` or `receiveModel`. */
 export function listen(options?: ListenOptions): Promise<Listener> {
   return Listener.open(options);
 }

@@ -10,6 +10,9 @@ import { duplexChannel, type StreamPair } from "./duplex.js";
 import { fileReadChannel, fileWriteChannel } from "./file.js";
 import { httpReadChannel } from "./http.js";
 import { Listener } from "./listen.js";
+import { dialTcp } from "./tcp.js";
+import { dialTls } from "./tls.js";
+import { dialUnix } from "./unix.js";
 import { dialWebSocket, webSocketChannel } from "./websocket.js";
 
 /** Where a model goes to, or comes from. */
@@ -117,25 +120,47 @@ function connect(channel: Channel, role: Role | "any", settings: ResolvedOptions
 }
 
 async function openUrl(url: string, role: Role, { signal, dial, overwrite }: OpenOptions): Promise<Channel> {
-  if (/^(ws|http)s?:\/\//i.test(url)) checkUrl(url);
-  if (/^wss?:\/\//i.test(url)) return dialWebSocket(url, { ...dial, signal });
-  if (/^https?:\/\//i.test(url) && role === "receive") return httpReadChannel(url, { signal });
-  if (/^[a-z][a-z0-9+.-]+:\/\//i.test(url) && !/^file:/i.test(url)) {
-    throw new TensorwireError(
-      "INVALID_ARGUMENT",
-      `${quote(url)}: ws:, wss: and file: URLs can be opened, and http: and https: to receive`,
-    );
+  const scheme = /^([a-z][a-z0-9+.-]+):/i.exec(url)?.[1]?.toLowerCase();
+  if (dial?.tls && scheme && ["ws", "tcp", "unix"].includes(scheme)) {
+    throw new TensorwireError("INVALID_ARGUMENT", `${quote(url)}: dial.tls is for wss: and tls:`);
   }
-  const path = /^file:/i.test(url) ? fileURLToPath(url) : url;
-  if (!path.endsWith(".twire")) {
-    const advice =
-      role === "send" ? "send to a URL, or write an artifact" : "receive from a URL, or read an artifact";
-    throw new TensorwireError(
-      "INVALID_ARGUMENT",
-      `${quote(path)} is no URL and no artifact: ${advice} (*.twire)`,
-    );
+  switch (scheme) {
+    case "ws":
+    case "wss":
+      checkUrl(url);
+      return dialWebSocket(url, { ...dial, signal });
+    case "tcp":
+      return dialTcp(url, signal);
+    case "tls":
+      return dialTls(url, dial?.tls, signal);
+    case "unix":
+      return dialUnix(url, signal);
+    case "http":
+    case "https":
+      checkUrl(url);
+      if (role === "receive") return httpReadChannel(url, { signal });
+      break;
+    case "file":
+      return openFile(fileURLToPath(url), role, overwrite);
   }
-  return role === "send" ? fileWriteChannel(path, { overwrite }) : fileReadChannel(path);
+  // Other colons may be part of a path.
+  if (!scheme || !url.startsWith("://", scheme.length)) return openFile(url, role, overwrite);
+  throw new TensorwireError(
+    "INVALID_ARGUMENT",
+    `${quote(url)}: ws:, wss:, tcp:, tls:, unix: and file: URLs can be opened, and http: and https: to receive`,
+  );
+}
+
+function openFile(path: string, role: Role, overwrite: boolean | undefined): Promise<Channel> {
+  if (path.endsWith(".twire")) {
+    return role === "send" ? fileWriteChannel(path, { overwrite }) : fileReadChannel(path);
+  }
+  const advice =
+    role === "send" ? "send to a URL, or write an artifact" : "receive from a URL, or read an artifact";
+  throw new TensorwireError(
+    "INVALID_ARGUMENT",
+    `${quote(path)} is no URL and no artifact: ${advice} (*.twire)`,
+  );
 }
 
 function checkUrl(url: string): void {

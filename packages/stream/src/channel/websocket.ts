@@ -1,17 +1,14 @@
 import { randomFillSync } from "node:crypto";
-import { isIP } from "node:net";
+import { isIP, type Socket } from "node:net";
 import { type Channel, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
 import WebSocket, { type ClientOptions, type RawData } from "ws";
 import { withinGrace } from "../session/grace.js";
+import { withoutBrackets } from "./address.js";
+import { EarlyBytes } from "./early-bytes.js";
+import { clientTls, isCertificateFault, type TlsOptions } from "./tls-options.js";
 
 /** Bytes of one WebSocket message, whatever the frame: ws copies a message that spans socket reads. */
 const MESSAGE_BYTES = 256 * 1024;
-
-/** Bytes that may come before anybody listens. */
-const EARLY_BYTES = 256 * 1024;
-
-/** What a message costs beside its bytes: empty ones make a queue too. */
-const MESSAGE_COST = 256;
 
 /**
  * How a client masks what it sends (RFC 6455, 5.3). Masks keep hostile browser scripts from writing chosen bytes to
@@ -22,8 +19,10 @@ export type Masking = "auto" | "random" | "zero";
 
 export interface DialOptions {
   readonly masking?: Masking | undefined;
+  /** For `wss:`. */
+  readonly tls?: TlsOptions | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Passed to `ws`, for TLS and headers. */
+  /** Passed to `ws`, for headers. */
   readonly client?: ClientOptions | undefined;
 }
 
@@ -33,6 +32,7 @@ export async function dialWebSocket(url: string, options: DialOptions = {}): Pro
   signal?.throwIfAborted();
   const socket = new WebSocket(url, {
     ...options.client,
+    ...(options.tls && clientTls(options.tls)),
     perMessageDeflate: false,
     maxPayload: MAX_PAYLOAD,
     generateMask: maskFor(new URL(url), options.masking ?? "auto"),
@@ -53,7 +53,8 @@ export async function dialWebSocket(url: string, options: DialOptions = {}): Pro
     if (signal?.aborted) throw cause;
     const reason =
       cause instanceof Error ? cause.message || (cause as NodeJS.ErrnoException).code : String(cause);
-    throw new TensorwireError("CHANNEL_OPEN", `cannot reach ${url}: ${reason}`, { cause });
+    const retry = isCertificateFault(cause) ? { retryable: false } : {};
+    throw new TensorwireError("CHANNEL_OPEN", `cannot reach ${url}: ${reason}`, { cause, ...retry });
   } finally {
     signal?.removeEventListener("abort", onAbort!);
   }
@@ -76,27 +77,34 @@ function maskFor({ protocol, hostname }: URL, masking: Masking): (mask: Buffer) 
 
 /** Whether a host's name or address is this machine's loopback. */
 export function isLoopback(host: string): boolean {
-  const bare = host.replace(/^\[|\]$/g, "");
+  const bare = withoutBrackets(host);
   if (bare === "localhost" || bare === "::1") return true;
   return isIP(bare) === 4 && bare.startsWith("127.");
 }
 
-/** An open, or opening, WebSocket as a channel. It can be opened once, from either side. */
-export function webSocketChannel(socket: WebSocket): Channel {
-  return new WebSocketChannel(socket);
+/**
+ * An open, or opening, WebSocket as a channel. It can be opened once, from either side.
+ * @param under What it runs on, where that is known: of one that opens it is found out.
+ */
+export function webSocketChannel(socket: WebSocket, under?: Socket): Channel {
+  return new WebSocketChannel(socket, under);
 }
 
 class WebSocketChannel implements Channel {
   readonly kind = "websocket";
   readonly direction = "both";
   #receiver: ChannelReceiver | undefined;
-  /** What came before `open`: a peer's HELLO may be as early as the socket. */
-  #early: Uint8Array[] | undefined = [];
-  #earlyCost = 0;
+  readonly #early = new EarlyBytes();
   #ended: { readonly error?: Error | undefined } | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(private readonly socket: WebSocket) {
+  constructor(
+    private readonly socket: WebSocket,
+    private under: Socket | undefined,
+  ) {
+    socket.once("upgrade", ({ socket }) => {
+      this.under = socket;
+    });
     socket.on("message", (data: RawData, isBinary: boolean) => this.#message(data, isBinary));
     socket.on("error", (error) => this.#end(error));
     socket.on("close", (code, reason) => this.#end(closeError(code, reason.toString())));
@@ -104,9 +112,7 @@ class WebSocketChannel implements Channel {
 
   open(receiver: ChannelReceiver): void {
     this.#receiver = receiver;
-    const early = this.#early ?? [];
-    this.#early = undefined;
-    for (const bytes of early) receiver.bytes(bytes);
+    this.#early.give(receiver);
     if (this.#ended) receiver.end(this.#ended.error);
   }
 
@@ -121,11 +127,10 @@ class WebSocketChannel implements Channel {
   }
 
   #hold(portion: Uint8Array): void {
-    this.#early!.push(portion.slice());
-    this.#earlyCost += portion.length + MESSAGE_COST;
-    // Nobody has granted credit yet: this is no transfer.
-    if (this.#earlyCost > EARLY_BYTES) {
-      this.#fail(new TensorwireError("PROTOCOL", "too many bytes before the channel was opened"));
+    try {
+      this.#early.hold(portion);
+    } catch (error) {
+      this.#fail(error as Error);
     }
   }
 
@@ -133,12 +138,14 @@ class WebSocketChannel implements Channel {
     const { socket } = this;
     if (socket.readyState === WebSocket.CONNECTING) await opened(socket);
     if (socket.readyState !== WebSocket.OPEN) {
-      throw this.#ended?.error ?? new TensorwireError("CHANNEL_CLOSED", "the WebSocket is not open");
+      throw this.#reason();
     }
     await new Promise<void>((resolve, reject) => {
       let left = 1;
       const written = (error?: Error | null): void => {
         if (error) reject(error);
+        // Node says of what a destroyed socket had in hand that it was written.
+        else if (this.under?.destroyed) reject(this.#reason());
         else if (--left === 0) resolve();
       };
       for (const message of messages(parts)) {
@@ -169,6 +176,10 @@ class WebSocketChannel implements Channel {
       socket.terminate();
     }
     await closed;
+  }
+
+  #reason(): Error {
+    return this.#ended?.error ?? new TensorwireError("CHANNEL_CLOSED", "the WebSocket is not open");
   }
 
   #fail(error: Error): void {

@@ -1,6 +1,9 @@
+import { readFile } from "node:fs/promises";
 import { quote, TensorwireError } from "@tensorwire/core";
 import { listen } from "../channel/listen.js";
+import type { ListenOptions } from "../channel/listening-place.js";
 import type { Endpoint } from "../channel/open.js";
+import type { TlsOptions } from "../channel/tls-options.js";
 import type { Flags } from "./flags.js";
 import type { Output } from "./output.js";
 
@@ -9,6 +12,8 @@ type Role = "send" | "receive";
 /** Where the peer is, as the command line says. */
 export interface PeerEndpoint {
   readonly endpoint: Endpoint;
+  /** For the call that dials it. */
+  readonly dial?: { readonly tls: TlsOptions | undefined };
   /** Nobody is told how it went: a pipe, a web server. */
   readonly oneWay: boolean;
   close(): Promise<void>;
@@ -18,24 +23,48 @@ export interface PeerEndpoint {
 export async function openPeer(
   peer: string | undefined,
   role: Role,
-  { listen: address, insecure }: Flags,
+  flags: Flags,
   output: Output,
 ): Promise<PeerEndpoint> {
+  const { listen: address, insecure } = flags;
   const close = async (): Promise<void> => {};
   if ((peer === undefined) === (address === undefined)) {
     throw new TensorwireError(
       "INVALID_ARGUMENT",
-      "say where the peer is: a URL, or - for a pipe, or --listen <host:port>",
+      "say where the peer is: a URL, or - for a pipe, or --listen <where>",
     );
   }
   if (address !== undefined) {
-    const listener = await listen({ ...parseAddress(address), insecure });
+    const tls = await tlsOptions(flags);
+    const listener = await listen({ ...parseAddress(address), tls, insecure });
     output.note(`tensorwire: listening on ${listener.url}`);
     return { endpoint: listener, oneWay: false, close: () => listener.close() };
   }
   if (peer === "-") return { endpoint: pipe(role), oneWay: true, close };
   const url = checkUrl(peer!, role);
-  return { endpoint: url, oneWay: /^http/i.test(url), close };
+  return { endpoint: url, dial: { tls: await tlsOptions(flags) }, oneWay: /^http/i.test(url), close };
+}
+
+/** TLS as the flags have it, which name files. */
+async function tlsOptions(flags: Flags): Promise<TlsOptions | undefined> {
+  const { tlsCa, tlsCert, tlsKey, tlsServername: servername } = flags;
+  if ([tlsCa, tlsCert, tlsKey, servername].every((flag) => flag === undefined)) return undefined;
+  const [ca, cert, key] = await Promise.all([
+    readPem(tlsCa, "--tls-ca"),
+    readPem(tlsCert, "--tls-cert"),
+    readPem(tlsKey, "--tls-key"),
+  ]);
+  return { ca, cert, key, servername };
+}
+
+async function readPem(path: string | undefined, flag: string): Promise<string | undefined> {
+  if (path === undefined) return undefined;
+  try {
+    return await readFile(path, "latin1");
+  } catch (cause) {
+    const message = `${flag} ${quote(path)} cannot be read: ${(cause as Error).message}`;
+    throw new TensorwireError("INVALID_ARGUMENT", message, { cause });
+  }
 }
 
 function pipe(role: Role): Endpoint {
@@ -50,21 +79,26 @@ function pipe(role: Role): Endpoint {
 }
 
 function checkUrl(url: string, role: Role): string {
-  const schemes = role === "send" ? /^wss?:\/\//i : /^(ws|http)s?:\/\//i;
+  if (/^unix:\//i.test(url)) return url;
+  const schemes = role === "send" ? /^(wss?|tcp|tls):\/\//i : /^(wss?|tcp|tls|https?):\/\//i;
   // A fragment says nothing to a server, and WebSockets do not take one.
   if (schemes.test(url) && URL.canParse(url) && !url.includes("#")) return url;
-  const expected = role === "send" ? "ws:// or wss:// URL" : "ws://, wss://, http:// or https:// URL";
+  const http = role === "send" ? "" : ", http://, https://";
   const file = role === "send" ? "write an artifact with pack" : "read an artifact with unpack";
-  throw new TensorwireError("INVALID_ARGUMENT", `${quote(url)} is no ${expected}; ${file}`);
+  throw new TensorwireError(
+    "INVALID_ARGUMENT",
+    `${quote(url)} is no URL of ws://, wss://, tcp://, tls://${http} or unix:/; ${file}`,
+  );
 }
 
-/** `host:port`, `:port`, `port` or `[ipv6]:port`. */
-function parseAddress(address: string): { host?: string; port: number } {
+/** `host:port`, `:port`, `port` or `[ipv6]:port` for WebSockets; or a URL. */
+function parseAddress(address: string): Pick<ListenOptions, "url" | "host" | "port"> {
+  if (/^(unix:|[a-z]+:\/\/)/i.test(address)) return { url: address };
   const match = /^(?:(\[[0-9a-f:.]+\]|[^:[\]]*):)?(\d{1,5})$/i.exec(address);
   const port = Number(match?.[2] ?? Number.NaN);
   if (match && port <= 65535) return { port, ...(match[1] && { host: match[1] }) };
   throw new TensorwireError(
     "INVALID_ARGUMENT",
-    `--listen takes host:port, such as 127.0.0.1:9000, not ${quote(address)}`,
+    `--listen takes host:port, such as 127.0.0.1:9000, or a URL of ws:, wss:, tcp:, tls: or unix:, not ${quote(address)}`,
   );
 }

@@ -37,6 +37,10 @@ export interface Flags {
   readonly outputDtype?: FloatDType;
   readonly listen?: string;
   readonly insecure?: boolean;
+  readonly tlsCa?: string;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
+  readonly tlsServername?: string;
   readonly out?: string;
   readonly json?: boolean;
   readonly quiet?: boolean;
@@ -134,14 +138,24 @@ export function addOverwriteFlag(command: Command): Command {
   return command.option("--overwrite", "replace what exists");
 }
 
-/** Options of commands that can wait for their peer. */
-export function addListenFlags(command: Command): Command {
+/** Options of commands that have a peer, which they dial or wait for. */
+export function addPeerFlags(command: Command): Command {
   return command
-    .option("--listen <host:port>", "wait for one peer here instead of dialling; port 0 takes a free one")
+    .option(
+      "--listen <where>",
+      "wait for one peer instead of dialling: host:port for WebSockets, or a ws://, wss://, tcp://, tls:// or unix:/ URL; port 0 takes a free one",
+    )
     .option(
       "--insecure",
       "listen beyond loopback, without credentials: any peer that reaches the port is taken",
-    );
+    )
+    .option(
+      "--tls-ca <file>",
+      "PEM: who vouches for the peer's certificate; with --listen, peers must have one of it",
+    )
+    .option("--tls-cert <file>", "PEM: this end's certificate; with --listen, makes host:port a wss: URL")
+    .option("--tls-key <file>", "PEM: the key of --tls-cert")
+    .option("--tls-servername <name>", "the name that the peer's certificate must have (default: the host)");
 }
 
 export function transferOptions({ window, maxModelBytes }: Flags): TransferOptions {

@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { receiveModel } from "../receive-model.js";
 import { targetExists } from "../sink/destination.js";
 import { openPeer } from "./endpoint.js";
-import { addListenFlags, addTransferFlags, addWriteFlags, type Flags, receiveOptions } from "./flags.js";
+import { addPeerFlags, addTransferFlags, addWriteFlags, type Flags, receiveOptions } from "./flags.js";
 import { type Invocation, runTransfer } from "./invocation.js";
 
 export function declareReceive(program: Command, invocation: Invocation): void {
@@ -13,13 +13,16 @@ export function declareReceive(program: Command, invocation: Invocation): void {
     .description(
       "Receives a model from a peer: from a URL, from whoever connects (--listen), or from a pipe (-).",
     )
-    .argument("[url]", "ws:// or wss:// URL of the sender, or http(s):// URL of an artifact; - reads stdin")
+    .argument(
+      "[url]",
+      "ws://, wss://, tcp://, tls:// or unix:/ URL of the sender, or http(s):// URL of an artifact; - reads stdin",
+    )
     .requiredOption(
       "--out <path>",
       "where it goes: *.safetensors, *.twire to keep it encoded, any path for a raw file",
     )
     .action((url: string | undefined, flags: Flags) => receive(url, flags, invocation));
-  addTransferFlags(addWriteFlags(addListenFlags(command)));
+  addTransferFlags(addWriteFlags(addPeerFlags(command)));
 }
 
 async function receive(url: string | undefined, flags: Flags, invocation: Invocation): Promise<void> {
@@ -27,7 +30,7 @@ async function receive(url: string | undefined, flags: Flags, invocation: Invoca
   output.quiet = flags.quiet ?? false;
   const to = flags.out!;
   if (!flags.overwrite) await refuseExisting(to);
-  const { endpoint, oneWay, close } = await openPeer(url, "receive", flags, output);
+  const { endpoint, dial, oneWay, close } = await openPeer(url, "receive", flags, output);
   const words = {
     counter: "acknowledged",
     deed: `received ${to}`,
@@ -39,7 +42,7 @@ async function receive(url: string | undefined, flags: Flags, invocation: Invoca
   } as const;
   try {
     await runTransfer(invocation, words, (watch) => {
-      return receiveModel(endpoint, { ...receiveOptions(flags), to, ...watch }).done;
+      return receiveModel(endpoint, { ...receiveOptions(flags), dial, to, ...watch }).done;
     });
   } finally {
     await close();

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { rawFileSource } from "../source/raw-file.js";
 import { streamModel } from "../stream-model.js";
 import { openPeer } from "./endpoint.js";
-import { addEncodeFlags, addListenFlags, addTransferFlags, type Flags, streamOptions } from "./flags.js";
+import { addEncodeFlags, addPeerFlags, addTransferFlags, type Flags, streamOptions } from "./flags.js";
 import { type Invocation, runTransfer } from "./invocation.js";
 
 export function declareSend(program: Command, invocation: Invocation): void {
@@ -13,9 +13,12 @@ export function declareSend(program: Command, invocation: Invocation): void {
       "Sends a model, or any file, to a peer: to a URL, to whoever connects (--listen), or to a pipe (-).",
     )
     .argument("<model>", "safetensors file or index, TensorFlow.js model.json, artifact, or any other file")
-    .argument("[url]", "ws:// or wss:// URL of the receiver; - writes to stdout, and the result to stderr")
+    .argument(
+      "[url]",
+      "ws://, wss://, tcp://, tls:// or unix:/ URL of the receiver; - writes to stdout, and the result to stderr",
+    )
     .action((model: string, url: string | undefined, flags: Flags) => send(model, url, flags, invocation));
-  addTransferFlags(addEncodeFlags(addListenFlags(command)));
+  addTransferFlags(addEncodeFlags(addPeerFlags(command)));
 }
 
 async function send(
@@ -29,7 +32,7 @@ async function send(
   output.stdoutIsModel = url === "-";
   const options = await streamOptions(flags);
   const source = flags.raw ? rawFileSource(model) : model;
-  const { endpoint, oneWay, close } = await openPeer(url, "send", flags, output);
+  const { endpoint, dial, oneWay, close } = await openPeer(url, "send", flags, output);
   const words = {
     counter: oneWay ? "sent" : "acknowledged",
     deed: `sent ${model}`,
@@ -37,7 +40,9 @@ async function send(
     confirmation: () => (oneWay ? "written to the pipe, which nobody confirms" : "confirmed by the receiver"),
   } as const;
   try {
-    await runTransfer(invocation, words, (watch) => streamModel(source, endpoint, { ...options, ...watch }));
+    await runTransfer(invocation, words, (watch) =>
+      streamModel(source, endpoint, { ...options, dial, ...watch }),
+    );
   } finally {
     await close();
   }

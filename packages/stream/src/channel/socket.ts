@@ -1,0 +1,61 @@
+import type { Server, Socket } from "node:net";
+import { type Channel, TensorwireError } from "@tensorwire/core";
+import { duplexChannel } from "./duplex.js";
+import type { Visitors } from "./server.js";
+import { isCertificateFault } from "./tls-options.js";
+
+/** What sockets of one kind have in common, whichever end has them. */
+export interface SocketKind {
+  readonly kind: "tcp" | "tls" | "unix";
+  /** The event of a socket that dials, when it may be used. */
+  readonly connected: "connect" | "secureConnect";
+  /** The event of a server that has another one. */
+  readonly accepted: "connection" | "secureConnection";
+}
+
+/** A socket that connects, as a channel once it has. @throws TensorwireError `CHANNEL_OPEN`; what `signal` was aborted with. */
+export async function dialSocket(
+  url: string,
+  { kind, connected }: SocketKind,
+  start: () => Socket,
+  signal: AbortSignal | undefined,
+): Promise<Channel> {
+  signal?.throwIfAborted();
+  const socket = start();
+  let onAbort: (() => void) | undefined;
+  try {
+    await new Promise<void>((resolve, reject) => {
+      onAbort = () => reject(signal!.reason);
+      signal?.addEventListener("abort", onAbort, { once: true });
+      socket.once(connected, resolve);
+      socket.once("error", reject);
+      socket.once("close", () => reject(new Error("the peer closed the connection")));
+    });
+  } catch (cause) {
+    socket.on("error", () => {});
+    socket.destroy();
+    if (signal?.aborted) throw cause;
+    // Of a name with several addresses each has an error of its own, and all of them together have no message.
+    const { message, code } = cause as NodeJS.ErrnoException;
+    const options = { cause, ...(isCertificateFault(cause) && { retryable: false }) };
+    throw new TensorwireError("CHANNEL_OPEN", `cannot reach ${url}: ${message || code}`, options);
+  } finally {
+    signal?.removeEventListener("abort", onAbort!);
+  }
+  return socketChannel(socket, kind);
+}
+
+/** Lets the sockets that a server accepts in, as channels. */
+export function admitSockets(server: Server, { kind, accepted }: SocketKind, visitors: Visitors): void {
+  server.on(accepted, (socket: Socket) => {
+    if (!visitors.full) return visitors.enter(socketChannel(socket, kind));
+    socket.on("error", () => {});
+    socket.destroy();
+  });
+}
+
+function socketChannel(socket: Socket, kind: string): Channel {
+  // Credit is a few bytes that the peer waits for: not to be held back until there are more.
+  socket.setNoDelay(true);
+  return duplexChannel(socket, kind);
+}

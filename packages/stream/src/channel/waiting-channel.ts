@@ -1,0 +1,56 @@
+import type { Channel, ChannelReceiver } from "@tensorwire/core";
+import { EarlyBytes } from "./early-bytes.js";
+
+/**
+ * A channel that was accepted, and waits for somebody to open it. It is read from the beginning: of a peer that leaves
+ * meanwhile nobody would hear otherwise.
+ */
+export class WaitingChannel implements Channel, ChannelReceiver {
+  readonly kind: string;
+  readonly direction: Channel["direction"];
+  readonly #early = new EarlyBytes();
+  #receiver: ChannelReceiver | undefined;
+  #ended: { readonly error: Error | undefined } | undefined;
+
+  /** @param onEnd Called when the peer has left, or sent too much, before the channel was opened. */
+  constructor(
+    private readonly inner: Channel,
+    private readonly onEnd: (channel: WaitingChannel) => void,
+  ) {
+    this.kind = inner.kind;
+    this.direction = inner.direction;
+    inner.open(this);
+  }
+
+  open(receiver: ChannelReceiver): void {
+    this.#receiver = receiver;
+    this.#early.give(receiver);
+    if (this.#ended) receiver.end(this.#ended.error);
+  }
+
+  send(parts: readonly Uint8Array[]): Promise<void> {
+    return this.inner.send(parts);
+  }
+
+  close(error?: Error): Promise<void> {
+    return this.inner.close(error);
+  }
+
+  bytes(portion: Uint8Array): void | Promise<void> {
+    if (this.#ended) return;
+    if (this.#receiver) return this.#receiver.bytes(portion);
+    try {
+      this.#early.hold(portion);
+    } catch (error) {
+      this.end(error as Error);
+      void this.inner.close(error as Error);
+    }
+  }
+
+  end(error?: Error): void {
+    if (this.#ended) return;
+    this.#ended = { error };
+    if (this.#receiver) this.#receiver.end(error);
+    else this.onEnd(this);
+  }
+}
