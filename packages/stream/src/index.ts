@@ -18,6 +18,7 @@ export { type Listener, listen } from "./channel/listen.js";
 export type { ListenOptions } from "./channel/listening-place.js";
 export { memoryChannelPair } from "./channel/memory.js";
 export type { TlsOptions } from "./channel/tls-options.js";
+export { type WebStreamPair, webStreamsChannel } from "./channel/web-streams.js";
 export { type DialOptions, dialWebSocket, type Masking, webSocketChannel } from "./channel/websocket.js";
 export {
   type ComparedSide,

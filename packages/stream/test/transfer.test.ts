@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { type AddressInfo, createServer, connect as dialTcp, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { TransformStream } from "node:stream/web";
 import {
   byteLength,
   type DType,
@@ -75,6 +76,13 @@ const meetings: Record<string, () => Promise<[Destination, Origin, DialOptions?]
       return [listener, listener.url, { tls: { ca, ...client } }];
     },
   }),
+  "web streams": async () => {
+    const [there, back] = [new TransformStream<Uint8Array>(), new TransformStream<Uint8Array>()];
+    return [
+      { readable: back.readable, writable: there.writable },
+      { readable: there.readable, writable: back.writable },
+    ];
+  },
   "tcp sockets": async () => {
     const server = createServer().listen(0, "127.0.0.1");
     await new Promise((resolve) => server.once("listening", resolve));

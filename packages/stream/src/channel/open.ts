@@ -13,10 +13,11 @@ import { Listener } from "./listen.js";
 import { dialTcp } from "./tcp.js";
 import { dialTls } from "./tls.js";
 import { dialUnix } from "./unix.js";
+import { type WebStreamPair, webStreamsChannel } from "./web-streams.js";
 import { dialWebSocket, webSocketChannel } from "./websocket.js";
 
 /** Where a model goes to, or comes from. */
-export type Endpoint = string | URL | WebSocket | Duplex | StreamPair | Channel | Listener;
+export type Endpoint = string | URL | WebSocket | Duplex | StreamPair | WebStreamPair | Channel | Listener;
 
 /** A connection for one transfer. */
 export interface OpenedConnection {
@@ -174,16 +175,23 @@ function checkUrl(url: string): void {
 function channelOf(endpoint: Exclude<Endpoint, string | URL | Listener>): Channel {
   if (isWebSocket(endpoint)) return webSocketChannel(endpoint);
   if (endpoint instanceof Duplex) return duplexChannel(endpoint);
-  const { readable, writable, open, send } = endpoint as Partial<StreamPair & Channel>;
+  const { open, send } = endpoint as Partial<Channel>;
   if (typeof open === "function" && typeof send === "function") return endpoint as Channel;
   if (endpoint instanceof Readable) return duplexChannel({ readable: endpoint });
   if (endpoint instanceof Writable) return duplexChannel({ writable: endpoint });
+  const { readable, writable } = endpoint as StreamPair | WebStreamPair;
   if (readable instanceof Readable || writable instanceof Writable)
     return duplexChannel(endpoint as StreamPair);
+  if (isWebStream(readable) || isWebStream(writable)) return webStreamsChannel(endpoint as WebStreamPair);
   throw new TensorwireError(
     "INVALID_ARGUMENT",
-    "this is no URL, path, WebSocket, stream, channel or listener",
+    "this is no URL, path, WebSocket, stream, pair of streams, channel or listener",
   );
+}
+
+// By its shape: streams of WebTransport may be another's than Node's.
+function isWebStream(stream: object | undefined): boolean {
+  return stream !== undefined && ("getReader" in stream || "getWriter" in stream);
 }
 
 // By its shape: the caller's `ws` may be another copy than ours.
