@@ -26,6 +26,10 @@ export interface Channel {
    * has room for more; rejects when it has failed or closed.
    */
   send(parts: readonly Uint8Array[]): Promise<void>;
+  /** Of a channel with a pace: resolves when more of the peer's bytes fit into it. Whoever grants credit waits for that. */
+  welcome?(): Promise<void> | undefined;
+  /** Of a channel with a pace: what waits to be sent goes at once. For last words. */
+  hurry?(): void;
   /**
    * Ends this side after what was sent has left. Without `error` it resolves when the bytes are with the peer's host
    * or, for a file, durable under its name; with `error` it drops everything at once, and a file disappears.

@@ -17,6 +17,7 @@ export { duplexChannel, type StreamPair } from "./channel/duplex.js";
 export { type Listener, listen } from "./channel/listen.js";
 export type { ListenOptions } from "./channel/listening-place.js";
 export { memoryChannelPair } from "./channel/memory.js";
+export { throttledChannel } from "./channel/throttled.js";
 export type { TlsOptions } from "./channel/tls-options.js";
 export { type WebStreamPair, webStreamsChannel } from "./channel/web-streams.js";
 export { type DialOptions, dialWebSocket, type Masking, webSocketChannel } from "./channel/websocket.js";

@@ -14,6 +14,7 @@ import {
   TensorwireError,
 } from "@tensorwire/core";
 import { addressOffset, defaultBackend } from "@tensorwire/quant-native";
+import { checkRate } from "./channel/throttled.js";
 import type { DialOptions } from "./channel/websocket.js";
 import type { ProgressEvent } from "./session/progress.js";
 import { checkSeed } from "./session/seed.js";
@@ -31,6 +32,11 @@ export interface TransferOptions {
   readonly backend?: CodecBackend | undefined;
   /** Codecs that this end knows. Default: all of this library. */
   readonly registry?: CodecRegistry | undefined;
+  /**
+   * Bytes of the channel that this end moves in a second, at most, each way: room for others on a shared line. Default: no
+   * bound. Of several transfers on one connection the first decides.
+   */
+  readonly maxBytesPerSecond?: number | undefined;
   /** How a URL is dialled. */
   readonly dial?: Omit<DialOptions, "signal"> | undefined;
 }
@@ -77,6 +83,7 @@ export interface ResolvedOptions {
   readonly backend: CodecBackend;
   readonly registry: CodecRegistry;
   readonly alignment: SlabAlignment | undefined;
+  readonly maxBytesPerSecond: number | undefined;
 }
 
 /** Fills in the defaults of both ends. @throws TensorwireError `INVALID_ARGUMENT`. */
@@ -88,6 +95,7 @@ export async function resolveOptions(options: TransferOptions): Promise<Resolved
       `windowBytes must be an integer of at least ${2 * MIN_CHUNK_BYTES}, two of the smallest chunks, not ${windowBytes}`,
     );
   }
+  checkRate(options.maxBytesPerSecond);
   const registry = options.registry ?? defaultCodecs;
   return {
     windowBytes,
@@ -95,6 +103,7 @@ export async function resolveOptions(options: TransferOptions): Promise<Resolved
     backend: options.backend ?? defaultBackend({ codecs: registry }),
     registry,
     alignment: slabAlignment(),
+    maxBytesPerSecond: options.maxBytesPerSecond,
   };
 }
 

@@ -13,6 +13,7 @@ import { Listener } from "./listen.js";
 import { dialTcp } from "./tcp.js";
 import { dialTls } from "./tls.js";
 import { dialUnix } from "./unix.js";
+import { throttledChannel } from "./throttled.js";
 import { type WebStreamPair, webStreamsChannel } from "./web-streams.js";
 import { dialWebSocket, webSocketChannel } from "./websocket.js";
 
@@ -107,7 +108,7 @@ const busy = (): TensorwireError =>
   new TensorwireError("CHANNEL_CLOSED", "another peer's transfer was taken");
 
 function connect(channel: Channel, role: Role | "any", settings: ResolvedOptions): Connection {
-  const { registry, limits, windowBytes } = settings;
+  const { registry, limits, windowBytes, maxBytesPerSecond: rate } = settings;
   const hello: Omit<Hello, "versions"> = {
     software: SOFTWARE,
     role,
@@ -117,7 +118,7 @@ function connect(channel: Channel, role: Role | "any", settings: ResolvedOptions
       maxManifestBytes: limits.maxManifestBytes,
     },
   };
-  return new Connection(channel, { hello, limits });
+  return new Connection(rate === undefined ? channel : throttledChannel(channel, rate), { hello, limits });
 }
 
 async function openUrl(url: string, role: Role, { signal, dial, overwrite }: OpenOptions): Promise<Channel> {

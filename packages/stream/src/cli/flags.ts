@@ -32,6 +32,7 @@ export interface Flags {
   readonly raw?: boolean;
   readonly window?: number;
   readonly maxModelBytes?: number;
+  readonly maxBytesPerSecond?: number;
   readonly overwrite?: boolean;
   readonly shardSize?: number;
   readonly outputDtype?: FloatDType;
@@ -145,6 +146,7 @@ export function addPeerFlags(command: Command): Command {
       "--listen <where>",
       "wait for one peer instead of dialling: host:port for WebSockets, or a ws://, wss://, tcp://, tls:// or unix:/ URL; port 0 takes a free one",
     )
+    .addOption(size("--max-bytes-per-second", "leave room on the line for others (default: no bound)"))
     .option(
       "--insecure",
       "listen beyond loopback, without credentials: any peer that reaches the port is taken",
@@ -158,8 +160,9 @@ export function addPeerFlags(command: Command): Command {
     .option("--tls-servername <name>", "the name that the peer's certificate must have (default: the host)");
 }
 
-export function transferOptions({ window, maxModelBytes }: Flags): TransferOptions {
-  return { windowBytes: window, limits: { maxModelBytes: maxModelBytes ?? DEFAULT_LIMITS.maxModelBytes } };
+export function transferOptions({ window, maxModelBytes, maxBytesPerSecond }: Flags): TransferOptions {
+  const limits = { maxModelBytes: maxModelBytes ?? DEFAULT_LIMITS.maxModelBytes };
+  return { windowBytes: window, limits, maxBytesPerSecond };
 }
 
 export function readingOptions({ window, chunk }: Flags): ReadingOptions {

@@ -152,7 +152,9 @@ export class Connection implements ChannelReceiver, FrameHandler {
     if (this.#failure || this.channel.direction === "receive") return;
     const message = fault.message.slice(0, 4096);
     const body = encodeJson({ ...fault, message });
-    await this.send([encodeFrame(FrameType[type], transfer, flags, body)]).catch(() => {});
+    const told = this.send([encodeFrame(FrameType[type], transfer, flags, body)]).catch(() => {});
+    this.channel.hurry?.();
+    await told;
   }
 
   /** Ends the channel: orderly, or at once with the error that everyone who waits gets. */

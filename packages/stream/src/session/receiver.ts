@@ -148,6 +148,9 @@ export class ModelReceiver implements ReceivingEnd {
 
   async #sendCredit(): Promise<void> {
     const { life } = this.settings;
+    const { channel } = this.connection;
+    const welcome = channel.welcome?.();
+    if (welcome) await life.race(welcome).catch(() => {});
     if (this.#oneWay || life.error || this.#ended) return;
     const { limit, finished } = this.#ledger;
     await this.#send(FrameType.CREDIT, encodeCredit({ limit, finished })).catch((error) => life.fail(error));
