@@ -104,6 +104,7 @@ const ratio = (row: Row, which: keyof Speeds): number => row.one[which] / row.me
 
 export const FOOTNOTE =
   "GB/s of source on one thread, with the payload's xxh64, which a call always computes; medians, memcpy (64-byte-aligned)\n" +
-  "timed between the others. 2 threads: libuv's, 4 chunks in flight, of the one-thread figure. lossless: with its packing,\n" +
-  "but for the portable codecs by themselves, which make planes and pack nothing.\n" +
+  "timed between the others. 2 threads: libuv's, 4 chunks in flight, of the one-thread figure; what moves as many bytes as\n" +
+  "memcpy does cannot gain more than it from a second thread. lossless: with its packing, but for the portable codecs by\n" +
+  "themselves, which make planes and pack nothing.\n" +
   "* bitsandbytes 0.50.1 on another machine (EPYC, Zen 3, 2 cores), beside that machine's memcpy: for orientation.";

@@ -9,10 +9,11 @@ import { CHUNK_BYTES, STRIDE_ROOM } from "./codec-chunks.js";
 import { type CaseResult, contenders, type Effort, measure } from "./codec-measurement.js";
 import { normalMemory, pagesInUse, touchedMemory } from "./codec-memory.js";
 import { codecTable, FOOTNOTE, judgements } from "./codec-table.js";
+import { copySpeedOf } from "./copy-threads.js";
 
-const FULL = { bytes: 64 * 2 ** 20, runs: 9, portableRuns: 3, portableChunks: 2 };
+const FULL = { bytes: 64 * 2 ** 20, runs: 9, portableRuns: 3, portableChunks: 2, copyMilliseconds: 500 };
 /** Enough to see that everything runs; its figures mean little, and are not judged. */
-const QUICK = { bytes: 8 * 2 ** 20, runs: 1, portableRuns: 1, portableChunks: 1 };
+const QUICK = { bytes: 8 * 2 ** 20, runs: 1, portableRuns: 1, portableChunks: 1, copyMilliseconds: 20 };
 
 interface Arguments {
   readonly quick?: true;
@@ -57,7 +58,12 @@ async function run(
 
 async function main(): Promise<void> {
   const options = program.parse().opts<Arguments>();
-  const results = await run(options, options.quick ? QUICK : FULL);
+  const effort = options.quick ? QUICK : FULL;
+  const results = await run(options, effort);
+  const copies = {
+    one: await copySpeedOf(1, effort.bytes, effort.copyMilliseconds),
+    two: await copySpeedOf(2, effort.bytes, effort.copyMilliseconds),
+  };
   const memcpy = median(results.flatMap(({ rows }) => rows.map((row) => row.memcpy)));
   const machine = {
     processor: cpus()[0]?.model ?? "unknown",
@@ -68,11 +74,12 @@ async function main(): Promise<void> {
   };
   const judged = options.quick ? [] : judgements(results);
   if (options.json) {
-    console.log(JSON.stringify({ machine, memcpy, results, judgements: judged }, undefined, 2));
+    console.log(JSON.stringify({ machine, memcpy, copies, results, judgements: judged }, undefined, 2));
   } else {
     const { processor, cores, node, pages } = machine;
     console.log(
-      `${processor}, ${cores} cores, Node ${node}; pages of ${pages}; memcpy ${memcpy.toFixed(2)} GB/s\n`,
+      `${processor}, ${cores} cores, Node ${node}; pages of ${pages}; memcpy ${memcpy.toFixed(2)} GB/s;\n` +
+        `two threads that copy at the same time copy ${(copies.two / copies.one).toFixed(2)}x what one does\n`,
     );
     console.log(`${codecTable(results)}\n\n${FOOTNOTE}`);
     const failed = judged.filter(({ pass }) => !pass);
