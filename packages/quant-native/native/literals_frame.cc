@@ -229,9 +229,10 @@ size_t rawBlock(const uint8_t* bytes, size_t length, bool last, uint8_t* target)
   return kBlockHead + length;
 }
 
-// A block of literals without sequences, in four streams; 0 where it would not be shorter than as it is.
+// A block of literals without sequences, in four streams; 0 where it would not be shorter than as it is, or not fit
+// `room`.
 size_t codedBlock(const uint8_t* bytes, size_t length, bool last, const Code& code, bool withTree,
-                  Workspace& workspace, uint8_t* target) {
+                  Workspace& workspace, uint8_t* target, size_t room) {
   const size_t part = (length + kStreams - 1) / kStreams, rest = length - part * (kStreams - 1);
   uint8_t* streams[kStreams];
   for (size_t i = 0; i < kStreams; i++) streams[i] = workspace.streams[i];
@@ -242,7 +243,7 @@ size_t codedBlock(const uint8_t* bytes, size_t length, bool last, const Code& co
   const size_t tree = withTree ? code.treeBytes : 0;
   const size_t coded = tree + kJumpTable + lengths[0] + lengths[1] + lengths[2] + lengths[3];
   const size_t block = kLiteralsHead + coded + 1;
-  if (block >= length) return 0;
+  if (block >= length || kBlockHead + block > room) return 0;
   uint8_t* at = target;
   storeBlockHead(at, last, kCompressedBlock, block);
   at += kBlockHead;
@@ -269,11 +270,12 @@ void forgetLiteralsFrames() {
 
 size_t makeLiteralsFrame(const uint8_t* bytes, size_t length, uint8_t* target, size_t capacity) {
   if (workspace == nullptr) workspace = static_cast<Workspace*>(malloc(sizeof(Workspace)));
-  if (workspace == nullptr || length > UINT32_MAX) return 0;
+  if (workspace == nullptr || length > kLongestCoded) return 0;
   Code code;
   if (!buildCode(bytes, length, *workspace, code)) return 0;
-  // One tree for the whole segment: most blocks need no more than a few bytes beside their codes. Where a block travels
-  // as it is, it is since its codes would be longer.
+  // One tree for the whole segment: most blocks need no more than a few bytes beside their codes. What is not worth its
+  // time ends here. It is no bound: a block may travel as it is for the tree that it would have brought, and so may the
+  // next.
   const size_t blocks = (length + kBlockBytes - 1) / kBlockBytes;
   const size_t beside = kBlockHead + kLiteralsHead + kJumpTable + kStreams + 1;
   if (kFrameHead + code.treeBytes + code.bits / 8 + blocks * beside + kShortestBlock > capacity) return 0;
@@ -286,7 +288,10 @@ size_t makeLiteralsFrame(const uint8_t* bytes, size_t length, uint8_t* target, s
   for (size_t first = 0; first < length; first += kBlockBytes) {
     const size_t n = length - first < kBlockBytes ? length - first : kBlockBytes;
     const bool last = first + n == length;
-    const size_t coded = n < kShortestBlock ? 0 : codedBlock(bytes + first, n, last, code, !treeSent, *workspace, at);
+    const size_t room = capacity - static_cast<size_t>(at - target);
+    const size_t coded =
+        n < kShortestBlock ? 0 : codedBlock(bytes + first, n, last, code, !treeSent, *workspace, at, room);
+    if (coded == 0 && kBlockHead + n > room) return 0;
     treeSent |= coded != 0;
     at += coded != 0 ? coded : rawBlock(bytes + first, n, last, at);
   }

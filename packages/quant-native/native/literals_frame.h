@@ -20,7 +20,11 @@ Texture textureOf(const uint8_t* bytes, size_t length);
 // Whether there is makeLiteralsFrame here.
 bool hasLiteralsFrames();
 
-// Writes one frame with `length` bytes, at least kShortestSampled, to `target`; 0 where it needs more than `capacity`.
+// libzstd's Huffman trees take a count of 2^30 for more than there can be of any byte.
+constexpr size_t kLongestCoded = size_t{1} << 30;
+
+// Writes one frame with `length` bytes, from kShortestSampled to kLongestCoded, to `target`; 0 where it needs more than
+// `capacity`.
 size_t makeLiteralsFrame(const uint8_t* bytes, size_t length, uint8_t* target, size_t capacity);
 
 // Frees what the calling thread keeps from one frame to the next.

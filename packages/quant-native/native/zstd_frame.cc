@@ -50,7 +50,7 @@ size_t makeFrame(FrameEffort effort, const uint8_t* bytes, size_t length, uint8_
   if (effort == FrameEffort::kWeights && length >= kShortestSampled) {
     const Texture texture = textureOf(bytes, length);
     if (texture == Texture::kNoise) return 0;
-    if (texture == Texture::kSkewed && hasLiteralsFrames()) {
+    if (texture == Texture::kSkewed && hasLiteralsFrames() && length <= kLongestCoded) {
       return makeLiteralsFrame(bytes, length, target, capacity);
     }
   }

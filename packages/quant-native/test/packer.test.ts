@@ -110,6 +110,16 @@ describe.runIf(built?.packs)("packing in the addon", () => {
   };
   const packer = () => nodePacker(addon);
 
+  /** Type of the first block of a frame whose head has nine bytes: 0 as it is, 2 compressed. */
+  const firstBlockType = (frame: Uint8Array) => (frame[9]! >> 1) & 3;
+
+  /** The last number without and the first one with a property, which all that follow have too. */
+  function bisected(without: number, having: number, has: (number: number) => boolean): [number, number] {
+    if (having - without === 1) return [without, having];
+    const middle = (without + having) >> 1;
+    return has(middle) ? bisected(without, middle, has) : bisected(middle, having, has);
+  }
+
   /** Packs, and unpacks with what others have. */
   function packedLength(bytes: Uint8Array, what: string): number {
     const frame = new Uint8Array(bytes.length);
@@ -159,6 +169,42 @@ describe.runIf(built?.packs)("packing in the addon", () => {
     const target = new Uint8Array(packed + 64).fill(7);
     expect(packer().pack(bytes, target.subarray(0, packed - 10))).toBe(0);
     expect(target.subarray(packed - 10).every((byte) => byte === 7)).toBe(true);
+  });
+
+  it("writes nothing beyond its target, be it as tight as can be", () => {
+    const [block, noisy, tail] = [1 << 17, 40, 20];
+    const random = pseudoRandom(7);
+    const bytes = new Uint8Array((noisy + tail) * block);
+    for (let i = noisy * block; i < bytes.length; i++) bytes[i] = -Math.log(1 - random()) * 45;
+    const room = new Uint8Array(bytes.length + 4096);
+
+    /** Blocks that are all but noise: `frequent` of their bytes have short codes. */
+    const fill = (frequent: number) => {
+      const one = new Uint8Array(block).map((_, i) => i);
+      for (let i = 0; i < frequent; i++) one[(i * 77_773) % block] = i % 24;
+      const order = pseudoRandom(8);
+      for (let i = block - 1; i > 0; i--) {
+        const other = Math.floor(order() * (i + 1));
+        [one[i], one[other]] = [one[other]!, one[i]!];
+      }
+      for (let i = 0; i < noisy; i++) bytes.set(one, i * block);
+    };
+    // Each block travels as it is where its codes save less than the tree takes that it would bring: so many of these in
+    // a row are longer than their codes and one tree.
+    const [few] = bisected(0, 60_000, (frequent) => {
+      fill(frequent);
+      const length = packer().pack(bytes, room);
+      return length > 0 && length < bytes.length - 64 && firstBlockType(room) === 2;
+    });
+    fill(few);
+    const length = packer().pack(bytes, room);
+    expect(length).toBeGreaterThan(0);
+    for (const capacity of [0, 1, 100, 300, 600, 1000, 2000].map((less) => length - less)) {
+      room.fill(7);
+      const written = packer().pack(bytes, room.subarray(0, capacity));
+      expect(written).toBe(capacity === length ? length : 0);
+      expect(room.subarray(capacity).every((byte) => byte === 7)).toBe(true);
+    }
   });
 
   it("runs side by side with everything else", async () => {
