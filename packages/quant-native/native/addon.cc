@@ -89,8 +89,9 @@ napi_value hash(napi_env env, napi_callback_info info) {
 napi_value repack(napi_env env, napi_callback_info info, Job::Kind kind) {
   Arguments arguments(env, info);
   Job job(kind, instanceOf(env)->found);
-  job.input = arguments.bytes(0, "source");
+  // First: an array's elements can be getters, which can do anything to the views.
   job.segments = arguments.segments(1);
+  job.input = arguments.bytes(0, "source");
   job.output = arguments.bytes(2, "target");
   const napi_value callback = arguments.callback(3);
   if (!arguments.ok()) return nullptr;

@@ -173,6 +173,17 @@ describeNative("the addon refuses", () => {
       refused("pack", [payload, segments, view]);
       refused("unpack", [payload, segments, view]);
     }
+    // Segments that take the views away while they are read.
+    for (const name of ["pack", "unpack"] as const) {
+      const [bytes, target] = [new Uint8Array(256), new Uint8Array(256)];
+      const taken = Object.defineProperty([256], 0, {
+        get() {
+          structuredClone(undefined, { transfer: [bytes.buffer, target.buffer] });
+          return 256;
+        },
+      });
+      refused(name, [bytes, taken, target]);
+    }
     for (const packed of [null, 1, [], new Uint16Array(256)]) {
       refused("encode", [0, NONE, 0, RAW, 256, payload, view, undefined, undefined, packed]);
       refused("decode", [0, NONE, 0, RAW, 256, payload, 0n, RAW, view, undefined, undefined, packed]);
