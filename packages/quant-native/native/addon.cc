@@ -9,6 +9,10 @@
 namespace tensorwire {
 namespace {
 
+// What src/addon.ts takes this for. Whoever changes what a call takes, returns or finds, or the bytes that come of it,
+// raises both numbers: a file that was built from other sources would be believed otherwise.
+constexpr uint32_t kContract = 1;
+
 // Nothing in this addon is static and mutable: what it must remember belongs to one environment.
 struct Instance : CHeap {
   explicit Instance(napi_env env) : schedule(env) {}
@@ -196,10 +200,11 @@ NAPI_MODULE_INIT() {
     delete instance;
     return nullptr;
   }
-  napi_value packs = nullptr;
+  napi_value packs = nullptr, contract = nullptr;
   const napi_value found = foundArray(env, *instance);
   if (found == nullptr) return nullptr;
   napi_get_boolean(env, hasZstd(), &packs);
+  napi_create_uint32(env, kContract, &contract);
   const napi_property_descriptor properties[] = {
       {"encode", nullptr, encode, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"decode", nullptr, decode, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
@@ -213,6 +218,7 @@ NAPI_MODULE_INIT() {
       {"isas", nullptr, nullptr, nullptr, nullptr, isaNames(env, *instance), napi_enumerable, nullptr},
       {"found", nullptr, nullptr, nullptr, nullptr, found, napi_enumerable, nullptr},
       {"packs", nullptr, nullptr, nullptr, nullptr, packs, napi_enumerable, nullptr},
+      {"contract", nullptr, nullptr, nullptr, nullptr, contract, napi_enumerable, nullptr},
   };
   napi_define_properties(env, exports, sizeof properties / sizeof properties[0], properties);
   return exports;

@@ -23,12 +23,16 @@ export const FOUND = Object.freeze({
 /** What came of a payload, or of an envelope: `Verdict` of native/chunk.h. */
 export const VERDICT = Object.freeze({ intact: 0, corrupt: 1, invalid: 2, noEnvelope: 3 });
 
+/** `kContract` of native/addon.cc: which of its versions this is written for. */
+const CONTRACT = 1;
+
 /**
  * What native/addon.cc exports. Every argument is checked there; a wrong one throws an error whose `code` is one of
  * TensorwireError's. Without a callback a call does its work at once and returns the result; with one it queues the
  * work on libuv's threads and returns the job's number.
  */
 export interface Addon {
+  readonly contract: number;
   /** Instruction sets that this processor runs, fastest first; calls give an index into it. */
   readonly isas: readonly string[];
   /** What the latest encode or pack job found besides a hash: read it before anything else is called. */
@@ -124,7 +128,12 @@ export function isMissing(addon: Addon | Error): boolean {
 
 function addonAt(path: string): Addon | Error {
   try {
-    return load(path) as Addon;
+    const addon = load(path) as Addon;
+    // Its bytes could be others, and nobody would notice before a model is wrong.
+    if (addon.contract !== CONTRACT) {
+      return new Error(`${path} was built from another version's sources, and has to be built anew`);
+    }
+    return addon;
   } catch (error) {
     return error instanceof Error ? error : new Error(String(error));
   }

@@ -9,13 +9,13 @@ import { describeNative } from "./instruction-sets.js";
 const MISSING = "/nowhere/tensorwire_quant.node";
 
 describe("defaultBackend without an addon", () => {
-  let defaultBackend: typeof import("../src/index.js").defaultBackend;
+  let { defaultBackend, loadNativeBackend } = {} as typeof import("../src/index.js");
   const warned = vi.spyOn(process, "emitWarning").mockImplementation(() => {});
 
   beforeEach(async () => {
     // It remembers that it gave notice: a fresh copy for each test.
     vi.resetModules();
-    ({ defaultBackend } = await import("../src/index.js"));
+    ({ defaultBackend, loadNativeBackend } = await import("../src/index.js"));
     vi.stubEnv("TENSORWIRE_BACKEND", "");
     warned.mockClear();
   });
@@ -53,6 +53,24 @@ describe("defaultBackend without an addon", () => {
       expect(defaultBackend({ addon }).name).toBe("portable");
       expect(warned).toHaveBeenCalledWith(
         expect.stringMatching(/cannot be loaded: .*torn\.node/),
+        expect.anything(),
+      );
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
+  it("takes no addon of another version's sources", () => {
+    const directory = mkdtempSync(join(tmpdir(), "tensorwire-"));
+    try {
+      for (const [name, contract] of Object.entries({ "none.cjs": "undefined", "other.cjs": "0" })) {
+        const addon = join(directory, name);
+        writeFileSync(addon, `module.exports = { isas: ["scalar"], packs: false, contract: ${contract} };`);
+        expect(loadNativeBackend({ addon })).toBe(undefined);
+        expect(defaultBackend({ addon }).name).toBe("portable");
+      }
+      expect(warned).toHaveBeenCalledWith(
+        expect.stringMatching(/none\.cjs was built from another version's sources/),
         expect.anything(),
       );
     } finally {
