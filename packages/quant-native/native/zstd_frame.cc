@@ -11,7 +11,8 @@ namespace tensorwire {
 namespace {
 
 // A context holds tables that are dear to make: one a thread. Plain pointers, since what has a destructor would take the
-// C++ library (see c_heap.h): libuv's threads live as long as the process, and others are told when to forget.
+// C++ library (see c_heap.h): libuv's threads live as long as the process, as the addon does once it is loaded (see
+// build-addon.mjs), and others are told when to forget.
 thread_local ZSTD_CCtx* compressor = nullptr;
 thread_local ZSTD_DCtx* decompressor = nullptr;
 

@@ -53,7 +53,8 @@ const SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 const LINK_FLAGS = [
   ...(platform() === "darwin"
     ? ["-bundle", "-undefined", "dynamic_lookup", "-Wl,-dead_strip"]
-    : ["-shared", "-Wl,--gc-sections"]),
+    : // Never unloaded: when the last worker that loaded it ends, libuv's threads still hold zstd contexts by it.
+      ["-shared", "-Wl,--gc-sections", "-Wl,-z,nodelete"]),
   ...(sanitize ? SANITIZERS : []),
   ...(release ? ["-s", "-static-libstdc++", "-static-libgcc"] : []),
 ];
@@ -169,6 +170,8 @@ async function main() {
   const stamp = stampOf(compiler, header, sources, link);
   if (existsSync(addon) && existsSync(stampFile) && readFileSync(stampFile, "utf8") === stamp) return;
   writeFileSync(join(output, "codebook_tables.h"), header);
+  // A build that is cut short leaves no addon that an older stamp vouches for.
+  rmSync(stampFile, { force: true });
   try {
     await compile(run, sources, link);
   } catch (error) {

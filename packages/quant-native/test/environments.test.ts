@@ -7,15 +7,17 @@ import { describeNative } from "./instruction-sets.js";
 
 const fixture = (name: string) => new URL(`./fixtures/${name}`, import.meta.url);
 
-/** Runs the fixture, which uses the built package, and tells how it ended. */
-async function endOf(ending: string) {
-  const script = fileURLToPath(fixture("pending-jobs.mjs"));
-  const outcome = await promisify(execFile)(process.execPath, [script, ending], { timeout: 20_000 }).catch(
+/** Runs a fixture, which uses the built package, and tells how it ended. */
+async function run(name: string, ...args: string[]) {
+  const script = fileURLToPath(fixture(name));
+  const outcome = await promisify(execFile)(process.execPath, [script, ...args], { timeout: 20_000 }).catch(
     (error) => error,
   );
   const { code = 0, signal = null, stdout, stderr } = outcome;
   return { code, signal, stdout, stderr };
 }
+
+const endOf = (ending: string) => run("pending-jobs.mjs", ending);
 
 function hashesFrom(workerData: object): Promise<bigint[]> {
   return new Promise((resolve, reject) => {
@@ -40,6 +42,19 @@ describeNative("several environments", () => {
       code: 0,
       signal: null,
       stdout: "terminated\n",
+      stderr: "",
+    });
+  });
+});
+
+describeNative("the addon that a worker loaded", () => {
+  const linux = process.platform === "linux";
+  if (!linux) console.log("SKIPPED: needs Linux: the addon that a worker loaded stays");
+  it.skipIf(!linux)("stays when the worker ends: so do threads with memory of it", async () => {
+    expect(await run("only-workers.mjs")).toMatchObject({
+      code: 0,
+      signal: null,
+      stdout: "loaded\n",
       stderr: "",
     });
   });
