@@ -87,7 +87,11 @@ async function compileSources(library, { run, identity, flags, cache }) {
       };
       await Promise.all(Array.from({ length: availableParallelism() }, worker));
       // Whoever is first to have it whole wins; another build's is as good.
-      if (!existsSync(folder)) renameSync(part, folder);
+      try {
+        renameSync(part, folder);
+      } catch (error) {
+        if (!existsSync(folder)) throw error;
+      }
     } finally {
       rmSync(part, { recursive: true, force: true });
     }

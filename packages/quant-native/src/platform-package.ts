@@ -7,6 +7,11 @@ import { libcOf } from "./libc.js";
 export function platformPackage(): string | undefined {
   const { platform, arch, execPath } = process;
   if (platform !== "linux" || (arch !== "x64" && arch !== "arm64")) return undefined;
-  const libc = libcOf(execPath);
-  return libc && `@tensorwire/quant-native-${platform}-${arch}-${libc}`;
+  try {
+    const libc = libcOf(execPath);
+    return libc && `@tensorwire/quant-native-${platform}-${arch}-${libc}`;
+  } catch {
+    // Node's file is gone, as after an upgrade beneath a running process, or not to be read.
+    return undefined;
+  }
 }

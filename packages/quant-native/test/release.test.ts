@@ -125,6 +125,18 @@ describe.skipIf(missing !== undefined)("what is published", () => {
   }, 300_000);
 });
 
+describe("the package of a platform", () => {
+  it("is none where Node's own file is gone", () => {
+    const { execPath } = process;
+    process.execPath = "/nowhere/node";
+    try {
+      expect(platformPackage()).toBe(undefined);
+    } finally {
+      process.execPath = execPath;
+    }
+  });
+});
+
 describe("the C library of a program", () => {
   let scratch: string;
   beforeAll(() => {
