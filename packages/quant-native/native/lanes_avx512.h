@@ -74,14 +74,26 @@ inline __m512i magnitudeBits(__m512 x) {
   return _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));
 }
 
-// Nearest, ties to even. Not for NaN, whose payload could carry. Integers, since the processor's own conversion flushes
-// subnormals.
-inline __m256i roundToBrain(__m512 x) {
+// bfloat16 in the high half of each word: nearest, ties to even. Not for NaN, whose payload could carry. Integers, since
+// the processor's own conversion flushes subnormals.
+inline __m512i roundToBrain(__m512 x) {
   const __m512i bits = _mm512_castps_si512(x);
-  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-  const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
-  return _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16));
+  const __mmask16 odd = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x10000));
+  const __m512i rounded = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff));
+  return _mm512_mask_add_epi32(rounded, odd, rounded, _mm512_set1_epi32(1));
 }
+
+inline __m256i highHalves(__m512i words) { return _mm512_cvtepi32_epi16(_mm512_srli_epi32(words, 16)); }
+
+struct HighHalves {
+  // Of two vectors of words.
+  alignas(64) uint16_t index[32] = {};
+  constexpr HighHalves() {
+    for (uint32_t i = 0; i < 32; i++) index[i] = static_cast<uint16_t>(2 * i + 1);
+  }
+};
+
+constexpr HighHalves kHighHalves{};
 
 struct F16 {
   static constexpr DType kDType = DType::kF16;
@@ -103,8 +115,7 @@ struct BF16 {
   static void store(uint8_t* at, __m512 v) {
     const __m512i quiet = _mm512_or_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x400000));
     const __mmask16 isNaN = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
-    const __m256i quieted = _mm512_cvtepi32_epi16(_mm512_srli_epi32(quiet, 16));
-    store256<kStream>(at, _mm256_mask_mov_epi16(roundToBrain(v), isNaN, quieted));
+    store256<kStream>(at, highHalves(_mm512_mask_mov_epi32(roundToBrain(v), isNaN, quiet)));
   }
 };
 
@@ -158,12 +169,13 @@ struct Bfloat16Tile {
   template <class From, bool kStream>
   static bool narrow(const uint8_t* in, uint8_t* tile, [[maybe_unused]] uint8_t* out) {
     __m512i largest = _mm512_setzero_si512();
-    for (size_t i = 0; i < 64; i += 16) {
-      const __m512 x = From::load(in + i * From::kBytes);
-      largest = _mm512_max_epu32(largest, magnitudeBits(x));
-      const __m256i brains = roundToBrain(x);
-      store256<false>(tile + i * 2, brains);
-      if (kStream) store256<true>(out + i * 2, brains);
+    for (size_t i = 0; i < 64; i += 32) {
+      const __m512 low = From::load(in + i * From::kBytes), high = From::load(in + (i + 16) * From::kBytes);
+      largest = _mm512_max_epu32(largest, _mm512_max_epu32(magnitudeBits(low), magnitudeBits(high)));
+      const __m512i brains =
+          _mm512_permutex2var_epi16(roundToBrain(low), load512(kHighHalves.index), roundToBrain(high));
+      store512<false>(tile + i * 2, brains);
+      if (kStream) store512<true>(out + i * 2, brains);
     }
     return _mm512_cmpgt_epu32_mask(largest, _mm512_set1_epi32(0x7f7f7fff)) == 0;
   }

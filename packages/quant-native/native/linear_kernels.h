@@ -112,7 +112,7 @@ struct LinearEncoder {
     const size_t most = kGroupElements / block < kGroup ? kGroupElements / block : kGroup;
     for (size_t first = 0; first < whole;) {
       const size_t left = (whole - first) / block, blocks = left < most ? left : most;
-      const size_t ahead = blocks * block * From::kBytes;
+      const size_t ahead = blocks * block * From::kBytes + kAhead;
       largestMagnitudes<From>(source + first * From::kBytes, block, blocks, largest);
       for (size_t b = 0; b < blocks; b++, first += block, scales += 4, offsets += 4) {
         BlockScale scale;
