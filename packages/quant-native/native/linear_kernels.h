@@ -169,6 +169,7 @@ void decodeLinearAll(uint32_t bits, const uint8_t* scales, const uint8_t* offset
     for (const size_t last = first + block; first < last;) {
       const size_t n = last - first < kRun ? last - first : kRun;
       const uint8_t* in = codes + first / 8 * bits;
+      prefetchPage<kStream>(target + first * To::kBytes, n * To::kBytes);
       if (bits < 8) kUnpackCodes[bits - 2](in, n, bytes, end);
       dequantize<To, kStream>(bits < 8 ? bytes : in, n, levels.bias, scale, parameters.affine ? &offset : nullptr,
                               target + first * To::kBytes);

@@ -32,6 +32,15 @@ inline void prefetch(const uint8_t* at, size_t bytes) {
   for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i);
 }
 
+// A store past the caches waits for its page's translation, and others wait behind it: each page is touched while the one
+// before it is written. `bytes` is what is written at once, from `out`: that begins a page once a page.
+constexpr size_t kPage = 4096;
+
+template <bool kStream>
+inline void prefetchPage(const uint8_t* out, size_t bytes) {
+  if (kStream && reinterpret_cast<uintptr_t>(out) % kPage < bytes) __builtin_prefetch(out + kPage);
+}
+
 inline void add(Counts& counts, const Counts& more) {
   counts.nonFinite += more.nonFinite;
   counts.clamped += more.clamped;
@@ -43,6 +52,7 @@ void convertAll(const uint8_t* source, size_t elements, uint8_t* target, Payload
   RunningHash hash(payload);
   size_t i = 0;
   for (; i + kStep <= elements; i += kStep) {
+    prefetchPage<kStream>(target + i * To::kBytes, kStep * To::kBytes);
     for (size_t j = i; j < i + kStep; j += kLanes) {
       To::template store<kStream>(target + j * To::kBytes, From::load(source + j * From::kBytes));
     }
@@ -75,6 +85,7 @@ Counts narrowAll(const uint8_t* source, size_t elements, uint8_t* target, Payloa
     const uint8_t* in = source + i * From::kBytes;
     uint8_t* out = target + i * 2;
     prefetch(in + kAhead, kStep * From::kBytes);
+    prefetchPage<kStream>(out, kBytes);
     uint8_t* tile = kStream ? tiles[i / kStep % 2] : out;
     if (!Tile::template narrow<From, kStream>(in, tile, out)) {
       add(counts, scalar(in, kStep, tile, payload));
@@ -188,6 +199,7 @@ void decodeAll(const uint8_t* scales, const uint8_t* codes, size_t elements, siz
     const typename Format::Decoder decoder(absmax);
     size_t i = 0;
     for (; i + Format::kTile <= n; i += Format::kTile) {
+      prefetchPage<kStream>(out + i * To::kBytes, Format::kTile * To::kBytes);
       decoder.template decode<To, kStream>(in + Format::codeBytes(i), out + i * To::kBytes);
       hash.advance(in + Format::codeBytes(i + Format::kTile));
     }
