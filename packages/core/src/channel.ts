@@ -10,6 +10,20 @@ export interface ChannelReceiver {
   end(error?: Error): void;
 }
 
+/** Who is at the other end, as far as the channel knows. */
+export interface ChannelPeer {
+  /** Address and port, a socket's path, or what kind of place it is. For logs and limits; proves nothing. */
+  readonly address: string;
+  /** What it showed in the channel's own headers (`Authorization: Bearer …`). Never logged. */
+  readonly credential?: string | undefined;
+  /** The subject of its certificate, where TLS has verified one. */
+  readonly subject?: string | undefined;
+  /** The path that it asked for, where the channel has one. A stranger's: never a file's name as it is. */
+  readonly path?: string | undefined;
+  /** Nobody between reads what is said: TLS, loopback, a Unix socket, this process. */
+  readonly private: boolean;
+}
+
 /**
  * An ordered, reliable pipe of bytes in both directions, or in one. Frames are cut from its bytes by the parser, so
  * its own message bounds mean nothing.
@@ -17,6 +31,8 @@ export interface ChannelReceiver {
 export interface Channel {
   /** For messages and summaries: `websocket`, `duplex`, `file`, … */
   readonly kind: string;
+  /** The other end, where the channel knows of it. */
+  readonly peer?: ChannelPeer | undefined;
   /** Which directions exist. One without a way back carries no credit and no receipt. */
   readonly direction: "both" | "send" | "receive";
   /** Starts delivering to `receiver`. Called once, before the first `send`. */

@@ -50,6 +50,18 @@ const RETRYABLE = {
   CHANNEL_OPEN: true,
   /** The channel closed before the transfer was complete. */
   CHANNEL_CLOSED: true,
+  /** Nothing valid came from the peer for `idleTimeoutMs`, not even a heartbeat. */
+  IDLE_TIMEOUT: true,
+  /** The peer lives, and no chunk, credit or acknowledgement came for `stallTimeoutMs`. */
+  STALL_TIMEOUT: true,
+  /** No credential, or one that is refused. */
+  UNAUTHORIZED: false,
+  /** The principal has no right to publish, or to fetch, that model. */
+  FORBIDDEN: false,
+  /** The server has no model of that name. */
+  NOT_FOUND: false,
+  /** The server has as many transfers, of this peer or in all, as it takes. */
+  SERVER_BUSY: true,
   /** The transfer was cancelled, here or by the peer. */
   ABORTED: false,
   /** The peer failed; its own code and message are in the text. */

@@ -40,6 +40,7 @@ export * from "./packing/frame-check.js";
 export * from "./packing/packer.js";
 export * from "./frame/data.js";
 export * from "./frame/header.js";
+export * from "./frame/held.js";
 export * from "./frame/messages.js";
 export * from "./frame/parser.js";
 export * from "./limits.js";

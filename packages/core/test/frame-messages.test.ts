@@ -1,7 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
+  encodeAck,
   encodeCredit,
+  encodeHeld,
   encodeJson,
   encodeTotals,
   encodeWant,
@@ -9,10 +11,16 @@ import {
   FrameType,
   type Hello,
   HelloSchema,
+  type Integrity,
+  maxHeldChunks,
+  missingRanges,
+  parseAck,
   parseCredit,
+  parseHeld,
   parseJson,
   parseTotals,
   parseWant,
+  SourceStateSchema,
 } from "../src/index.js";
 import { join } from "./frame-recorder.js";
 
@@ -35,8 +43,9 @@ const want = fc
 describe("WANT", () => {
   it("comes back as it was written", () => {
     fc.assert(
-      fc.property(count, want, (windowBytes, { ranges, chunks }) => {
-        expect(parseWant(encodeWant({ windowBytes, ranges }), chunks)).toEqual({ windowBytes, ranges });
+      fc.property(count, want, fc.boolean(), (windowBytes, { ranges, chunks }, sameVersion) => {
+        const given = { windowBytes, ranges, sameVersion };
+        expect(parseWant(encodeWant(given), chunks)).toEqual(given);
       }),
     );
   });
@@ -62,7 +71,7 @@ describe("WANT", () => {
     ["a byte too many", join(body(), Uint8Array.of(0))],
     ["more ranges than it holds", changed((view) => view.setUint32(8, 3, true))],
     ["a number of ranges that overflows", changed((view) => view.setUint32(8, 0x20000002, true))],
-    ["reserved bytes", changed((view) => view.setUint32(12, 1, true))],
+    ["a reserved flag", changed((view) => view.setUint32(12, 2, true))],
     ["a window past 2^53", changed((view) => view.setBigUint64(0, 2n ** 53n, true))],
     ["an empty range", changed((view) => view.setUint32(28, 0, true))],
     ["ranges that overlap", changed((view) => view.setUint32(24, 2, true))],
@@ -172,5 +181,87 @@ describe("JSON bodies", () => {
     expect(() => parseHello(Buffer.from(JSON.stringify(hello).replace("any", "a\xff"), "latin1"))).toThrow(
       protocol,
     );
+  });
+});
+
+const u64 = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
+
+describe("HELD", () => {
+  const digests = (integrity: Integrity) =>
+    fc.array(
+      fc.record({
+        codec: fc.nat(65_535),
+        hash: u64,
+        ...(integrity === "sha256" && { sha256: fc.uint8Array({ minLength: 32, maxLength: 32 }) }),
+      }),
+      { minLength: 1, maxLength: 20 },
+    );
+
+  it.each<Integrity>(["xxh64", "sha256"])("comes back as it was written, with %s", (integrity) => {
+    fc.assert(
+      fc.property(fc.nat(1 << 24), digests(integrity), fc.nat(9), (first, chunks, more) => {
+        const body = encodeHeld({ first, chunks }, integrity);
+        const total = first + chunks.length + more;
+        expect(parseHeld(body, integrity, first, total)).toEqual({ first, chunks });
+        expect(() => parseHeld(body, integrity, first + 1, total)).toThrow(protocol);
+        expect(() => parseHeld(body, integrity, 0, first + chunks.length - 1)).toThrow(protocol);
+        expect(() => parseHeld(body.subarray(1), integrity, 0, total)).toThrow(protocol);
+      }),
+    );
+  });
+
+  it("names at least one chunk", () => {
+    expect(() => parseHeld(encodeHeld({ first: 0, chunks: [] }, "xxh64"), "xxh64", 0, 5)).toThrow(protocol);
+    expect(() => parseHeld(new Uint8Array(3), "xxh64", 0, 5)).toThrow(protocol);
+  });
+
+  it("stays within the bytes that a control frame may have", () => {
+    for (const integrity of ["xxh64", "sha256"] as const) {
+      const count = maxHeldChunks(1000, integrity);
+      const chunk = { codec: 1, hash: 2n, sha256: new Uint8Array(32) };
+      const bytes = (n: number) =>
+        encodeHeld({ first: 0, chunks: Array.from({ length: n }, () => chunk) }, integrity).length;
+      // One more would not fit; the entry's own width is the integrity's.
+      if (integrity === "sha256") expect(bytes(count + 1)).toBeGreaterThan(1000);
+      expect(8 + count * (integrity === "sha256" ? 42 : 10)).toBeLessThanOrEqual(1000);
+    }
+  });
+
+  it("and WANT share out a plan", () => {
+    fc.assert(
+      fc.property(want, ({ ranges, chunks }) => {
+        const missing = missingRanges(ranges, chunks + 3);
+        const all = [...ranges, ...missing].sort((a, b) => a.first - b.first);
+        let next = 0;
+        for (const { first, count } of all) {
+          expect(first).toBe(next);
+          next += count;
+        }
+        expect(next).toBe(chunks + 3);
+      }),
+    );
+  });
+});
+
+describe("ACK", () => {
+  it("comes back as it was written", () => {
+    fc.assert(
+      fc.property(count, (durable) => {
+        expect(parseAck(encodeAck({ durable }))).toEqual({ durable });
+      }),
+    );
+    expect(() => parseAck(new Uint8Array(7))).toThrow(protocol);
+    expect(() => parseAck(new Uint8Array(8).fill(0xff))).toThrow(protocol);
+  });
+});
+
+describe("SOURCE", () => {
+  it("names a version, or none", () => {
+    for (const body of [{}, { version: "v1" }]) {
+      expect(parseJson(FrameType.SOURCE, SourceStateSchema, encodeJson(body))).toEqual(body);
+    }
+    for (const version of ["", "x".repeat(129)]) {
+      expect(() => parseJson(FrameType.SOURCE, SourceStateSchema, encodeJson({ version }))).toThrow(protocol);
+    }
   });
 });

@@ -156,8 +156,7 @@ describe("FrameParser, given what it must refuse", () => {
 
   it.each<[string, Uint8Array, string]>([
     ["another version", changed(ping, (view) => view.setUint8(0, 2)), "VERSION_UNSUPPORTED"],
-    ["an unknown type", changed(ping, (view) => view.setUint8(1, 12)), "PROTOCOL"],
-    ["the reserved type", changed(ping, (view) => view.setUint8(1, 8)), "PROTOCOL"],
+    ["an unknown type", changed(ping, (view) => view.setUint8(1, 14)), "PROTOCOL"],
     ["reserved flags", changed(ping, (view) => view.setUint16(2, 4, true)), "PROTOCOL"],
     ["a DATA frame without a count", reseal(encodeFrame(FrameType.DATA, 1, 0)), "PROTOCOL"],
     ["a DATA frame of no records", encodeFrame(FrameType.DATA, 1, 0, new Uint8Array(4)), "PROTOCOL"],

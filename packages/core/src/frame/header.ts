@@ -7,7 +7,7 @@ export const PROTOCOL_VERSION = 1;
 /** First bytes of each direction of a channel, and of an artifact: `\x89TWIRE\r\n` shows a mangled or foreign stream at once. */
 export const PREAMBLE = Uint8Array.of(0x89, 0x54, 0x57, 0x49, 0x52, 0x45, 0x0d, 0x0a);
 
-/** Frame types; 8 is reserved for ACK (chunks durable), which comes with resume. */
+/** Frame types. */
 export const FrameType = {
   HELLO: 1,
   MANIFEST: 2,
@@ -16,9 +16,12 @@ export const FrameType = {
   END: 5,
   RECEIPT: 6,
   CREDIT: 7,
+  ACK: 8,
   PING: 9,
   CANCEL: 10,
   ERROR: 11,
+  SOURCE: 12,
+  HELD: 13,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
 

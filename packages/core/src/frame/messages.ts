@@ -6,7 +6,7 @@ import { type FrameType, frameName } from "./header.js";
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const encoder = new TextEncoder();
 
-/** Bodies that are JSON in UTF-8: HELLO, CANCEL and ERROR. Unknown members are ignored, so that later versions can add some. */
+/** Bodies that are JSON in UTF-8: HELLO, SOURCE, CANCEL and ERROR. Unknown members are ignored, so that later versions can add some. */
 const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 
 export const HelloSchema = v.object({
@@ -20,6 +20,10 @@ export const HelloSchema = v.object({
   codecs: v.pipe(v.array(v.pipe(v.string(), v.maxLength(64))), v.maxLength(1024)),
   /** The largest chunk and manifest that this side takes, in bytes. */
   limits: v.object({ maxChunkBytes: Count, maxManifestBytes: Count }),
+  /** What this side shows for who it is, where the channel has no headers to carry it. Never logged. */
+  credential: v.optional(v.pipe(v.string(), v.maxLength(8192))),
+  /** This side gives the peer up when nothing valid has come for so long: the peer sends a PING at least each third of it. */
+  idleTimeoutMs: v.optional(Count),
 });
 export type Hello = v.InferOutput<typeof HelloSchema>;
 
@@ -33,7 +37,14 @@ export const FaultSchema = v.object({
 /** Body of CANCEL and ERROR. */
 export type Fault = v.InferOutput<typeof FaultSchema>;
 
-export function encodeJson(body: Hello | Fault): Uint8Array {
+export const SourceStateSchema = v.object({
+  /** The version token: the same as long as the source is in the same state. */
+  version: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(128))),
+});
+/** Body of SOURCE: what a sender says of its source besides the manifest, and outside the digest. */
+export type SourceState = v.InferOutput<typeof SourceStateSchema>;
+
+export function encodeJson(body: Hello | Fault | SourceState): Uint8Array {
   return encoder.encode(JSON.stringify(body));
 }
 
@@ -64,9 +75,12 @@ export interface Want {
   readonly windowBytes: number;
   /** Disjoint, ascending runs of chunk ordinals. */
   readonly ranges: readonly ChunkRange[];
+  /** The chunks of HELD are of the version that SOURCE named: the sender need not make them again to compare. */
+  readonly sameVersion?: boolean | undefined;
 }
 
 const WANT_HEAD = 16;
+const SAME_VERSION = 1;
 const RANGE_BYTES = 8;
 
 export function encodeWant(want: Want): Uint8Array {
@@ -74,6 +88,7 @@ export function encodeWant(want: Want): Uint8Array {
   const view = new DataView(body.buffer);
   view.setBigUint64(0, BigInt(want.windowBytes), true);
   view.setUint32(8, want.ranges.length, true);
+  view.setUint32(12, want.sameVersion ? SAME_VERSION : 0, true);
   want.ranges.forEach(({ first, count }, i) => {
     view.setUint32(WANT_HEAD + i * RANGE_BYTES, first, true);
     view.setUint32(WANT_HEAD + i * RANGE_BYTES + 4, count, true);
@@ -85,8 +100,8 @@ export function encodeWant(want: Want): Uint8Array {
 export function parseWant(body: Uint8Array, chunks: number): Want {
   const view = viewOf("WANT", body, WANT_HEAD, body.length);
   const count = view.getUint32(8, true);
-  if (view.getUint32(12, true) !== 0)
-    throw new TensorwireError("PROTOCOL", "WANT: reserved bytes are not zero");
+  const flags = view.getUint32(12, true);
+  if (flags & ~SAME_VERSION) throw new TensorwireError("PROTOCOL", "WANT: reserved flags are not zero");
   if (body.length !== WANT_HEAD + count * RANGE_BYTES) {
     throw new TensorwireError("PROTOCOL", `WANT: ${count} ranges in ${body.length} bytes`);
   }
@@ -101,7 +116,7 @@ export function parseWant(body: Uint8Array, chunks: number): Want {
     ranges.push({ first, count: length });
     next = first + length;
   }
-  return { windowBytes: safe("WANT", view.getBigUint64(0, true)), ranges };
+  return { windowBytes: safe("WANT", view.getBigUint64(0, true)), ranges, sameVersion: flags !== 0 };
 }
 
 /** CREDIT: both are totals since the transfer began on this connection, never increments. */
@@ -128,6 +143,23 @@ export function parseCredit(body: Uint8Array): Credit {
     limit: safe("CREDIT", view.getBigUint64(0, true)),
     finished: safe("CREDIT", view.getBigUint64(8, true)),
   };
+}
+
+/** ACK: source bytes that came on this connection and are durable at the receiver: no interruption takes them back. */
+export interface Acknowledgement {
+  readonly durable: number;
+}
+
+const ACK_BYTES = 8;
+
+export function encodeAck({ durable }: Acknowledgement): Uint8Array {
+  const body = new Uint8Array(ACK_BYTES);
+  new DataView(body.buffer).setBigUint64(0, BigInt(durable), true);
+  return body;
+}
+
+export function parseAck(body: Uint8Array): Acknowledgement {
+  return { durable: safe("ACK", viewOf("ACK", body, ACK_BYTES, ACK_BYTES).getBigUint64(0, true)) };
 }
 
 /** Body of END and of RECEIPT: what was sent, and what is verified and durable. */

@@ -11,6 +11,7 @@ export const EXIT_CODES = {
   integrity: 6,
   terms: 7,
   peer: 8,
+  door: 9,
   interrupted: 130,
   terminated: 143,
 } as const;
@@ -28,6 +29,7 @@ const MEANINGS: Record<ExitReason, string> = {
   integrity: "what arrived is damaged or breaks the protocol",
   terms: "a limit, codec, version or role on which the two ends do not agree",
   peer: "the peer failed, or cancelled: its reason is in the message",
+  door: "the server refuses the credential, grants no such right, or has no such model",
   interrupted: "cancelled by SIGINT; the peer was told and no partial file is left",
   terminated: "the same by SIGTERM",
 };
@@ -58,6 +60,12 @@ const REASONS: Record<ErrorCode, ExitReason> = {
   ROLE_CONFLICT: "terms",
   CHANNEL_OPEN: "channel",
   CHANNEL_CLOSED: "channel",
+  IDLE_TIMEOUT: "channel",
+  STALL_TIMEOUT: "channel",
+  SERVER_BUSY: "channel",
+  UNAUTHORIZED: "door",
+  FORBIDDEN: "door",
+  NOT_FOUND: "door",
   // A signal to this process has codes of its own: what is left is the peer's cancellation.
   ABORTED: "peer",
   PEER_FAILED: "peer",

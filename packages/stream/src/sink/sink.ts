@@ -1,9 +1,11 @@
 import type {
   Answer,
   Chunk,
+  ChunkDigest,
   ChunkPlan,
   ChunkRecord,
   DType,
+  Held,
   Manifest,
   TensorwireError,
   Totals,
@@ -17,6 +19,25 @@ export interface SinkModel {
   readonly plan: ChunkPlan;
   /** The dtype that each tensor arrives in: the source's, or what the receiver asked for. */
   readonly dtypes: readonly DType[];
+  /** The version token that the sender gave its source. */
+  readonly version?: string | undefined;
+}
+
+/** What a sink keeps over an interruption, and has kept from an earlier one. */
+export interface Resumable {
+  /** Chunks that earlier attempts left here, durable, in ascending runs. Known once `open` has resolved. */
+  readonly held: readonly Held[];
+  /** They are of the version that `SinkModel.version` names. */
+  readonly sameVersion: boolean;
+  /** The chunk is written: the next checkpoint makes it durable, and notes it. */
+  note(chunk: Chunk, digest: ChunkDigest): void;
+  /**
+   * Makes durable what was noted before the call: data first, then the journal. One call at a time.
+   * @throws TensorwireError `TARGET_FULL`, `TARGET_WRITE`.
+   */
+  checkpoint(): Promise<void>;
+  /** The chunk comes again, of another state of the source: from when this resolves it is held no more, whatever happens. */
+  forget(chunk: Chunk): Promise<void>;
 }
 
 interface AnySink {
@@ -27,9 +48,14 @@ interface AnySink {
    * @throws TensorwireError `TARGET_…`, `TENSOR_TOO_LARGE`.
    */
   open(model: SinkModel): Promise<void>;
+  /** Where the sink can go on after an interruption. Known once `open` has resolved. */
+  readonly resumable?: Resumable | undefined;
   /** Every chunk is written: makes it durable and visible. */
   finish(totals: Totals): Promise<void>;
-  /** The transfer failed: whatever waits here settles, and nothing is left behind. Also called after a failure of `open` or `finish`; never rejects. */
+  /**
+   * The transfer failed: whatever waits here settles. Nothing is left behind, but for what a later attempt can go on from,
+   * where `error` is an interruption (`isInterruption`). Also called after a failure of `open` or `finish`; never rejects.
+   */
   abort(error: TensorwireError): Promise<void>;
 }
 

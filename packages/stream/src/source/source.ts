@@ -7,6 +7,14 @@ export const READ_AHEAD_BYTES = 1024 * 1024;
 export interface ModelSource {
   /** For messages: a path, or what kind of source it is. */
   readonly name: string;
+  /**
+   * The version token, known once it is open: the same as long as the source is in the same state, and different after any
+   * change. Of a file: its device, inode, size and times, hashed. None where nothing vouches for the state: then chunks that
+   * a receiver holds are made again and compared.
+   */
+  readonly version?: string | undefined;
+  /** It can be read once, in ascending order: an interrupted transfer of it cannot go on. Default false. */
+  readonly oneShot?: boolean | undefined;
   /** The only chunk size that it can be read in, where there is one. */
   readonly chunkBytes?: number | undefined;
   /** Validates what can be validated before any data, and says what the model is. Called once. */
@@ -29,6 +37,8 @@ export type EncodedRecord = Pick<ChunkRecord, "codec" | "payloadBytes" | "hash">
 /** A source whose chunks are encoded already; its manifest, codecs and chunk size are what they are. */
 export interface EncodedSource {
   readonly name: string;
+  /** As of a `ModelSource`. */
+  readonly version?: string | undefined;
   open(): Promise<Manifest>;
   /** Finite elements that were clamped when it was encoded. Known once it is open. */
   readonly clamped?: number | undefined;
