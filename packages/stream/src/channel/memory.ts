@@ -7,15 +7,15 @@ import { type Channel, type ChannelReceiver, TensorwireError } from "@tensorwire
 export function memoryChannelPair(portionBytes = Number.POSITIVE_INFINITY): [Channel, Channel] {
   const a = new MemoryChannel(portionBytes);
   const b = new MemoryChannel(portionBytes);
-  a.peer = b;
-  b.peer = a;
+  a.other = b;
+  b.other = a;
   return [a, b];
 }
 
 class MemoryChannel implements Channel {
   readonly kind = "memory";
   readonly direction = "both";
-  peer!: MemoryChannel;
+  other!: MemoryChannel;
   #receiver: ChannelReceiver | undefined;
   #sending: Promise<void> = Promise.resolve();
   /** No more is taken for sending. */
@@ -49,12 +49,12 @@ class MemoryChannel implements Channel {
   async #deliver(parts: readonly Uint8Array[]): Promise<void> {
     // A turn of the event loop for each send, as a socket would take: the two ends do not run inside one another.
     await new Promise((resolve) => setImmediate(resolve));
-    await this.peer.#ready;
+    await this.other.#ready;
     this.#check();
     for (const part of parts) {
       for (let at = 0; at < part.length; ) {
         const end = Math.min(part.length, at + this.portionBytes);
-        void this.peer.#receiver!.bytes(part.subarray(at, end));
+        void this.other.#receiver!.bytes(part.subarray(at, end));
         at = end;
         // The receiver may have closed either end meanwhile.
         if (at < part.length) this.#check();
@@ -63,7 +63,7 @@ class MemoryChannel implements Channel {
   }
 
   #check(): void {
-    if (this.#closed || this.peer.#closed) throw closed();
+    if (this.#closed || this.other.#closed) throw closed();
   }
 
   async close(error?: Error): Promise<void> {
@@ -72,7 +72,7 @@ class MemoryChannel implements Channel {
     if (this.#closed) return;
     this.#closed = true;
     this.#end(error);
-    this.peer.#end(error && new TensorwireError("CHANNEL_CLOSED", "the peer dropped the memory channel"));
+    this.other.#end(error && new TensorwireError("CHANNEL_CLOSED", "the other dropped the memory channel"));
   }
 
   #end(error?: Error): void {
