@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import { resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { quote, TensorwireError } from "@tensorwire/core";
@@ -60,6 +61,18 @@ export function hostUrl(scheme: string, { host, port }: HostAddress): string {
 /** What peers of a Unix socket dial. */
 export function socketUrl(path: string): string {
   return `unix:${pathToFileURL(path).pathname}`;
+}
+
+/** A URL for messages: without what is in it of credentials, or may be. */
+export function shownUrl(url: string): string {
+  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/?#]*@/i, "$1").replace(/\?[^#]*/, "?…");
+}
+
+/** Whether a host's name or address is this machine's loopback. */
+export function isLoopback(host: string): boolean {
+  const bare = withoutBrackets(host);
+  if (bare === "localhost" || bare === "::1") return true;
+  return isIP(bare) === 4 && bare.startsWith("127.");
 }
 
 export const withoutBrackets = (host: string): string => host.replace(/^\[|\]$/g, "");

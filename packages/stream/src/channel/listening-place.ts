@@ -1,7 +1,14 @@
 import { quote, TensorwireError } from "@tensorwire/core";
-import { checkSocketPath, type HostAddress, hostAddress, socketPath, withoutBrackets } from "./address.js";
+import type { Authorize } from "../door/principal.js";
+import {
+  checkSocketPath,
+  type HostAddress,
+  hostAddress,
+  isLoopback,
+  socketPath,
+  withoutBrackets,
+} from "./address.js";
 import { isMutual, type TlsOptions } from "./tls-options.js";
-import { isLoopback } from "./websocket.js";
 
 export interface ListenOptions {
   /**
@@ -17,9 +24,12 @@ export interface ListenOptions {
   readonly path?: string | undefined;
   /** Certificate and key for `wss:` and `tls:`; with `ca`, peers need a certificate too. */
   readonly tls?: TlsOptions | undefined;
+  /** Says who a peer is, before anything else of it is believed, or refuses it. Default: any peer that reaches the place. */
+  readonly authorize?: Authorize | undefined;
   /**
-   * Without credentials a listener binds loopback only: this takes any peer of the network. Where peers need a
-   * certificate of `tls.ca`, that is their credential. Default false.
+   * Off loopback a listener takes peers that show a credential on an encrypted channel: a certificate of `tls.ca`, or what
+   * `authorize` asks for. This takes others too: without a credential, or with one that anybody between can read. Default
+   * false.
    */
   readonly insecure?: boolean | undefined;
 }
@@ -32,16 +42,19 @@ export type ListeningPlace =
 /** @throws TensorwireError `INVALID_ARGUMENT`, also for an address off loopback that nothing guards. */
 export function listeningPlace(options: ListenOptions): ListeningPlace {
   const place = placeOf(options);
-  const { tls, insecure = false } = options;
+  const { tls, authorize, insecure = false } = options;
   const encrypted = place.scheme === "wss" || place.scheme === "tls";
   if (tls && !encrypted) {
     throw new TensorwireError("INVALID_ARGUMENT", `tls is for wss: and tls:, and ${place.scheme}: has none`);
   }
   if (place.scheme === "unix" || insecure || isLoopback(place.address.host)) return place;
-  if (encrypted && isMutual(tls)) return place;
+  if (encrypted && (authorize || isMutual(tls))) return place;
+  const why = authorize
+    ? "would take credentials in clear text, for anybody between to read: listen with TLS (wss:, tls:)"
+    : "would take any peer that reaches it, without credentials: ask peers for a certificate (tls.ca, --tls-ca) or a token (authorize, --tokens)";
   throw new TensorwireError(
     "INVALID_ARGUMENT",
-    `listening on ${place.address.host} would take any peer that reaches it, without credentials: listen on 127.0.0.1, ask peers for a certificate (tls.ca, --tls-ca), or say insecure (--insecure)`,
+    `listening on ${place.address.host} ${why}, listen on 127.0.0.1, or say insecure (--insecure)`,
   );
 }
 

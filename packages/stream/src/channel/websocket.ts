@@ -1,10 +1,12 @@
 import { randomFillSync } from "node:crypto";
-import { isIP, type Socket } from "node:net";
-import { type Channel, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
+import type { Socket } from "node:net";
+import { type Channel, type ChannelPeer, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
 import WebSocket, { type ClientOptions, type RawData } from "ws";
+import { bearer, checkPrivacy } from "../door/credential.js";
 import { withinGrace } from "../session/grace.js";
-import { withoutBrackets } from "./address.js";
+import { isLoopback, shownUrl } from "./address.js";
 import { EarlyBytes } from "./early-bytes.js";
+import { statusError } from "./refusal-status.js";
 import { clientTls, isCertificateFault, type TlsOptions } from "./tls-options.js";
 
 /** Bytes of one WebSocket message, whatever the frame: ws copies a message that spans socket reads. */
@@ -21,23 +23,34 @@ export interface DialOptions {
   readonly masking?: Masking | undefined;
   /** For `wss:`. */
   readonly tls?: TlsOptions | undefined;
+  /**
+   * What this end shows for who it is: a bearer token, in a header where the channel has them, else in HELLO. Never in clear
+   * text beyond loopback.
+   */
+  readonly token?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Passed to `ws`, for headers. */
   readonly client?: ClientOptions | undefined;
 }
 
-/** Opens a WebSocket and makes it a channel. @throws TensorwireError `CHANNEL_OPEN`, `ABORTED`. */
+/**
+ * Opens a WebSocket and makes it a channel.
+ * @throws TensorwireError `INVALID_ARGUMENT`, `CHANNEL_OPEN`, `UNAUTHORIZED`, `FORBIDDEN`, `NOT_FOUND`, `SERVER_BUSY`, `ABORTED`.
+ */
 export async function dialWebSocket(url: string, options: DialOptions = {}): Promise<Channel> {
-  const { signal } = options;
+  const { signal, token } = options;
   signal?.throwIfAborted();
+  const peer = dialledPeer(url);
+  if (token !== undefined) checkPrivacy(peer, shownUrl(url));
   const socket = new WebSocket(url, {
     ...options.client,
+    ...(token !== undefined && { headers: { ...options.client?.headers, authorization: bearer(token) } }),
     ...(options.tls && clientTls(options.tls)),
     perMessageDeflate: false,
     maxPayload: MAX_PAYLOAD,
     generateMask: maskFor(new URL(url), options.masking ?? "auto"),
   });
-  const channel = webSocketChannel(socket);
+  const channel = webSocketChannel(socket, { peer });
   let onAbort: (() => void) | undefined;
   try {
     await new Promise<void>((resolve, reject) => {
@@ -46,15 +59,22 @@ export async function dialWebSocket(url: string, options: DialOptions = {}): Pro
       socket.once("open", resolve);
       socket.once("error", reject);
       socket.once("close", () => reject(new Error("the peer closed the connection")));
+      // Its words are not read: a server may never end what it says of its refusal.
+      socket.once("unexpected-response", (_request, { statusCode = 0 }) =>
+        reject(statusError(url, statusCode)),
+      );
     });
   } catch (cause) {
     socket.on("error", () => {});
     socket.terminate();
-    if (signal?.aborted) throw cause;
+    if (signal?.aborted || cause instanceof TensorwireError) throw cause;
     const reason =
       cause instanceof Error ? cause.message || (cause as NodeJS.ErrnoException).code : String(cause);
     const retry = isCertificateFault(cause) ? { retryable: false } : {};
-    throw new TensorwireError("CHANNEL_OPEN", `cannot reach ${url}: ${reason}`, { cause, ...retry });
+    throw new TensorwireError("CHANNEL_OPEN", `cannot reach ${shownUrl(url)}: ${reason}`, {
+      cause,
+      ...retry,
+    });
   } finally {
     signal?.removeEventListener("abort", onAbort!);
   }
@@ -75,24 +95,28 @@ function maskFor({ protocol, hostname }: URL, masking: Masking): (mask: Buffer) 
   return protocol === "wss:" || isLoopback(hostname) ? ZEROS : RANDOM;
 }
 
-/** Whether a host's name or address is this machine's loopback. */
-export function isLoopback(host: string): boolean {
-  const bare = withoutBrackets(host);
-  if (bare === "localhost" || bare === "::1") return true;
-  return isIP(bare) === 4 && bare.startsWith("127.");
+/** Where a WebSocket leads. */
+function dialledPeer(url: string): ChannelPeer {
+  const { host, hostname, protocol } = new URL(url);
+  return { address: host, private: protocol === "wss:" || isLoopback(hostname) };
 }
 
-/**
- * An open, or opening, WebSocket as a channel. It can be opened once, from either side.
- * @param under What it runs on, where that is known: of one that opens it is found out.
- */
-export function webSocketChannel(socket: WebSocket, under?: Socket): Channel {
-  return new WebSocketChannel(socket, under);
+export interface WebSocketOptions {
+  /** What it runs on, where that is known: of one that opens it is found out. */
+  readonly under?: Socket | undefined;
+  readonly peer?: ChannelPeer | undefined;
+}
+
+/** An open, or opening, WebSocket as a channel. It can be opened once, from either side. */
+export function webSocketChannel(socket: WebSocket, options: WebSocketOptions = {}): Channel {
+  return new WebSocketChannel(socket, options);
 }
 
 class WebSocketChannel implements Channel {
   readonly kind = "websocket";
   readonly direction = "both";
+  readonly peer: ChannelPeer | undefined;
+  #under: Socket | undefined;
   #receiver: ChannelReceiver | undefined;
   readonly #early = new EarlyBytes();
   #ended: { readonly error?: Error | undefined } | undefined;
@@ -100,10 +124,12 @@ class WebSocketChannel implements Channel {
 
   constructor(
     private readonly socket: WebSocket,
-    private under: Socket | undefined,
+    { under, peer }: WebSocketOptions,
   ) {
+    this.peer = peer;
+    this.#under = under;
     socket.once("upgrade", ({ socket }) => {
-      this.under = socket;
+      this.#under = socket;
     });
     socket.on("message", (data: RawData, isBinary: boolean) => this.#message(data, isBinary));
     socket.on("error", (error) => this.#end(error));
@@ -145,7 +171,7 @@ class WebSocketChannel implements Channel {
       const written = (error?: Error | null): void => {
         if (error) reject(error);
         // Node says of what a destroyed socket had in hand that it was written.
-        else if (this.under?.destroyed) reject(this.#reason());
+        else if (this.#under?.destroyed) reject(this.#reason());
         else if (--left === 0) resolve();
       };
       for (const message of messages(parts)) {
