@@ -103,3 +103,25 @@ describe("who may do what", () => {
     expect(await readdir(at("site"))).toEqual(["x"]);
   });
 });
+
+describe("one port", () => {
+  test("speaks WebSocket and HTTP, and gives a plain GET an artifact", async () => {
+    const server = await serving({
+      uploads: folder,
+      authorize: await bearerTokens({ all: { token: "t", publish: true, fetch: true } }),
+    });
+    server.publish("a", model(3));
+    server.publish("a.twire", model(4), { codec: "float16", minElements: 0 });
+    const http = server.url.replace("ws:", "http:");
+    const dial = { token: "t" };
+    expect(await fetched(`${http}a`, "t")).toEqual({ w: 3 });
+    expect(await fetched(`${http}a.twire`, "t")).toEqual({ w: 4 });
+    await expect(fetched(`${http}a.twire`)).rejects.toMatchObject({ code: "UNAUTHORIZED" });
+    await expect(fetched(`${http}a`)).rejects.toMatchObject({ code: "UNAUTHORIZED" });
+    await expect(fetched(`${http}b`, "t")).rejects.toMatchObject({ code: "NOT_FOUND" });
+    await expect(fetched(`${http}b.twire`, "t")).rejects.toMatchObject({ code: "NOT_FOUND" });
+    const sent = await streamModel(model(5), `${http}up.twire`, { dial });
+    expect(sent.confirmed).toBe(true);
+    expect(await fetched(at("up.twire"))).toEqual({ w: 5 });
+  });
+});

@@ -13,7 +13,7 @@ export interface HostAddress {
 export const MAX_SOCKET_PATH_BYTES = process.platform === "linux" ? 107 : 103;
 
 // Of some schemes a URL does not keep the port that is usual for them.
-const USUAL_PORTS: Readonly<Record<string, number>> = { "ws:": 80, "wss:": 443 };
+const USUAL_PORTS: Readonly<Record<string, number>> = { "ws:": 80, "wss:": 443, "http:": 80, "https:": 443 };
 
 /** The address in `tcp://host:port`, and in what looks like it. @throws TensorwireError `INVALID_ARGUMENT`. */
 export function hostAddress(url: string): HostAddress {

@@ -1,5 +1,6 @@
 import { type Channel, TensorwireError } from "@tensorwire/core";
 import { Gate, HELLO_TIMEOUT_MS } from "../door/gate.js";
+import { serveHttp } from "./http-server.js";
 import { type ListeningPlace, type ListenOptions, listeningPlace } from "./listening-place.js";
 import type { ChannelServer, Visitors } from "./server.js";
 import { serveTcp } from "./tcp.js";
@@ -111,6 +112,10 @@ function serve(
       return serveTcp(place.address, visitors);
     case "tls":
       return serveTls(place.address, tls, visitors);
+    case "http":
+      return serveHttp(place.address, undefined, visitors);
+    case "https":
+      return serveHttp(place.address, tls ?? {}, visitors);
     case "ws":
       return serveWebSocket(place.address, undefined, visitors);
     case "wss":

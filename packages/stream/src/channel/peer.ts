@@ -1,8 +1,6 @@
-import type { IncomingMessage } from "node:http";
 import { isIP, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { ChannelPeer } from "@tensorwire/core";
-import { tokenOfHeader } from "../door/credential.js";
 import { hostUrl, isLoopback, withoutBrackets } from "./address.js";
 
 /** Who may connect to a Unix socket is a matter of its file: such peers have no address. */
@@ -20,12 +18,6 @@ export function socketPeer(socket: Socket): ChannelPeer {
     subject: encrypted ? subjectOf(socket) : undefined,
     private: encrypted || isLoopback(host),
   };
-}
-
-/** The same, with what it says in the headers of its request. */
-export function requestPeer(request: IncomingMessage): ChannelPeer {
-  const path = /^[^?#]*/.exec(request.url ?? "")![0];
-  return { ...socketPeer(request.socket), credential: tokenOfHeader(request.headers.authorization), path };
 }
 
 /**

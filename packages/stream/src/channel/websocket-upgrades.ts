@@ -3,7 +3,7 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { asTensorwireError, TensorwireError } from "@tensorwire/core";
 import { WebSocketServer } from "ws";
-import { requestPeer } from "./peer.js";
+import { peerOf } from "./request-peer.js";
 import { statusOf } from "./refusal-status.js";
 import type { Visitors } from "./server.js";
 import { MAX_PAYLOAD, webSocketChannel } from "./websocket.js";
@@ -21,7 +21,7 @@ export class WebSocketUpgrades {
   /** For the event `upgrade` of a server. What the peer sends meanwhile stays in the socket, which is not read. */
   async handle(request: IncomingMessage, stream: Duplex, head: Buffer): Promise<void> {
     const socket = stream as Socket;
-    const peer = requestPeer(request);
+    const peer = peerOf(request);
     const gone = new AbortController();
     const onClose = (): void => gone.abort();
     socket.on("error", onClose);

@@ -2,10 +2,11 @@ import { randomFillSync } from "node:crypto";
 import type { Socket } from "node:net";
 import { type Channel, type ChannelPeer, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
 import WebSocket, { type ClientOptions, type RawData } from "ws";
-import { bearer, checkPrivacy } from "../door/credential.js";
+import { headersWith } from "../door/credential.js";
 import { withinGrace } from "../session/grace.js";
 import { isLoopback, shownUrl } from "./address.js";
 import { EarlyBytes } from "./early-bytes.js";
+import { tunnelTo } from "./proxy.js";
 import { statusError } from "./refusal-status.js";
 import { clientTls, isCertificateFault, type TlsOptions } from "./tls-options.js";
 
@@ -21,7 +22,7 @@ export type Masking = "auto" | "random" | "zero";
 
 export interface DialOptions {
   readonly masking?: Masking | undefined;
-  /** For `wss:`. */
+  /** For `wss:`, `https:` and `tls:`. */
   readonly tls?: TlsOptions | undefined;
   /**
    * What this end shows for who it is: a bearer token, in a header where the channel has them, else in HELLO. Never in clear
@@ -29,7 +30,9 @@ export interface DialOptions {
    */
   readonly token?: string | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Passed to `ws`, for headers. */
+  /** Sent with every request, and with the one that opens a WebSocket. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** Passed to `ws`. */
   readonly client?: ClientOptions | undefined;
 }
 
@@ -40,17 +43,21 @@ export interface DialOptions {
 export async function dialWebSocket(url: string, options: DialOptions = {}): Promise<Channel> {
   const { signal, token } = options;
   signal?.throwIfAborted();
-  const peer = dialledPeer(url);
-  if (token !== undefined) checkPrivacy(peer, shownUrl(url));
+  const at = new URL(url);
+  const agent = tunnelTo(at);
   const socket = new WebSocket(url, {
+    ...(agent && { agent }),
     ...options.client,
-    ...(token !== undefined && { headers: { ...options.client?.headers, authorization: bearer(token) } }),
+    headers: headersWith(at, { token, headers: { ...options.client?.headers, ...options.headers } }),
     ...(options.tls && clientTls(options.tls)),
     perMessageDeflate: false,
     maxPayload: MAX_PAYLOAD,
-    generateMask: maskFor(new URL(url), options.masking ?? "auto"),
+    generateMask: maskFor(at, options.masking ?? "auto"),
   });
-  const channel = webSocketChannel(socket, { peer });
+  const secure = at.protocol === "wss:";
+  const channel = webSocketChannel(socket, {
+    peer: { address: at.host, private: secure || isLoopback(at.hostname) },
+  });
   let onAbort: (() => void) | undefined;
   try {
     await new Promise<void>((resolve, reject) => {
@@ -95,21 +102,18 @@ function maskFor({ protocol, hostname }: URL, masking: Masking): (mask: Buffer) 
   return protocol === "wss:" || isLoopback(hostname) ? ZEROS : RANDOM;
 }
 
-/** Where a WebSocket leads. */
-function dialledPeer(url: string): ChannelPeer {
-  const { host, hostname, protocol } = new URL(url);
-  return { address: host, private: protocol === "wss:" || isLoopback(hostname) };
+/**
+ * An open, or opening, WebSocket as a channel. It can be opened once, from either side.
+ */
+export function webSocketChannel(socket: WebSocket, known: WebSocketSurroundings = {}): Channel {
+  return new WebSocketChannel(socket, known);
 }
 
-export interface WebSocketOptions {
-  /** What it runs on, where that is known: of one that opens it is found out. */
+/** What is known of a WebSocket beside itself. */
+export interface WebSocketSurroundings {
+  /** What it runs on: of one that opens it is found out. */
   readonly under?: Socket | undefined;
   readonly peer?: ChannelPeer | undefined;
-}
-
-/** An open, or opening, WebSocket as a channel. It can be opened once, from either side. */
-export function webSocketChannel(socket: WebSocket, options: WebSocketOptions = {}): Channel {
-  return new WebSocketChannel(socket, options);
 }
 
 class WebSocketChannel implements Channel {
@@ -124,10 +128,10 @@ class WebSocketChannel implements Channel {
 
   constructor(
     private readonly socket: WebSocket,
-    { under, peer }: WebSocketOptions,
+    { under, peer }: WebSocketSurroundings,
   ) {
-    this.peer = peer;
     this.#under = under;
+    this.peer = peer;
     socket.once("upgrade", ({ socket }) => {
       this.#under = socket;
     });

@@ -1,4 +1,5 @@
 import { type ChannelPeer, TensorwireError } from "@tensorwire/core";
+import { isLoopback } from "../channel/address.js";
 
 /** What HELLO, and any HTTP server, has room for. */
 export const MAX_TOKEN_LENGTH = 8192;
@@ -15,11 +16,19 @@ export function checkToken(token: string): string {
   );
 }
 
-/** Where a token may be shown. */
-export const AUTHORIZATION = "authorization";
+export interface ShownHeaders {
+  readonly token?: string | undefined;
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+}
 
-export function bearer(token: string): string {
-  return `Bearer ${checkToken(token)}`;
+/** What is sent with a request to `url`. @throws TensorwireError `INVALID_ARGUMENT` for a token that is none, or in clear text. */
+export function headersWith(
+  { protocol, host, hostname }: URL,
+  { token, headers }: ShownHeaders,
+): Record<string, string> {
+  if (token === undefined) return { ...headers };
+  checkPrivacy({ private: /^(?:wss|https):$/.test(protocol) || isLoopback(hostname) }, host);
+  return { ...headers, authorization: `Bearer ${checkToken(token)}` };
 }
 
 /** The token of an `Authorization` header. Of another scheme there is none. */

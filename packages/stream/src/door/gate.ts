@@ -17,20 +17,22 @@ import { turnAway } from "./turning-away.js";
 export type PublicPeer = Omit<ChannelPeer, "credential">;
 
 /** Somebody who was let in. */
-export interface Visitor {
+export interface Visitor<Opened extends Channel = Channel> {
   /** Nobody has opened it yet: what came is held, from the preamble on. */
-  readonly channel: WaitingChannel;
+  readonly channel: Opened;
   readonly peer: PublicPeer;
   readonly hello: Omit<Hello, "credential">;
   /** Undefined where nobody was asked. */
   readonly principal: Principal | undefined;
+  /** Tells it that it was let in for nothing, and closes the channel. Never rejects. */
+  refuse(error: TensorwireError): Promise<void>;
 }
 
 export interface GateOptions {
   readonly authorize?: Authorize | undefined;
   /** No more are let in at the moment. */
   readonly full: () => boolean;
-  readonly enter: (visitor: Visitor) => void;
+  readonly enter: (visitor: Visitor<WaitingChannel>) => void;
   readonly refused?: ((error: TensorwireError, peer: PublicPeer) => void) | undefined;
   /** How long a peer may take to say HELLO; 0 is for ever. */
   readonly helloTimeoutMs: number;
@@ -71,14 +73,17 @@ export class Gate implements Visitors {
    * @throws TensorwireError `UNAUTHORIZED`, `SERVER_BUSY`.
    */
   async admit(peer: ChannelPeer, gone?: AbortSignal): Promise<void> {
-    await this.#knock(peer, async (away) => {
+    this.#known.set(peer, (await this.identify(peer, gone)) ?? "anybody");
+  }
+
+  /** The same, for who will have no channel that could enter. Undefined where nobody is asked. */
+  identify(peer: ChannelPeer, gone?: AbortSignal): Promise<Principal | undefined> {
+    return this.#knock(peer, async (away) => {
       const onGone = (): void => away.reject(left());
       if (gone?.aborted) onGone();
       gone?.addEventListener("abort", onGone, { once: true });
       const asked = this.#ask(peer.credential, peer);
-      const principal = await Promise.race([asked, away.promise]);
-      gone?.removeEventListener("abort", onGone);
-      this.#known.set(peer, principal ?? "anybody");
+      return Promise.race([asked, away.promise]);
     });
   }
 
@@ -101,7 +106,7 @@ export class Gate implements Visitors {
     channel: WaitingChannel,
     reader: HelloReader,
     away: Deferred<never>,
-  ): Promise<Visitor> {
+  ): Promise<Visitor<WaitingChannel>> {
     away.promise.catch((error: TensorwireError) => reader.fail(error));
     const timer = this.#timer(away);
     const { credential, ...hello } = await reader.hello.finally(() => clearTimeout(timer));
@@ -116,6 +121,7 @@ export class Gate implements Visitors {
       peer: withoutCredential(peer),
       hello,
       principal: principal === "anybody" ? undefined : principal,
+      refuse: (error) => turnAway(channel, error),
     };
   }
 

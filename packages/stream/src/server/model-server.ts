@@ -1,9 +1,9 @@
 import { EventEmitter, setMaxListeners } from "node:events";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { asTensorwireError, TensorwireError } from "@tensorwire/core";
 import { hostOf } from "../channel/peer.js";
 import { Gate, HELLO_TIMEOUT_MS, type PublicPeer, type Visitor } from "../door/gate.js";
 import { hasRight } from "../door/principal.js";
-import { turnAway } from "../door/turning-away.js";
 import { resolveOptions, type TransferOptions } from "../options.js";
 import type { TransferSummary } from "../session/summary.js";
 import { abortError } from "../session/transfer.js";
@@ -11,6 +11,7 @@ import type { SourceLike } from "../stream-model.js";
 import { guardedBy } from "./clear-text.js";
 import { discreet } from "./discretion.js";
 import { checkPrefix, nameInPath, pathOfName } from "./model-path.js";
+import { plainVisitor } from "./plain-get.js";
 import { type FindModel, Publications, type PublishOptions } from "./publications.js";
 import type { OnReceive, ServedPeer } from "./reception.js";
 import { Seats } from "./seats.js";
@@ -130,6 +131,7 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
     server.#place = await webPlace(options, {
       prefix: server.#prefix,
       visitors: server.#gate,
+      download: (request, response) => void server.#download(request, response),
       pages: [],
       maxConnections: server.#limits.maxConnections,
     });
@@ -190,8 +192,12 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
     this.#gate.close(new TensorwireError("SERVER_BUSY", "the server is closing: try again later"));
     // Refusals are told over the place that is about to close.
     while (this.#visits.size > 0) await Promise.allSettled(this.#visits);
-    this.#place.stop();
     await this.#place.close();
+  }
+
+  async #download(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const visitor = await plainVisitor(this.#gate, request, response);
+    if (visitor) this.#visit(visitor);
   }
 
   #visit(visitor: Visitor): void {
@@ -219,7 +225,7 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
       transfer?.seat.leave();
       const error = asTensorwireError(cause, "INTERNAL");
       this.#tell("refused", { error, peer: visitor.peer });
-      return turnAway(visitor.channel, error);
+      return visitor.refuse(error);
     }
     done = done.finally(() => transfer.seat.leave());
     this.#tell("transfer", { id: ++this.#transfers, direction, name: transfer.name, peer, done });
