@@ -1,41 +1,61 @@
 import type { ChunkPlan } from "./chunk-plan.js";
+import { TensorwireError } from "./errors.js";
+import { chunkDigestBytes, type Integrity, SHA256_BYTES, writeChunkDigest } from "./frame/held.js";
 import { xxh64 } from "./hash.js";
 
-/** A chunk in its tensor's digest: its codec's number, u16, and its payload's hash, u64. */
-const ENTRY_BYTES = 10;
+/** SHA-256 over the concatenation of `parts`: each runtime has its own, and the transfer's owner passes it. */
+export type Sha256 = (...parts: readonly Uint8Array[]) => Uint8Array;
+
+/** Bytes of a chunk's codec number in its entry. */
+const CODEC_BYTES = 2;
 
 /**
  * The digest of a transfer: xxh64 over the manifest's bytes and each tensor's digest, in the manifest's order; a
  * tensor's digest is xxh64 over its chunks in order, each as its codec's number (u16) and its payload's hash (u64). So a
- * tensor verifies alone, and the order of arrival does not matter.
+ * tensor verifies alone, and the order of arrival does not matter. With integrity `sha256` there is a second one beside
+ * it, made in the same way of SHA-256.
  */
 export class TransferDigest {
   readonly #hashes: BigUint64Array;
   readonly #codecs: Uint16Array;
+  /** With integrity `sha256`: of each chunk's payload. */
+  readonly #sha256s: Uint8Array | undefined;
   /** A tensor's chunks as they are hashed; used again for each tensor. */
-  #entries = new DataView(new ArrayBuffer(ENTRY_BYTES));
+  #entries = new DataView(new ArrayBuffer(chunkDigestBytes("xxh64")));
 
-  constructor(readonly plan: ChunkPlan) {
+  /** @param hash With integrity `sha256`. */
+  constructor(
+    readonly plan: ChunkPlan,
+    private readonly hash?: Sha256 | undefined,
+  ) {
     this.#hashes = new BigUint64Array(plan.chunks);
     this.#codecs = new Uint16Array(plan.chunks);
+    if (hash) this.#sha256s = new Uint8Array(plan.chunks * SHA256_BYTES);
+  }
+
+  get integrity(): Integrity {
+    return this.hash ? "sha256" : "xxh64";
   }
 
   /** Records a chunk. */
-  add(ordinal: number, codecId: number, hash: bigint): void {
+  add(ordinal: number, codecId: number, hash: bigint, sha256?: Uint8Array | undefined): void {
     this.#hashes[ordinal] = hash;
     this.#codecs[ordinal] = codecId;
+    if (!this.#sha256s) return;
+    if (!sha256) throw new TensorwireError("INTERNAL", `chunk ${ordinal} of the plan has no SHA-256`);
+    this.#sha256s.set(sha256, ordinal * SHA256_BYTES);
   }
 
   /** Digest of tensor `i`. */
   tensor(i: number): bigint {
     const { first, count } = this.plan.range(i);
-    const bytes = count * ENTRY_BYTES;
-    if (this.#entries.byteLength < bytes) this.#entries = new DataView(new ArrayBuffer(bytes));
+    const entry = chunkDigestBytes("xxh64");
+    const entries = this.#room(count * entry);
     for (let k = 0; k < count; k++) {
-      this.#entries.setUint16(k * ENTRY_BYTES, this.#codecs[first + k]!, true);
-      this.#entries.setBigUint64(k * ENTRY_BYTES + 2, this.#hashes[first + k]!, true);
+      const chunk = { codec: this.#codecs[first + k]!, hash: this.#hashes[first + k]! };
+      writeChunkDigest(entries, k * entry, chunk);
     }
-    return xxh64(new Uint8Array(this.#entries.buffer, 0, bytes));
+    return xxh64(new Uint8Array(entries.buffer, 0, count * entry));
   }
 
   /** Digest of the transfer, once every chunk is recorded. */
@@ -45,9 +65,48 @@ export class TransferDigest {
     for (let i = 0; i < tensors; i++) view.setBigUint64(i * 8, this.tensor(i), true);
     return xxh64(manifest, digests);
   }
+
+  /** The other digest of the transfer, once every chunk is recorded: none but with integrity `sha256`. */
+  sha256(manifest: Uint8Array, tensors: number): Uint8Array | undefined {
+    const { hash } = this;
+    if (!hash) return undefined;
+    const digests = new Uint8Array((1 + tensors) * SHA256_BYTES);
+    digests.set(hash(manifest));
+    for (let i = 0; i < tensors; i++) digests.set(this.#tensorSha256(i, hash), (1 + i) * SHA256_BYTES);
+    return hash(digests);
+  }
+
+  #tensorSha256(i: number, hash: Sha256): Uint8Array {
+    const { first, count } = this.plan.range(i);
+    const entry = CODEC_BYTES + SHA256_BYTES;
+    const entries = this.#room(count * entry);
+    const bytes = new Uint8Array(entries.buffer, 0, count * entry);
+    for (let k = 0; k < count; k++) {
+      entries.setUint16(k * entry, this.#codecs[first + k]!, true);
+      const at = (first + k) * SHA256_BYTES;
+      bytes.set(this.#sha256s!.subarray(at, at + SHA256_BYTES), k * entry + CODEC_BYTES);
+    }
+    return hash(bytes);
+  }
+
+  #room(bytes: number): DataView {
+    if (this.#entries.byteLength < bytes) this.#entries = new DataView(new ArrayBuffer(bytes));
+    return this.#entries;
+  }
 }
 
 /** A digest as 16 hexadecimal digits. */
 export function formatDigest(digest: bigint): string {
   return digest.toString(16).padStart(16, "0");
+}
+
+/** A SHA-256 as 64 hexadecimal digits. */
+export function formatSha256(digest: Uint8Array): string {
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Whether two SHA-256 are the same, or both are missing. */
+export function sameSha256(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {
+  if (!a || !b) return a === b;
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }

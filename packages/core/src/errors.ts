@@ -32,6 +32,8 @@ const RETRYABLE = {
   CHUNK_CORRUPT: true,
   /** All chunks arrived, and the digests of the two ends differ. */
   DIGEST_MISMATCH: true,
+  /** The transfer is not hashed as this side demands. */
+  INTEGRITY_REQUIRED: false,
   /** A manifest that contradicts itself. */
   MANIFEST_INVALID: false,
   /** A length, count or size beyond a limit. */

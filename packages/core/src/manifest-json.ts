@@ -7,7 +7,8 @@ import type { Manifest, SourceHeader } from "./manifest.js";
 import type { TensorInfo } from "./tensor.js";
 
 /** A manifest as it is written: JSON of a known form, not yet checked against itself. */
-export interface WrittenManifest extends Pick<Manifest, "kind" | "chunkBytes" | "metadata" | "header"> {
+export interface WrittenManifest
+  extends Pick<Manifest, "kind" | "chunkBytes" | "metadata" | "header" | "integrity"> {
   /** Each distinct codec once. */
   readonly codecs: readonly CodecSpec[];
   readonly tensors: readonly TensorInfo[];
@@ -25,7 +26,7 @@ const encoder = new TextEncoder();
 
 /** The manifest's bytes: JSON in UTF-8, each distinct codec written once. */
 export function encodeManifest(manifest: Manifest): Uint8Array {
-  const { kind, chunkBytes, metadata, header } = manifest;
+  const { kind, chunkBytes, metadata, header, integrity } = manifest;
   const codecs: CodecSpec[] = [];
   const indexes = new Map<string, number>();
   // A policy gives most tensors the same object: writing it once more to compare costs more than all the rest.
@@ -40,7 +41,16 @@ export function encodeManifest(manifest: Manifest): Uint8Array {
     }
     return [name, dtype, shape, index];
   });
-  const written = { kind, chunkBytes, codecs, tensors, metadata: [...metadata], ...(header && { header }) };
+  const written = {
+    kind,
+    chunkBytes,
+    codecs,
+    tensors,
+    metadata: [...metadata],
+    ...(header && { header }),
+    // One spelling for one thing: what is usual is left out.
+    ...(integrity === "sha256" && { integrity }),
+  };
   return encoder.encode(JSON.stringify(written));
 }
 
@@ -69,6 +79,7 @@ class ManifestReader {
   #kind: Manifest["kind"] = "model";
   #chunkBytes = 0;
   #header: SourceHeader | undefined;
+  #integrity: "sha256" | undefined;
   readonly #codecs: CodecSpec[] = [];
   readonly #tensors: TensorInfo[] = [];
   readonly #codecOf: number[] = [];
@@ -103,6 +114,7 @@ class ManifestReader {
       codecOf: this.#codecOf,
       metadata: this.#metadata,
       header: this.#header,
+      integrity: this.#integrity,
     };
   }
 
@@ -115,6 +127,7 @@ class ManifestReader {
     else if (member === "tensors") json.array((i) => this.#readTensor(i));
     else if (member === "metadata") json.array((i) => this.#readPair(i));
     else if (member === "header") this.#header = this.#readHeader();
+    else if (member === "integrity") this.#integrity = this.#readIntegrity();
     else throw json.fault(`unknown member ${quote(member)}`);
   }
 
@@ -122,6 +135,12 @@ class ManifestReader {
     const kind = this.#json.string();
     if (kind !== "model" && kind !== "raw") throw this.#json.fault(`unknown kind ${quote(kind)}`);
     return kind;
+  }
+
+  #readIntegrity(): "sha256" {
+    const integrity = this.#json.string();
+    if (integrity !== "sha256") throw this.#json.fault(`unknown integrity ${quote(integrity)}`);
+    return integrity;
   }
 
   #readCodec(index: number): void {

@@ -4,6 +4,7 @@ import type { CodecRegistry } from "./codec/registry.js";
 import { byteLength, DTYPE_BITS, type DType } from "./dtype.js";
 import { quote, TensorwireError } from "./errors.js";
 import { checkLimit, type Limits } from "./limits.js";
+import type { Integrity } from "./frame/held.js";
 import { readManifest } from "./manifest-json.js";
 import {
   MAX_SAFETENSORS_HEADER_BYTES,
@@ -39,6 +40,8 @@ export interface SourceHeader {
 export interface Manifest extends ModelInfo {
   readonly tensors: readonly ManifestTensor[];
   readonly chunkBytes: number;
+  /** How chunks are hashed for the transfer digest. Default `xxh64`. */
+  readonly integrity?: Integrity | undefined;
 }
 
 const encoder = new TextEncoder();
@@ -60,13 +63,15 @@ export interface PlannedManifest {
  * @throws TensorwireError `MANIFEST_INVALID`, `LIMIT_EXCEEDED`, `CODEC_UNSUPPORTED`.
  */
 export function parseManifest(bytes: Uint8Array, limits: Limits, registry: CodecRegistry): PlannedManifest {
-  const { kind, chunkBytes, codecs, tensors, codecOf, metadata, header } = readManifest(bytes, limits);
+  const written = readManifest(bytes, limits);
+  const { kind, chunkBytes, codecs, tensors, codecOf, metadata, header, integrity } = written;
   const specs = codecs.map((spec) => resolveCodec(spec, registry));
   const manifest: Manifest = {
     kind,
     chunkBytes,
     header,
     metadata,
+    integrity,
     tensors: tensors.map(({ name, dtype, shape }, i) => {
       const codec = specs[codecOf[i]!];
       if (codec) return { name, dtype, shape, codec };

@@ -1,9 +1,12 @@
+import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
   ChunkPlan,
   formatDigest,
+  formatSha256,
   MIN_CHUNK_BYTES,
+  sameSha256,
   type TensorInfo,
   TransferDigest,
   xxh64,
@@ -131,6 +134,68 @@ describe("TransferDigest", () => {
       highest(0xffff, 2n ** 63n - 1n),
     ];
     expect(new Set(all).size).toBe(3);
+  });
+});
+
+describe("integrity sha256", () => {
+  const sha256 = (...parts: readonly Uint8Array[]): Uint8Array =>
+    new Uint8Array(createHash("sha256").update(Buffer.concat(parts)).digest());
+  const sha256Of = (ordinal: number): Uint8Array => sha256(Uint8Array.of(ordinal));
+  const strong = (order: readonly number[], change?: (digest: TransferDigest) => void): string => {
+    const digest = new TransferDigest(plan, sha256);
+    for (const ordinal of order) digest.add(ordinal, codecOf(ordinal), hashOf(ordinal), sha256Of(ordinal));
+    change?.(digest);
+    return formatSha256(digest.sha256(manifest, INFOS.length)!);
+  };
+
+  it("is what the wire format says, computed in another way", () => {
+    const tensors = INFOS.map((_, i) => {
+      const { first, count } = plan.range(i);
+      const all = createHash("sha256");
+      for (const ordinal of inOrder.slice(first, first + count)) {
+        all.update(Uint8Array.of(codecOf(ordinal), 0)).update(sha256Of(ordinal));
+      }
+      return all.digest();
+    });
+    const expected = sha256(sha256(manifest), ...tensors);
+    expect(strong(inOrder)).toBe(Buffer.from(expected).toString("hex"));
+    // Of this version of the wire format, for good.
+    expect(strong(inOrder)).toBe("6d6cc7f9193092b633a7420382bb21c865c177ff09d60ab6cac7856683e2bfab");
+  });
+
+  it("changes with any chunk, any codec and any byte of the manifest, and not with the order of arrival", () => {
+    expect(strong(inOrder.toReversed())).toBe(strong(inOrder));
+    const all = new Set([strong(inOrder)]);
+    for (const ordinal of inOrder) {
+      const hash = hashOf(ordinal);
+      all.add(strong(inOrder, (d) => d.add(ordinal, codecOf(ordinal), hash, sha256Of(ordinal + 100))));
+      all.add(strong(inOrder, (d) => d.add(ordinal, codecOf(ordinal) + 1, hash, sha256Of(ordinal))));
+    }
+    const digest = new TransferDigest(plan, sha256);
+    for (const ordinal of inOrder) digest.add(ordinal, codecOf(ordinal), hashOf(ordinal), sha256Of(ordinal));
+    all.add(formatSha256(digest.sha256(bytes("the manifesu"), INFOS.length)!));
+    expect(all.size).toBe(2 * inOrder.length + 2);
+  });
+
+  it("leaves the other digest as it is, and there is none without it", () => {
+    const digest = new TransferDigest(plan, sha256);
+    for (const ordinal of inOrder) digest.add(ordinal, codecOf(ordinal), hashOf(ordinal), sha256Of(ordinal));
+    const plain = digestOf(inOrder);
+    expect(digest.transfer(manifest, INFOS.length)).toBe(plain.transfer(manifest, INFOS.length));
+    expect(plain.sha256(manifest, INFOS.length)).toBeUndefined();
+    expect([digest.integrity, plain.integrity]).toEqual(["sha256", "xxh64"]);
+  });
+
+  it("takes no chunk without its SHA-256", () => {
+    expect(() => new TransferDigest(plan, sha256).add(1, 0, 0n)).toThrow(/chunk 1 .* has no SHA-256/);
+  });
+
+  it("are the same byte by byte, or both missing", () => {
+    expect(sameSha256(sha256Of(1), sha256Of(1))).toBe(true);
+    expect(sameSha256(undefined, undefined)).toBe(true);
+    expect(sameSha256(sha256Of(1), undefined)).toBe(false);
+    expect(sameSha256(sha256Of(1), sha256Of(2))).toBe(false);
+    expect(sameSha256(sha256Of(1), sha256Of(1).subarray(0, 31))).toBe(false);
   });
 });
 

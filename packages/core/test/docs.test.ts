@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import {
   BUILT_IN_CODECS,
@@ -256,5 +257,24 @@ describe("the worked example of docs/wire-format.md", () => {
     expect(text).toContain(`\`${formatDigest(digest.transfer(manifest, 1))}\``);
     expect(text).toContain(`xxh64 of the payload: ${formatDigest(hash)}`);
     expect(text).toContain(`the manifest's ${manifest.length} bytes`);
+  });
+
+  it("has SHA-256 that are right", () => {
+    const sha256 = (...parts: readonly Uint8Array[]): Uint8Array =>
+      createHash("sha256").update(Buffer.concat(parts)).digest();
+    const bytes = encodeManifest({ ...model, integrity: "sha256" });
+    expect(wire).toContain(`\`"metadata":[],"integrity":"sha256"}\`, ${bytes.length} bytes`);
+    expect(Buffer.from(bytes).toString()).toMatch(/"metadata":\[\],"integrity":"sha256"}$/);
+    const strong = new TransferDigest(new ChunkPlan(model.tensors, model.chunkBytes), sha256);
+    strong.add(0, 0, hash, sha256(payload));
+    const tensor = sha256(Uint8Array.of(0, 0), sha256(payload));
+    const found = strong.sha256(bytes, 1)!;
+    const all = [sha256(payload), sha256(bytes), tensor, found];
+    expect(hex(sha256(sha256(bytes), tensor))).toBe(hex(found));
+    expect(hexOf(fenced(wire, "sha256"))).toBe(all.map(hex).join(""));
+    const weak = strong.transfer(bytes, 1);
+    expect(wire).toContain(`Its xxh64 digest is \`${formatDigest(weak)}\``);
+    const end = encodeTotals({ digest: weak, chunks: 1, sourceBytes: 12, clamped: 0, sha256: found });
+    expect(hexOf(fenced(wire, "sha256-end"))).toBe(hex(end));
   });
 });

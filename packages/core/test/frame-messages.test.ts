@@ -113,9 +113,19 @@ describe("END and RECEIPT", () => {
         fc.constantFrom("END" as const, "RECEIPT" as const),
         (totals, type) => {
           expect(parseTotals(type, encodeTotals(totals))).toEqual(totals);
+          const strong = { ...totals, sha256: new Uint8Array(32).fill(7) };
+          expect(parseTotals(type, encodeTotals(strong), "sha256")).toEqual(strong);
         },
       ),
     );
+  });
+
+  it("are as long as the integrity says", () => {
+    const totals = { digest: 0n, chunks: 0, sourceBytes: 0, clamped: 0 };
+    const strong = encodeTotals({ ...totals, sha256: new Uint8Array(32) });
+    expect([encodeTotals(totals).length, strong.length]).toEqual([32, 64]);
+    expect(() => parseTotals("END", strong)).toThrow(protocol);
+    expect(() => parseTotals("END", encodeTotals(totals), "sha256")).toThrow(protocol);
   });
 
   it("refuse another length, and counts past 2^53", () => {

@@ -61,13 +61,14 @@ export const manifests: fc.Arbitrary<Manifest> = fc
     }),
     chunkBytes: fc.integer({ min: MIN_CHUNK_BYTES, max: 2 ** 24 }),
     hasHeader: fc.boolean(),
+    integrity: fc.constantFrom("sha256" as const, undefined),
   })
-  .map(({ tensors, metadata, chunkBytes, hasHeader }) => {
+  .map(({ tensors, metadata, chunkBytes, hasHeader, integrity }) => {
     const named = Object.entries(tensors).map(([name, rest]) => ({ name, ...rest }));
     const pairs = new Map(metadata);
     const text = headerOf(named, pairs);
     const header = hasHeader ? ({ format: "safetensors", text } as const) : undefined;
-    return { kind: "model", tensors: named, metadata: pairs, chunkBytes, header };
+    return { kind: "model", tensors: named, metadata: pairs, chunkBytes, header, integrity };
   });
 
 /** Three tensors, a header, metadata: what the invalid variants are made of. */

@@ -177,6 +177,8 @@ const INVALID: readonly [string, (json: Json) => void, string, string?][] = [
   ["a row of three", (m) => m.tensors[0].pop(), "less than name", "embed.weight"],
   ["an empty row", (m) => (m.tensors[0] = []), "less than name"],
   ["another kind", (m) => (m.kind = "tarball"), 'unknown kind "tarball"'],
+  ["another integrity", (m) => (m.integrity = "md5"), 'unknown integrity "md5"'],
+  ["the usual integrity, which has no spelling", (m) => (m.integrity = "xxh64"), "unknown integrity"],
   ["a member that there is not", (m) => (m.extra = 1), 'unknown member "extra"'],
   [
     "__proto__ as a member",

@@ -5,6 +5,7 @@ import {
   DEFAULT_CHUNK_BYTES,
   DEFAULT_WINDOW_BYTES,
   defaultCodecs,
+  type Integrity,
   type Limits,
   MIN_CHUNK_BYTES,
   type Policy,
@@ -66,6 +67,11 @@ export interface StreamOptions extends TransferOptions {
    */
   readonly seed?: string | undefined;
   /**
+   * `"sha256"` hashes every chunk with SHA-256 too: a digest that nobody can make another model for. Default `"xxh64"`, which
+   * finds accidents. An artifact that is sent as it is keeps its own, which may not be less than what is asked.
+   */
+  readonly integrity?: Integrity | undefined;
+  /**
    * Error feedback: the path of a file that carries what payloads leave out from one transfer to the next. It is created
    * by the first, and replaced when the receiver has confirmed (or the artifact is complete); a transfer that fails leaves
    * it as it was. It belongs to one codec plan: the same tensors, codecs and chunk size.
@@ -108,9 +114,11 @@ export async function resolveOptions(options: TransferOptions): Promise<Resolved
 }
 
 /** @throws TensorwireError `INVALID_ARGUMENT` for words and seeds that are none, and for an artifact's name. */
-export function checkStreamOptions({ compress, nonFinite, seed, residuals }: StreamOptions): void {
+export function checkStreamOptions(options: StreamOptions): void {
+  const { compress, nonFinite, seed, residuals, integrity } = options;
   checkWord("compress", compress, ["auto", "never"]);
   checkWord("nonFinite", nonFinite, ["exact", "error"]);
+  checkWord("integrity", integrity, ["xxh64", "sha256"]);
   checkSeed(seed);
   // It can be the artifact that this very transfer writes: whichever of the two got its name last would replace the other.
   if (residuals?.endsWith(".twire")) {
@@ -119,7 +127,7 @@ export function checkStreamOptions({ compress, nonFinite, seed, residuals }: Str
   }
 }
 
-function checkWord(option: string, given: string | undefined, words: readonly string[]): void {
+export function checkWord(option: string, given: string | undefined, words: readonly string[]): void {
   if (given === undefined || words.includes(given)) return;
   throw new TensorwireError(
     "INVALID_ARGUMENT",

@@ -1,5 +1,6 @@
 import {
   type FloatDType,
+  type Integrity,
   isDType,
   isFloatDType,
   type Manifest,
@@ -7,9 +8,10 @@ import {
   TensorwireError,
 } from "@tensorwire/core";
 import { type Endpoint, openConnection } from "./channel/open.js";
-import { resolveOptions, type TransferOptions } from "./options.js";
+import { checkWord, resolveOptions, type TransferOptions } from "./options.js";
 import type { Connection } from "./session/connection.js";
 import { deferred } from "./session/deferred.js";
+import { checkExpectedDigest } from "./session/expected-digest.js";
 import { Progress } from "./session/progress.js";
 import { ModelReceiver } from "./session/receiver.js";
 import type { TransferSummary } from "./session/summary.js";
@@ -40,6 +42,14 @@ export interface ReceiveOptions extends TransferOptions {
   readonly maxShardBytes?: number | undefined;
   /** Convert every float tensor to this dtype; others keep theirs. Default: each keeps its own. */
   readonly outputDtype?: FloatDType | undefined;
+  /** `"sha256"` refuses a model that is not hashed with it (`INTEGRITY_REQUIRED`). Default: whatever the sender chose. */
+  readonly integrity?: Integrity | undefined;
+  /**
+   * The digest that the model must have, 16 hexadecimal digits or `sha256:` and 64: another model is refused
+   * (`DIGEST_MISMATCH`) before its file gets its name. `sha256:` demands that integrity too. Tensors and chunks that are
+   * iterated over come before it is known.
+   */
+  readonly expectedDigest?: string | undefined;
   /** When iterating over tensors, lend one reused buffer until the next step. Default false. */
   readonly borrow?: boolean | undefined;
 }
@@ -141,6 +151,8 @@ class Receiving implements ReceivedModel {
         ...settings,
         sink: (manifest) => this.#open(manifest),
         outputDtype: options.outputDtype,
+        integrity: options.integrity,
+        expectedDigest: options.expectedDigest,
         progress,
         life,
         owned,
@@ -167,7 +179,9 @@ class Receiving implements ReceivedModel {
   }
 }
 
-function checkOptions({ outputDtype }: ReceiveOptions): void {
+function checkOptions({ outputDtype, integrity, expectedDigest }: ReceiveOptions): void {
+  checkWord("integrity", integrity, ["xxh64", "sha256"]);
+  checkExpectedDigest(expectedDigest);
   if (outputDtype === undefined || (isDType(outputDtype) && isFloatDType(outputDtype))) return;
   throw new TensorwireError(
     "INVALID_ARGUMENT",

@@ -1,5 +1,6 @@
 import {
   type Hello,
+  type Integrity,
   type Manifest,
   type ModelInfo,
   type Policy,
@@ -69,8 +70,8 @@ export async function streamModel(
     ({ connection, owned } = await openConnection(destination, "send", options, settings));
     // A channel without a way back carries no HELLO either: whoever reads it takes it as it is.
     const hello = connection.channel.direction === "both" ? await life.race(connection.hello) : undefined;
-    const { chunkBytes, seed, compress = "never", nonFinite = "exact" } = options;
-    const manifest = describe(model, from, { hello, policy, settings, chunkBytes, seed });
+    const { chunkBytes, seed, integrity, compress = "never", nonFinite = "exact" } = options;
+    const manifest = describe(model, from, { hello, policy, settings, chunkBytes, seed, integrity });
     const plan = planManifest(manifest, settings.limits, settings.registry);
     const progress = new Progress(options.onProgress, (error) => life.fail(error));
     const { maxManifestBytes } = hello?.limits ?? settings.limits;
@@ -112,6 +113,14 @@ function encodedAlready({ name }: EncodedSource): TensorwireError {
   );
 }
 
+function withoutSha256({ name }: EncodedSource): TensorwireError {
+  return new TensorwireError(
+    "INVALID_ARGUMENT",
+    `${quote(name)} was made without SHA-256, and its manifest is what it is: make it again with integrity "sha256", or ` +
+      "name a codec, and it is encoded anew",
+  );
+}
+
 function policyOf({ codec, policy, minElements }: StreamOptions): Policy {
   if (policy && codec !== undefined) {
     throw new TensorwireError(
@@ -131,6 +140,7 @@ interface Terms {
   readonly settings: ResolvedOptions;
   readonly chunkBytes: number | undefined;
   readonly seed: string | undefined;
+  readonly integrity: Integrity | undefined;
 }
 
 /** The manifest that this source gets on these terms. */
@@ -151,10 +161,13 @@ function describe(model: ModelInfo | Manifest, source: ModelSource | EncodedSour
       shape,
       codec: specs[i] ?? none,
     }));
-    return { ...model, tensors, chunkBytes };
+    return { ...model, tensors, chunkBytes, integrity: terms.integrity };
   }
   // An artifact's chunks are what they are: whether either end can hold them shows before anything is sent.
-  if (isEncodedSource(source)) resolveChunkBytes(manifest.chunkBytes, windowBytes, peerMax);
+  if (isEncodedSource(source)) {
+    resolveChunkBytes(manifest.chunkBytes, windowBytes, peerMax);
+    if (terms.integrity === "sha256" && manifest.integrity !== "sha256") throw withoutSha256(source);
+  }
   for (const { name, codec } of manifest.tensors) {
     if (!hello || hello.codecs.includes(codec.name)) continue;
     const message = `the peer (${hello.software}) has no codec ${codec.name}, only ${hello.codecs.join(", ")}: choose one of those`;

@@ -25,7 +25,7 @@ const KEYS = [
     "packedChunks",
     "clamped",
   ],
-  ...["resumedBytes", "seconds", "peakRssBytes", "codecs", "digest", "confirmed"],
+  ...["resumedBytes", "seconds", "peakRssBytes", "codecs", "digest", "sha256", "confirmed"],
 ];
 
 let folder: string;

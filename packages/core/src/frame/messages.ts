@@ -2,6 +2,7 @@ import * as v from "valibot";
 import type { ChunkRange } from "../chunk-plan.js";
 import { TensorwireError } from "../errors.js";
 import { type FrameType, frameName } from "./header.js";
+import { type Integrity, SHA256_BYTES } from "./held.js";
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const encoder = new TextEncoder();
@@ -171,23 +172,33 @@ export interface Totals {
   readonly sourceBytes: number;
   /** Finite elements that the encoder clamped. */
   readonly clamped: number;
+  /** With integrity `sha256`: the digest by that. */
+  readonly sha256?: Uint8Array | undefined;
 }
 
 const TOTALS_BYTES = 32;
 
-export function encodeTotals({ digest, chunks, sourceBytes, clamped }: Totals): Uint8Array {
-  const body = new Uint8Array(TOTALS_BYTES);
+export function encodeTotals({ digest, chunks, sourceBytes, clamped, sha256 }: Totals): Uint8Array {
+  const body = new Uint8Array(TOTALS_BYTES + (sha256 ? SHA256_BYTES : 0));
   const view = new DataView(body.buffer);
   view.setBigUint64(0, digest, true);
   view.setBigUint64(8, BigInt(chunks), true);
   view.setBigUint64(16, BigInt(sourceBytes), true);
   view.setBigUint64(24, BigInt(clamped), true);
+  if (sha256) body.set(sha256, TOTALS_BYTES);
   return body;
 }
 
-export function parseTotals(type: "END" | "RECEIPT", body: Uint8Array): Totals {
-  const view = viewOf(type, body, TOTALS_BYTES, TOTALS_BYTES);
+export function parseTotals(
+  type: "END" | "RECEIPT",
+  body: Uint8Array,
+  integrity: Integrity = "xxh64",
+): Totals {
+  const bytes = TOTALS_BYTES + (integrity === "sha256" ? SHA256_BYTES : 0);
+  const view = viewOf(type, body, bytes, bytes);
   return {
+    // The body is lent.
+    ...(integrity === "sha256" && { sha256: body.slice(TOTALS_BYTES) }),
     digest: view.getBigUint64(0, true),
     chunks: safe(type, view.getBigUint64(8, true)),
     sourceBytes: safe(type, view.getBigUint64(16, true)),

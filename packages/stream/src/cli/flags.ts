@@ -6,6 +6,7 @@ import {
   defaultCodecs,
   FLOAT_DTYPES,
   type FloatDType,
+  type Integrity,
   type Policy,
   parsePolicy,
   quote,
@@ -16,6 +17,7 @@ import { type Command, Option } from "commander";
 import type { ReadingOptions } from "../fidelity/model-reader.js";
 import { resolveChunkBytes, type StreamOptions, type TransferOptions } from "../options.js";
 import type { ReceiveOptions } from "../receive-model.js";
+import { checkExpectedDigest } from "../session/expected-digest.js";
 import { checkSeed } from "../session/seed.js";
 import { parseSize } from "./sizes.js";
 import { TOKEN_VARIABLE } from "./token.js";
@@ -28,6 +30,8 @@ export interface Flags {
   readonly compress?: "auto" | "never";
   readonly nonFinite?: "exact" | "error";
   readonly seed?: string;
+  readonly integrity?: Integrity;
+  readonly digest?: string;
   readonly chunk?: number;
   readonly residuals?: string;
   readonly raw?: boolean;
@@ -129,6 +133,7 @@ export function addCodecFlags(command: Command): Command {
         parseSeed,
       ),
     )
+    .addOption(integrityOption("hash chunks with SHA-256 too; a digest against people, not accidents alone"))
     .addOption(chunkOption());
 }
 
@@ -139,6 +144,20 @@ export function addWriteFlags(command: Command): Command {
     .addOption(
       new Option("--output-dtype <dtype>", `convert float tensors: ${FLOAT_DTYPES.join(", ")}`).argParser(
         parseFloatDType,
+      ),
+    );
+}
+
+const integrityOption = (description: string): Option =>
+  new Option("--integrity <hash>", `sha256: ${description} (default: xxh64)`).choices(["xxh64", "sha256"]);
+
+/** Options of commands that take a model from somewhere. */
+export function addIntegrityFlags(command: Command): Command {
+  return command
+    .addOption(integrityOption("refuse a model that is not hashed with SHA-256"))
+    .addOption(
+      new Option("--digest <digest>", "what the model's must be: 16 digits, or sha256: and 64").argParser(
+        parseDigest,
       ),
     );
 }
@@ -196,18 +215,20 @@ export async function streamOptions(flags: Flags): Promise<StreamOptions> {
     compress,
     nonFinite,
     seed,
+    integrity,
     residuals,
     window = DEFAULT_WINDOW_BYTES,
   } = flags;
   if (chunk !== undefined) resolveChunkBytes(chunk, window, Number.POSITIVE_INFINITY);
   const policy = flags.policy === undefined ? undefined : await readPolicy(flags.policy);
-  const encoding = { codec, policy, minElements, compress, nonFinite, seed, residuals };
+  const encoding = { codec, policy, minElements, compress, nonFinite, seed, integrity, residuals };
   return { ...transferOptions(flags), ...encoding, chunkBytes: chunk };
 }
 
 export function receiveOptions(flags: Flags): ReceiveOptions {
-  const { overwrite, shardSize, outputDtype } = flags;
-  return { ...transferOptions(flags), overwrite, maxShardBytes: shardSize, outputDtype };
+  const { overwrite, shardSize, outputDtype, integrity, digest: expectedDigest } = flags;
+  const demands = { integrity, expectedDigest };
+  return { ...transferOptions(flags), overwrite, maxShardBytes: shardSize, outputDtype, ...demands };
 }
 
 /**
@@ -250,6 +271,12 @@ function parseParameter(parameter: string, text: string): [string, number | bool
 function parseSeed(text: string): string {
   checkSeed(text);
   return text;
+}
+
+function parseDigest(text: string): string {
+  const digest = text.toLowerCase();
+  checkExpectedDigest(digest);
+  return digest;
 }
 
 function parseFloatDType(text: string): FloatDType {

@@ -4,6 +4,7 @@ import {
   defaultCodecs,
   elementCount,
   formatDigest,
+  formatSha256,
   type Manifest,
   type ModelInfo,
   Packing,
@@ -41,6 +42,7 @@ export interface Inspection {
     readonly packedChunks: number;
     readonly clamped: number;
     readonly digest: string;
+    readonly sha256?: string;
   };
 }
 
@@ -136,6 +138,7 @@ async function inspectArtifact(
       packedChunks,
       clamped: totals.clamped,
       digest: formatDigest(totals.digest),
+      ...(totals.sha256 && { sha256: formatSha256(totals.sha256) }),
     },
   };
 }

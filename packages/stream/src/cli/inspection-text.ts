@@ -36,7 +36,8 @@ function packedText(payloadBytes: number, packedBytes = payloadBytes): string[] 
 }
 
 function artifactLine(artifact: NonNullable<Inspection["artifact"]>): string {
-  const { fileBytes, software, chunkBytes, chunks, fallbackChunks, packedChunks, clamped, digest } = artifact;
+  const { fileBytes, software, chunkBytes, chunks, fallbackChunks, packedChunks, clamped, digest, sha256 } =
+    artifact;
   const parts = [
     `artifact of ${formatSize(fileBytes)} by ${printable(software)}`,
     `${counted(chunks, "chunk")} of at most ${formatSize(chunkBytes)}`,
@@ -44,6 +45,7 @@ function artifactLine(artifact: NonNullable<Inspection["artifact"]>): string {
     ...(packedChunks ? [`${counted(packedChunks, "chunk")} packed`] : []),
     ...(clamped ? [`${counted(clamped, "value")} clamped`] : []),
     `digest ${digest}`,
+    ...(sha256 ? [`sha256:${sha256}`] : []),
   ];
   return parts.join("; ");
 }

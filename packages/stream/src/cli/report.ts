@@ -7,7 +7,7 @@ import { formatRate, formatSeconds, formatSize } from "./sizes.js";
 export function summaryJson(summary: TransferSummary): string {
   const { tensors, chunks, sourceBytes, wireBytes, codeBytes, scaleBytes } = summary;
   const { fallbackChunks, declinedChunks, packedChunks, clamped } = summary;
-  const { resumedBytes, seconds, peakRssBytes, codecs, digest, confirmed } = summary;
+  const { resumedBytes, seconds, peakRssBytes, codecs, digest, sha256, confirmed } = summary;
   return JSON.stringify({
     tensors,
     chunks,
@@ -24,6 +24,7 @@ export function summaryJson(summary: TransferSummary): string {
     peakRssBytes,
     codecs,
     digest,
+    sha256: sha256 ?? null,
     confirmed,
   });
 }
@@ -56,7 +57,7 @@ export interface TransferWords {
 export function summaryText({ deed, place, confirmation }: TransferWords, summary: TransferSummary): string {
   const { tensors, sourceBytes, wireBytes, seconds, codeBytes, scaleBytes, digest, peakRssBytes } = summary;
   const rate = formatRate(sourceBytes, seconds);
-  const { packedChunks } = summary;
+  const { packedChunks, sha256 } = summary;
   const parts = scaleBytes ? `: ${formatSize(codeBytes)} of codes, ${formatSize(scaleBytes)} of scales` : "";
   const packed = packedChunks ? `; ${counted(packedChunks, "chunk")} packed` : "";
   const lines = [
@@ -65,6 +66,7 @@ export function summaryText({ deed, place, confirmation }: TransferWords, summar
     ...codecLines(summary),
     ...warnings(summary),
     `${confirmation(summary)}; digest ${digest}, peak memory ${formatSize(peakRssBytes)}`,
+    ...(sha256 ? [`sha256:${sha256}`] : []),
   ];
   return lines.join("\n");
 }
@@ -117,7 +119,8 @@ const ADVICE: Partial<Record<ErrorCode, string>> = {
   LIMIT_EXCEEDED: "if the peer is to be trusted, raise the limit, e.g. with --max-model-bytes or --window",
   FRAME_CORRUPT: "the bytes were damaged on their way, or on disk: try again",
   CHUNK_CORRUPT: "the bytes were damaged on their way, or on disk: try again",
-  DIGEST_MISMATCH: "try again",
+  DIGEST_MISMATCH: "with --digest: it is another model than you expect; else try again",
+  INTEGRITY_REQUIRED: "the sender needs --integrity sha256",
   CODEC_UNSUPPORTED: "choose another --codec, or the same version of tensorwire on both sides",
   VERSION_UNSUPPORTED: "use the same version of tensorwire on both sides",
   CHANNEL_OPEN: "is the other side listening there? Start it with --listen, then try again",

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { receiveModel } from "../receive-model.js";
-import { addTransferFlags, addWriteFlags, type Flags, receiveOptions } from "./flags.js";
+import { addIntegrityFlags, addTransferFlags, addWriteFlags, type Flags, receiveOptions } from "./flags.js";
 import { type Invocation, runTransfer } from "./invocation.js";
 import { checkArtifactPath } from "./pack.js";
 
@@ -14,7 +14,7 @@ export function declareUnpack(program: Command, invocation: Invocation): void {
     .argument("<artifact>", "path of the artifact, *.twire")
     .argument("<model>", "path of the model to write: *.safetensors, or any path for a raw file")
     .action((artifact: string, model: string, flags: Flags) => unpack(artifact, model, flags, invocation));
-  addTransferFlags(addWriteFlags(command));
+  addTransferFlags(addIntegrityFlags(addWriteFlags(command)));
 }
 
 async function unpack(artifact: string, model: string, flags: Flags, invocation: Invocation): Promise<void> {

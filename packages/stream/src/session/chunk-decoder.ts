@@ -7,10 +7,12 @@ import {
   type ChunkRecord,
   type CodecBackend,
   type CodecRegistry,
+  type DecodeJob,
   type DType,
   type Loan,
   type Manifest,
   Packing,
+  type Sha256,
   type SlabAlignment,
   segmentsOf,
   TensorwireError,
@@ -18,6 +20,7 @@ import {
 import { guarded, whenAnswered } from "./answer.js";
 import { inChunk } from "./chunk-fault.js";
 import { specOf } from "./exact.js";
+import { sha256Of } from "./sha256.js";
 
 /** A chunk whose payload has come; its hash is not verified. Whoever holds it gives the loan back. */
 export interface ArrivedChunk {
@@ -33,6 +36,8 @@ export interface DecodedChunk {
   readonly bytes: Uint8Array;
   /** Of the bytes; none where they lie in the sink's own place. */
   readonly loan: Loan | undefined;
+  /** SHA-256 of the unpacked payload, with that integrity. */
+  readonly sha256?: Uint8Array | undefined;
 }
 
 export interface DecoderSettings {
@@ -53,9 +58,11 @@ export class ChunkDecoder {
   readonly #outputs: BufferPool;
   /** Payloads that travelled packed, while they are verified and decoded. */
   readonly #unpacked: BufferPool;
+  readonly #sha256: Sha256 | undefined;
 
   constructor(private readonly settings: DecoderSettings) {
-    const { plan, dtypes, alignment } = settings;
+    const { manifest, plan, dtypes, alignment } = settings;
+    this.#sha256 = sha256Of(manifest);
     let largest = 1;
     dtypes.forEach((dtype, i) => {
       const { first, count } = plan.range(i);
@@ -87,8 +94,9 @@ export class ChunkDecoder {
       (error) => this.#fault(error, arrived, scratch),
     );
     return whenAnswered(verified, () => {
+      const sha256 = this.#sha256?.((scratch ?? loan).bytes);
       scratch?.release();
-      return { chunk, record, bytes: loan.bytes, loan };
+      return { chunk, record, bytes: loan.bytes, loan, sha256 };
     });
   }
 
@@ -117,7 +125,7 @@ export class ChunkDecoder {
     );
     return whenAnswered(verified, () => {
       loan.release();
-      return { chunk, record, bytes: target, loan: own };
+      return { chunk, record, bytes: target, loan: own, sha256: this.#sha256?.(target) };
     });
   }
 
@@ -143,13 +151,22 @@ export class ChunkDecoder {
       signal: jobs,
     };
     const decoded = guarded(
-      () => backend.decode(job),
+      () => (scratch && this.#sha256 ? this.#unpackFirst(arrived, scratch, job) : backend.decode(job)),
       (error) => this.#fault(error, arrived, own, scratch),
     );
     return whenAnswered(decoded, () => {
+      const sha256 = this.#sha256?.((scratch ?? loan).bytes);
       scratch?.release();
       loan.release();
-      return { chunk, record, bytes: target, loan: own };
+      return { chunk, record, bytes: target, loan: own, sha256 };
+    });
+  }
+
+  /** A backend that decodes what is packed need not put all of the payload together: what is to be hashed has to be. */
+  #unpackFirst(arrived: ArrivedChunk, { bytes }: Loan, job: DecodeJob): Answer<void> {
+    return whenAnswered(this.#unpack(arrived, bytes), (found): Answer<void> => {
+      checkHash(found, arrived.record);
+      return this.settings.backend.decode({ ...job, payload: bytes, unpacked: undefined });
     });
   }
 
@@ -187,11 +204,11 @@ function checkHash(found: bigint, { hash }: ChunkRecord): void {
   throw new TensorwireError("CHUNK_CORRUPT", "the payload does not match its hash");
 }
 
-function copyTo(place: Uint8Array, { chunk, record, bytes, loan }: DecodedChunk): DecodedChunk {
+function copyTo(place: Uint8Array, { chunk, record, bytes, loan, sha256 }: DecodedChunk): DecodedChunk {
   try {
     place.set(bytes);
   } finally {
     loan?.release();
   }
-  return { chunk, record, bytes: place, loan: undefined };
+  return { chunk, record, bytes: place, loan: undefined, sha256 };
 }

@@ -21,6 +21,7 @@ import { ChunkPacker } from "./chunk-packer.js";
 import { LOSSLESS } from "./exact.js";
 import { type Findings, NOTHING_FOUND, type OutgoingChunk, outgoing } from "./outgoing-chunk.js";
 import type { SenderSettings } from "./sender.js";
+import { sha256Of } from "./sha256.js";
 
 /** A chunk as its source gave it: plain, or with the record of its encoded form. */
 interface ReadChunk {
@@ -179,7 +180,8 @@ export class ChunkEncoder {
         return otherwise(found);
       }
       const record = { codec: codec.id, payloadBytes: bytes, hash };
-      const all = { ...findings, clamped };
+      const sha256 = sha256Of(manifest)?.(payload.bytes.subarray(0, bytes));
+      const all = { ...findings, clamped, sha256 };
       const finish = () => this.#packer.shorter(chunk, record, payload, packed, packedBytes, all);
       if (keep) {
         return keep({ bytes: payload.bytes.subarray(0, bytes), hash }).then(finish, (error) => {
@@ -228,14 +230,15 @@ export class ChunkEncoder {
         throw inChunk(error, manifest, chunk);
       },
     );
-    return whenAnswered(hashed, (hash) =>
-      outgoing(chunk, loan, { codec: this.#none.id, payloadBytes: loan.bytes.length, hash }, findings),
-    );
+    return whenAnswered(hashed, (hash) => {
+      const record = { codec: this.#none.id, payloadBytes: loan.bytes.length, hash };
+      return outgoing(chunk, loan, record, { ...findings, sha256: sha256Of(manifest)?.(loan.bytes) });
+    });
   }
 
   /** A chunk that is encoded already: as it is, but for its packing. */
   #forward(chunk: Chunk, loan: Loan, record: EncodedRecord): Answer<OutgoingChunk> {
-    const { manifest, registry, lossless, compress } = this.settings;
+    const { manifest, registry, lossless, compress, source } = this.settings;
     let codec: Codec;
     try {
       codec = registry.byId(record.codec);
@@ -244,14 +247,20 @@ export class ChunkEncoder {
           "the chunk is lossless, which the peer lacks: name a codec, and the model is encoded anew";
         throw new TensorwireError("CODEC_UNSUPPORTED", message);
       }
+      if (manifest.integrity === "sha256" && !record.sha256) {
+        const message = `${source.name} says that its integrity is sha256, and gives this chunk without`;
+        throw new TensorwireError("SOURCE_MISMATCH", message);
+      }
     } catch (error) {
       loan.release();
       throw inChunk(error, manifest, chunk);
     }
     const raw = (record.packing ?? Packing.RAW) === Packing.RAW;
-    if (raw && compress && lossless) return this.#packer.pack(chunk, loan, codec);
+    const { sha256, ...encoded } = record;
+    const findings = { ...NOTHING_FOUND, sha256 };
+    if (raw && compress && lossless) return this.#packer.pack(chunk, loan, codec, findings);
     if (!raw && !lossless) return this.#packer.unpack(chunk, loan, codec, record, this.pool);
-    return outgoing(chunk, loan, record);
+    return outgoing(chunk, loan, encoded, findings);
   }
 
   #position({ tensor, first }: Chunk): ChunkPosition {

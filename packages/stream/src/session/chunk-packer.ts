@@ -14,6 +14,7 @@ import { inChunk } from "./chunk-fault.js";
 import { specOf } from "./exact.js";
 import { type Findings, NOTHING_FOUND, type OutgoingChunk, outgoing } from "./outgoing-chunk.js";
 import type { SenderSettings } from "./sender.js";
+import { sha256Of } from "./sha256.js";
 
 type Settings = Pick<SenderSettings, "manifest" | "backend" | "life" | "compress" | "lossless">;
 
@@ -47,7 +48,7 @@ export class ChunkPacker {
 
   /** Hashes and packs a payload that is there already. Takes over its loan. */
   pack(chunk: Chunk, payload: Loan, codec: Codec, findings: Findings = NOTHING_FOUND): Answer<OutgoingChunk> {
-    const { backend, life } = this.settings;
+    const { backend, life, manifest } = this.settings;
     const packed = this.lend(payload.bytes.length);
     const job = {
       payload: payload.bytes,
@@ -61,7 +62,8 @@ export class ChunkPacker {
     );
     return whenAnswered(done, ({ hash, packedBytes = 0 }) => {
       const record = { codec: codec.id, payloadBytes: payload.bytes.length, hash };
-      return this.shorter(chunk, record, payload, packed, packedBytes, findings);
+      const sha256 = findings.sha256 ?? sha256Of(manifest)?.(payload.bytes);
+      return this.shorter(chunk, record, payload, packed, packedBytes, { ...findings, sha256 });
     });
   }
 
@@ -70,7 +72,7 @@ export class ChunkPacker {
     chunk: Chunk,
     packed: Loan,
     codec: Codec,
-    { payloadBytes }: EncodedRecord,
+    { payloadBytes, sha256 }: EncodedRecord,
     pool: BufferPool,
   ): Answer<OutgoingChunk> {
     const { backend, life } = this.settings;
@@ -87,7 +89,7 @@ export class ChunkPacker {
     );
     return whenAnswered(done, (hash) => {
       packed.release();
-      return outgoing(chunk, payload, { codec: codec.id, payloadBytes, hash });
+      return outgoing(chunk, payload, { codec: codec.id, payloadBytes, hash }, { ...NOTHING_FOUND, sha256 });
     });
   }
 

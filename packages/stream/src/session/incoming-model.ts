@@ -15,9 +15,11 @@ import {
 import type { SinkModel } from "../sink/sink.js";
 import { ChunkDecoder } from "./chunk-decoder.js";
 import { ExpectedChunks } from "./expected-chunks.js";
+import { checkIntegrity, type IntegrityDemands } from "./expected-digest.js";
+import { sha256Of } from "./sha256.js";
 import { Tally } from "./summary.js";
 
-export interface IncomingSettings {
+export interface IncomingSettings extends IntegrityDemands {
   /** Convert float tensors to this dtype; else each arrives in its own. */
   readonly outputDtype: DType | undefined;
   readonly windowBytes: number;
@@ -40,7 +42,7 @@ export interface IncomingModel extends SinkModel {
 /**
  * Validates a peer's manifest and prepares for the chunks that it announces.
  * @param jobs Aborts the codec jobs.
- * @throws TensorwireError `MANIFEST_INVALID`, `LIMIT_EXCEEDED`, `CODEC_UNSUPPORTED`.
+ * @throws TensorwireError `MANIFEST_INVALID`, `LIMIT_EXCEEDED`, `CODEC_UNSUPPORTED`, `INTEGRITY_REQUIRED`.
  */
 export function incomingModel(
   bytes: Uint8Array,
@@ -49,6 +51,7 @@ export function incomingModel(
 ): IncomingModel {
   const { registry, limits, backend, alignment, windowBytes, outputDtype } = settings;
   const { manifest, plan } = parseManifest(bytes, limits, registry);
+  checkIntegrity(manifest, settings);
   if (plan.maxChunkBytes > windowBytes / 2) {
     throw new TensorwireError(
       "LIMIT_EXCEEDED",
@@ -67,7 +70,7 @@ export function incomingModel(
     expected: new ExpectedChunks(manifest, plan, registry),
     decoder: new ChunkDecoder({ manifest, plan, dtypes, registry, backend, alignment, jobs, largest }),
     tally: new Tally(manifest, registry),
-    digest: new TransferDigest(plan),
+    digest: new TransferDigest(plan, sha256Of(manifest)),
   };
 }
 

@@ -7,6 +7,8 @@ export interface Findings {
   readonly clamped: number;
   /** Its tensor's codec would have saved nothing. */
   readonly declined: boolean;
+  /** SHA-256 of the unpacked payload, with that integrity. */
+  readonly sha256?: Uint8Array | undefined;
 }
 
 export const NOTHING_FOUND: Findings = { clamped: 0, declined: false };
@@ -25,8 +27,8 @@ export interface OutgoingChunk extends Findings {
 export function outgoing(
   chunk: Chunk,
   loan: Loan,
-  encoded: EncodedRecord,
-  { clamped, declined }: Findings = NOTHING_FOUND,
+  encoded: Omit<EncodedRecord, "sha256">,
+  { clamped, declined, sha256 }: Findings = NOTHING_FOUND,
 ): OutgoingChunk {
   const record: ChunkRecord = {
     tensor: chunk.tensor,
@@ -39,5 +41,5 @@ export function outgoing(
   // A view costs what a promise costs: small tensors fill their loans.
   const { packedBytes } = record;
   const bytes = loan.bytes.length === packedBytes ? loan.bytes : loan.bytes.subarray(0, packedBytes);
-  return { chunk, record, bytes, loan, clamped, declined };
+  return { chunk, record, bytes, loan, clamped, declined, sha256 };
 }

@@ -16,6 +16,7 @@ import {
   type Manifest,
   parseTotals,
   RECORD_BYTES,
+  sameSha256,
   TensorwireError,
   type Totals,
 } from "@tensorwire/core";
@@ -25,6 +26,7 @@ import type { Connection, ReceivingEnd } from "./connection.js";
 import { CreditLedger, CreditNotice } from "./credit.js";
 import { type Deferred, deferred } from "./deferred.js";
 import { publishEnd } from "./diagnostics.js";
+import { checkDigest } from "./expected-digest.js";
 import { withinGrace } from "./grace.js";
 import { type IncomingModel, type IncomingSettings, incomingModel } from "./incoming-model.js";
 import { Lane } from "./lane.js";
@@ -117,8 +119,8 @@ export class ModelReceiver implements ReceivingEnd {
     const { decoder, digest, tally, plan } = begun;
     const pump = new SinkPump(sink, decoder, life, {
       maxBytes: windowBytes / 4,
-      verified: ({ chunk, record }) => {
-        digest.add(chunk.ordinal, record.codec, record.hash);
+      verified: ({ chunk, record, sha256 }) => {
+        digest.add(chunk.ordinal, record.codec, record.hash, sha256);
         tally.add(record, chunk.bytes);
       },
       finished: (chunk) => this.#finished(plan, chunk),
@@ -157,7 +159,9 @@ export class ModelReceiver implements ReceivingEnd {
   }
 
   #compare({ digest, bytes, manifest, tally }: IncomingModel, totals: Totals): void {
-    if (digest.transfer(bytes, manifest.tensors.length) !== totals.digest) {
+    const count = manifest.tensors.length;
+    const same = digest.transfer(bytes, count) === totals.digest;
+    if (!same || !sameSha256(digest.sha256(bytes, count), totals.sha256)) {
       throw new TensorwireError(
         "DIGEST_MISMATCH",
         "the digests of the two ends differ: send the model again",
@@ -168,6 +172,7 @@ export class ModelReceiver implements ReceivingEnd {
       const message = `END counts ${totals.chunks} chunks of ${totals.sourceBytes} bytes where ${chunks} of ${sourceBytes} came`;
       throw new TensorwireError("PROTOCOL", message);
     }
+    checkDigest(totals, this.settings);
     tally.clamped = totals.clamped;
   }
 
@@ -187,12 +192,12 @@ export class ModelReceiver implements ReceivingEnd {
     await this.connection.send([encodeFrame(type, this.#transfer, FLAG_TO_SENDER, body)]);
   }
 
-  #summary({ tally }: IncomingModel, { digest }: Totals, confirmed: boolean): TransferSummary {
+  #summary({ tally }: IncomingModel, { digest, sha256 }: Totals, confirmed: boolean): TransferSummary {
     const { progress, backend } = this.settings;
     // Empty tensors have no chunk to count them by.
     progress.tensors = progress.totalTensors;
     const { wireBytes, seconds } = progress;
-    return tally.summary({ wireBytes, seconds, digest, confirmed, backend: backend.name });
+    return tally.summary({ wireBytes, seconds, digest, sha256, confirmed, backend: backend.name });
   }
 
   #stop(error: unknown): void {
@@ -236,7 +241,7 @@ export class ModelReceiver implements ReceivingEnd {
 
   control({ type }: FrameHeader, body: Uint8Array): void {
     if (this.settings.life.error || type !== FrameType.END) return;
-    const totals = parseTotals("END", body);
+    const totals = parseTotals("END", body, this.#begun!.manifest.integrity);
     this.settings.progress.wireBytes += HEADER_BYTES + body.length;
     this.#ended = true;
     this.#begun!.expected.end();

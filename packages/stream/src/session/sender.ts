@@ -17,6 +17,7 @@ import {
   parseTotals,
   parseWant,
   type SlabAlignment,
+  sameSha256,
   TensorwireError,
   type Totals,
   TransferDigest,
@@ -32,6 +33,7 @@ import { publishEnd } from "./diagnostics.js";
 import type { OutgoingChunk } from "./outgoing-chunk.js";
 import type { Progress } from "./progress.js";
 import { SourcePump } from "./source-pump.js";
+import { sha256Of } from "./sha256.js";
 import { Tally, type TransferSummary } from "./summary.js";
 import type { TransferLife } from "./transfer.js";
 
@@ -82,7 +84,7 @@ export class ModelSender implements TransferEnd {
     this.#tally = new Tally(manifest, registry);
     // Of an artifact: what its encoder counted.
     if (isEncodedSource(source)) this.#tally.clamped = source.clamped ?? 0;
-    this.#digest = new TransferDigest(plan);
+    this.#digest = new TransferDigest(plan, sha256Of(manifest));
     this.#pool = new BufferPool(Math.max(plan.maxChunkBytes, READ_AHEAD_BYTES), alignment);
     this.#encoder = new ChunkEncoder(settings, this.#pool);
     this.#pump = new SourcePump(settings, this.#encoder, this.#gate, (chunks) => this.#sendChunks(chunks));
@@ -167,9 +169,9 @@ export class ModelSender implements TransferEnd {
     this.settings.progress.tick();
   }
 
-  #count({ chunk, record, clamped, declined }: OutgoingChunk): void {
+  #count({ chunk, record, clamped, declined, sha256 }: OutgoingChunk): void {
     const { plan, progress } = this.settings;
-    this.#digest.add(chunk.ordinal, record.codec, record.hash);
+    this.#digest.add(chunk.ordinal, record.codec, record.hash, sha256);
     this.#tally.add(record, chunk.bytes);
     this.#tally.clamped += clamped;
     if (declined) this.#tally.declinedChunks++;
@@ -186,6 +188,7 @@ export class ModelSender implements TransferEnd {
     const { tensors } = this.settings.manifest;
     return {
       digest: this.#digest.transfer(manifest, tensors.length),
+      sha256: this.#digest.sha256(manifest, tensors.length),
       chunks: this.#tally.chunks,
       sourceBytes: this.#tally.sourceBytes,
       clamped: this.#tally.clamped,
@@ -193,7 +196,8 @@ export class ModelSender implements TransferEnd {
   }
 
   #confirm(sent: Totals, received: Totals): void {
-    if (sent.digest === received.digest && sent.chunks === received.chunks) return;
+    const same = sent.digest === received.digest && sameSha256(sent.sha256, received.sha256);
+    if (same && sent.chunks === received.chunks) return;
     throw new TensorwireError(
       "DIGEST_MISMATCH",
       "the peer's receipt is for other data than was sent: send it again",
@@ -209,6 +213,7 @@ export class ModelSender implements TransferEnd {
       wireBytes: progress.wireBytes,
       seconds: progress.seconds,
       digest: totals.digest,
+      sha256: totals.sha256,
       confirmed,
       backend: backend.name,
     });
@@ -242,7 +247,7 @@ export class ModelSender implements TransferEnd {
       this.settings.progress.acknowledgedBytes = finished;
       this.settings.progress.tick();
     } else {
-      this.#receipt.resolve(parseTotals("RECEIPT", body));
+      this.#receipt.resolve(parseTotals("RECEIPT", body, this.settings.manifest.integrity));
     }
   }
 

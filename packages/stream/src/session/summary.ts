@@ -1,4 +1,11 @@
-import { type ChunkRecord, type CodecRegistry, formatDigest, type Manifest, Packing } from "@tensorwire/core";
+import {
+  type ChunkRecord,
+  type CodecRegistry,
+  formatDigest,
+  formatSha256,
+  type Manifest,
+  Packing,
+} from "@tensorwire/core";
 
 export interface CodecSummary {
   tensors: number;
@@ -42,6 +49,8 @@ export interface TransferSummary {
   codecs: Record<string, CodecSummary>;
   /** Sixteen hexadecimal digits; the same at both ends. */
   digest: string;
+  /** With integrity `sha256`, the digest by that: sixty-four hexadecimal digits; the same at both ends. */
+  sha256: string | undefined;
   /** Whether the receiver said that everything is verified and durable. */
   confirmed: boolean;
   /** Where the codecs ran. */
@@ -109,6 +118,7 @@ export class Tally {
     wireBytes: number;
     seconds: number;
     digest: bigint;
+    sha256: Uint8Array | undefined;
     confirmed: boolean;
     backend: string;
   }): TransferSummary {
@@ -128,6 +138,7 @@ export class Tally {
       peakRssBytes: process.resourceUsage().maxRSS * 1024,
       codecs: Object.fromEntries(this.#codecs),
       digest: formatDigest(end.digest),
+      sha256: end.sha256 && formatSha256(end.sha256),
       confirmed: end.confirmed,
       backend: end.backend,
     };

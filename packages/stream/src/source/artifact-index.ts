@@ -36,6 +36,8 @@ import { READ_AHEAD_BYTES } from "./source.js";
 export interface ArtifactIndex {
   readonly hello: Hello;
   readonly manifest: Manifest;
+  /** The manifest's bytes, as the digest takes them. */
+  readonly bytes: Uint8Array;
   readonly plan: ChunkPlan;
   readonly totals: Totals;
   /** For each chunk of the plan: where its payload lies, how long it is, and packed, its codec's number and its hash. */
@@ -117,13 +119,13 @@ class ArtifactScan {
     const totals = this.#within(frame.position, () => {
       this.#checkTransfer(frame, transfer);
       expected.end();
-      const totals = parseTotals("END", frame.covered);
+      const totals = parseTotals("END", frame.covered, manifest.integrity);
       checkTotals(totals, plan, digest.transfer(manifestBytes, manifest.tensors.length));
       return totals;
     });
     const left = this.file.size - this.#position;
     if (left > 0) throw this.#fault(this.#position, `${left} bytes follow the END frame`);
-    return { hello, manifest, plan, totals, ...index };
+    return { hello, manifest, bytes: manifestBytes, plan, totals, ...index };
   }
 
   async #preamble(): Promise<void> {

@@ -11,11 +11,14 @@ import {
   PortableBackend,
   quote,
   resolveLimits,
+  sameSha256,
   segmentsOf,
   TensorwireError,
   type Totals,
+  TransferDigest,
 } from "@tensorwire/core";
 import { specOf } from "../session/exact.js";
+import { sha256Of } from "../session/sha256.js";
 import { type ArtifactIndex, indexArtifact } from "./artifact-index.js";
 import { FileReader } from "./file-reader.js";
 import type { EncodedRecord, EncodedSource } from "./source.js";
@@ -37,8 +40,11 @@ export interface ArtifactSource extends EncodedSource {
   /** Digest, chunks, source bytes and clamped elements, as its END frame says. */
   readonly totals: Totals;
   /** What is known of the chunk at `ordinal` of its plan. */
-  record(ordinal: number): Required<EncodedRecord>;
+  record(ordinal: number): IndexedRecord;
 }
+
+/** What the record tables say; a SHA-256 is of the payload alone, and known when that is read. */
+type IndexedRecord = Required<Omit<EncodedRecord, "sha256">>;
 
 /**
  * An encoded model as a file (`.twire`): the bytes of a one-way channel, from which chunks are read by position. Opening
@@ -51,6 +57,9 @@ export function artifactSource(path: string, options: ArtifactOptions = {}): Art
 class ArtifactFile implements ArtifactSource {
   #file: FileReader | undefined;
   #index: ArtifactIndex | undefined;
+  /** With integrity `sha256`: of the payloads that were read, and how many from the first on. */
+  #digest: TransferDigest | undefined;
+  #read = 0;
   readonly #backend: Pick<CodecBackend, "hash" | "unpack">;
 
   constructor(
@@ -64,7 +73,10 @@ class ArtifactFile implements ArtifactSource {
     const { limits, registry = defaultCodecs, within } = this.options;
     this.#file = await FileReader.open(this.name, undefined, within);
     this.#index = await indexArtifact(this.#file, resolveLimits(limits), registry);
-    return this.#index.manifest;
+    const { manifest, plan } = this.#index;
+    const sha256 = sha256Of(manifest);
+    this.#digest = sha256 && new TransferDigest(plan, sha256);
+    return manifest;
   }
 
   get #opened(): ArtifactIndex {
@@ -84,7 +96,7 @@ class ArtifactFile implements ArtifactSource {
     return this.#opened.totals;
   }
 
-  record(ordinal: number): Required<EncodedRecord> {
+  record(ordinal: number): IndexedRecord {
     const { codecs, hashes, ...index } = this.#opened;
     const [payloadBytes, packedBytes] = [index.payloadBytes[ordinal]!, index.packedBytes[ordinal]!];
     const packing = packedBytes < payloadBytes ? Packing.ZSTD : Packing.RAW;
@@ -99,7 +111,7 @@ class ArtifactFile implements ArtifactSource {
     try {
       if (record.packing !== Packing.RAW) scratch = pool.lend(record.payloadBytes);
       const why = await this.#fault(chunk, record, loan.bytes, scratch?.bytes);
-      if (why === undefined) return { record, loan };
+      if (why === undefined) return { record: this.#hashed(chunk, record, scratch ?? loan), loan };
       throw await this.#corrupt(chunk, position, why);
     } catch (error) {
       loan.release();
@@ -107,6 +119,28 @@ class ArtifactFile implements ArtifactSource {
     } finally {
       scratch?.release();
     }
+  }
+
+  /** The record with all that the manifest's integrity asks for. */
+  #hashed({ ordinal }: Chunk, record: IndexedRecord, { bytes }: Loan): EncodedRecord {
+    const sha256 = sha256Of(this.#opened.manifest)?.(bytes);
+    if (!sha256) return record;
+    this.#digest!.add(ordinal, record.codec, record.hash, sha256);
+    if (ordinal === this.#read) this.#read++;
+    return { ...record, sha256 };
+  }
+
+  /**
+   * Whether the payloads are those of the END frame's SHA-256, which opening it cannot tell: where all were read.
+   * @throws TensorwireError `SOURCE_INVALID`.
+   */
+  async verify(): Promise<void> {
+    const { bytes, manifest, plan, totals } = this.#opened;
+    if (this.#read < plan.chunks) return;
+    if (!this.#digest || sameSha256(this.#digest.sha256(bytes, manifest.tensors.length), totals.sha256))
+      return;
+    const message = `${quote(this.name)}: its payloads are not those that its SHA-256 is of: make the artifact again`;
+    throw new TensorwireError("SOURCE_INVALID", message);
   }
 
   /** What is wrong with a payload. */

@@ -102,6 +102,10 @@ class DecodedSource implements DecodedArtifact {
     );
   }
 
+  async verify(): Promise<void> {
+    await this.artifact.verify?.();
+  }
+
   async close(): Promise<void> {
     await this.artifact.close();
   }

@@ -150,6 +150,10 @@ class FixedChunks implements EncodedSource {
     return this.artifact.clamped;
   }
 
+  async verify(): Promise<void> {
+    await this.artifact.verify?.();
+  }
+
   close(): Promise<void> {
     return this.artifact.close();
   }

@@ -32,7 +32,10 @@ export interface ModelSource {
 
 /** A chunk as it travels: its codec's number, payload length and hash, and its packing, where it is packed. */
 export type EncodedRecord = Pick<ChunkRecord, "codec" | "payloadBytes" | "hash"> &
-  Partial<Pick<ChunkRecord, "packing" | "packedBytes">>;
+  Partial<Pick<ChunkRecord, "packing" | "packedBytes">> & {
+    /** Of the unpacked payload, with a manifest of that integrity. */
+    readonly sha256?: Uint8Array | undefined;
+  };
 
 /** A source whose chunks are encoded already; its manifest, codecs and chunk size are what they are. */
 export interface EncodedSource {
@@ -44,6 +47,8 @@ export interface EncodedSource {
   readonly clamped?: number | undefined;
   /** The chunk's payload, packed as its record says. */
   readEncoded(chunk: Chunk, pool: BufferPool): Promise<{ record: EncodedRecord; loan: Loan }>;
+  /** Called when the last chunk has been read, as of a `ModelSource`. */
+  verify?(): Promise<void>;
   close(): Promise<void>;
 }
 
