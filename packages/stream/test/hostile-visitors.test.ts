@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { encodeFrame, encodeJson, FrameType, PREAMBLE, TensorwireError } from "@tensorwire/core";
 import { afterEach, describe, expect, test } from "vitest";
 import type { ChannelServer } from "../src/channel/server.js";
+import { MAX_SILENT } from "../src/channel/silent-sockets.js";
 import { dialTcp, serveTcp } from "../src/channel/tcp.js";
 import { Gate, type GateOptions, MAX_KNOCKING, type Visitor } from "../src/door/gate.js";
 import {
@@ -236,6 +237,15 @@ describe("a model server", () => {
     await fetches(server);
     await until(() => server.transfers === 0);
   }, 120_000);
+
+  test("is open to others while more connections say nothing than it keeps", async () => {
+    const server = await serving();
+    const sockets = Array.from({ length: MAX_SILENT + 50 }, () => socketTo(server.url));
+    for (const socket of sockets) socket.write("GET /models/model HTTP/1.1\r\n");
+    await until(() => sockets.filter(({ destroyed }) => destroyed).length >= 50);
+    await fetches(server);
+    expect(sockets.filter(({ destroyed }) => !destroyed).length).toBeGreaterThan(MAX_SILENT - 10);
+  });
 
   test("hears of peers that leave in the middle, and forgets them", async () => {
     const server = await serving({ limits: { maxPeerTransfers: 2, maxConnections: 4 } });

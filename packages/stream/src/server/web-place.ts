@@ -6,6 +6,7 @@ import { type HostAddress, hostUrl } from "../channel/address.js";
 import { HttpChannels } from "../channel/http-channels.js";
 import { type ListenOptions, listeningPlace } from "../channel/listening-place.js";
 import { boundTo, type Visitors } from "../channel/server.js";
+import { boundSilence } from "../channel/silent-sockets.js";
 import { serverTls } from "../channel/tls-options.js";
 import { WebSocketUpgrades } from "../channel/websocket-upgrades.js";
 import { mount, type Routes, type WebServer } from "./mount.js";
@@ -30,9 +31,6 @@ export interface WebPlace {
   /** Takes no more channels, and leaves the place to others when those that there are have ended. */
   close(): Promise<void>;
 }
-
-/** Whom a web server may have beside those that are let in: who waits for an answer, or has had it. */
-const SPARE_CONNECTIONS = 1024;
 
 export interface WebPlaceParts {
   /** Where the models are: what begins so is answered here. */
@@ -68,7 +66,7 @@ export async function webPlace(options: WebPlaceOptions, parts: WebPlaceParts): 
   }
   const { scheme, address } = ownPlace(options);
   const own = scheme === "wss" ? createSecureServer(serverTls(tls)) : createServer();
-  own.maxConnections = maxConnections + SPARE_CONNECTIONS;
+  boundSilence(own);
   own.on("request", (request, response) => {
     if (routes.owns(request)) routes.request(request, response);
     else notFound(request, response);
