@@ -28,8 +28,12 @@ export interface Page {
 export interface WebPlace {
   /** `ws://host:port`. @throws TensorwireError `INVALID_ARGUMENT` where the caller's server does not listen yet. */
   readonly url: string;
-  /** Takes no more channels, and leaves the place to others when those that there are have ended. */
-  close(): Promise<void>;
+  /**
+   * Takes no more channels, and leaves the place to others when those that there are have ended: over HTTP a peer still
+   * fetches the last words of a transfer that is over here.
+   * @param force Aborts when nobody waits for that any more.
+   */
+  close(force: AbortSignal): Promise<void>;
 }
 
 export interface WebPlaceParts {
@@ -51,10 +55,9 @@ export async function webPlace(options: WebPlaceOptions, parts: WebPlaceParts): 
   const { server, tls } = options;
   if (server) {
     const unmount = mount(server, routes);
-    const close = async (): Promise<void> => {
+    const close = async (force: AbortSignal): Promise<void> => {
       upgrades.close();
-      // Its requests are answered to the last.
-      await channels.close();
+      await Promise.race([channels.close(), aborted(force)]);
       unmount();
     };
     return {
@@ -73,13 +76,21 @@ export async function webPlace(options: WebPlaceOptions, parts: WebPlaceParts): 
   });
   own.on("upgrade", (request, socket, head) => routes.upgrade(request, socket, head));
   const url = hostUrl(scheme, await boundTo(own, address));
-  const close = async (): Promise<void> => {
+  const close = async (force: AbortSignal): Promise<void> => {
     upgrades.close();
-    await channels.close();
+    await Promise.race([channels.close(), aborted(force)]);
     own.close();
-    own.closeIdleConnections();
+    if (force.aborted) own.closeAllConnections();
+    else own.closeIdleConnections();
   };
   return { url, close };
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
 }
 
 function ownPlace({ url, host, port, tls, insecure, authorize }: WebPlaceOptions): {
