@@ -238,6 +238,33 @@ describe("a model server", () => {
     await until(() => server.transfers === 0);
   }, 120_000);
 
+  test("takes a transfer URL from nobody else than who opened it", async () => {
+    const server = await serving({
+      authorize: (credential) => (credential && { name: credential, fetch: true }) || undefined,
+    });
+    const url = server.urlOf("model").replace("ws:", "http:");
+    const ask = async (method: string, to: string, token?: string, headers: Record<string, string> = {}) => {
+      const answer = await fetch(to, {
+        method,
+        headers: { ...headers, ...(token && { authorization: `Bearer ${token}` }) },
+      });
+      await answer.arrayBuffer();
+      return answer;
+    };
+    const type = { "content-type": "application/vnd.tensorwire.channel" };
+    expect((await ask("POST", url, undefined, type)).status).toBe(401);
+    const opened = await ask("POST", url, "owner", type);
+    expect(opened.status).toBe(201);
+    const transfer = new URL(opened.headers.get("location")!, url).href;
+    for (const token of [undefined, "thief", "OWNER"]) {
+      for (const method of ["GET", "PUT", "HEAD", "DELETE"]) {
+        expect((await ask(method, transfer, token, { "tensorwire-received": "0" })).status).toBe(404);
+      }
+    }
+    expect((await ask("HEAD", transfer, "owner", { "tensorwire-received": "0" })).status).toBe(200);
+    expect((await ask("DELETE", transfer, "owner", { "tensorwire-received": "0" })).status).toBe(204);
+  });
+
   test("is open to others while more connections say nothing than it keeps", async () => {
     const server = await serving();
     const sockets = Array.from({ length: MAX_SILENT + 50 }, () => socketTo(server.url));
