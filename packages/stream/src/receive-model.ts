@@ -7,6 +7,7 @@ import {
   TensorwireError,
 } from "@tensorwire/core";
 import { type Endpoint, openConnection } from "./channel/open.js";
+import { checkParts, type PartsOptions } from "./journal/expiry.js";
 import { resolveOptions, type TransferOptions } from "./options.js";
 import type { Connection } from "./session/connection.js";
 import { deferred } from "./session/deferred.js";
@@ -35,6 +36,13 @@ export interface ReceiveOptions extends TransferOptions {
   readonly to?: string | Sink | undefined;
   /** Replace a file that exists. Default false. */
   readonly overwrite?: boolean | undefined;
+  /**
+   * Go on from what an interrupted transfer of the same model left at the path, and leave what this one has if it is
+   * interrupted. Default true; false starts clean, and leaves nothing.
+   */
+  readonly resume?: boolean | undefined;
+  /** How long unfinished files stay in the path's folder, and how many bytes of them. Default: 7 days, any number. */
+  readonly parts?: PartsOptions | undefined;
   /** Write shards of at most this many bytes, with an index, instead of one file. */
   readonly maxShardBytes?: number | undefined;
   /** Convert every float tensor to this dtype; others keep theirs. Default: each keeps its own. */
@@ -165,7 +173,8 @@ class Receiving implements ReceivedModel {
   }
 }
 
-function checkOptions({ outputDtype }: ReceiveOptions): void {
+function checkOptions({ outputDtype, parts }: ReceiveOptions): void {
+  if (parts) checkParts(parts);
   if (outputDtype === undefined || (isDType(outputDtype) && isFloatDType(outputDtype))) return;
   throw new TensorwireError(
     "INVALID_ARGUMENT",

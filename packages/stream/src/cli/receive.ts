@@ -3,7 +3,14 @@ import type { Command } from "commander";
 import { receiveModel } from "../receive-model.js";
 import { targetExists } from "../sink/destination.js";
 import { openPeer } from "./endpoint.js";
-import { addPeerFlags, addTransferFlags, addWriteFlags, type Flags, receiveOptions } from "./flags.js";
+import {
+  addPartsFlags,
+  addPeerFlags,
+  addTransferFlags,
+  addWriteFlags,
+  type Flags,
+  receiveOptions,
+} from "./flags.js";
 import { type Invocation, runTransfer } from "./invocation.js";
 
 export function declareReceive(program: Command, invocation: Invocation): void {
@@ -22,7 +29,7 @@ export function declareReceive(program: Command, invocation: Invocation): void {
       "where it goes: *.safetensors, *.twire to keep it encoded, any path for a raw file",
     )
     .action((url: string | undefined, flags: Flags) => receive(url, flags, invocation));
-  addTransferFlags(addWriteFlags(addPeerFlags(command)));
+  addTransferFlags(addPartsFlags(addWriteFlags(addPeerFlags(command))));
 }
 
 async function receive(url: string | undefined, flags: Flags, invocation: Invocation): Promise<void> {
