@@ -39,6 +39,7 @@ export {
 } from "./fidelity/evaluate.js";
 export { openPlotter, type Plotter } from "./fidelity/evaluation-plot.js";
 export type { ReadingOptions } from "./fidelity/model-reader.js";
+export type { PartsOptions } from "./journal/expiry.js";
 export type { StreamOptions, TransferOptions } from "./options.js";
 export { type Origin, type ReceivedModel, type ReceiveOptions, receiveModel } from "./receive-model.js";
 export type { ProgressEvent } from "./session/progress.js";
@@ -48,7 +49,7 @@ export type { ReceivedChunk } from "./sink/chunks.js";
 export { rawFileSink } from "./sink/raw-file.js";
 export { safetensorsSink } from "./sink/safetensors.js";
 export { shardedSafetensorsSink } from "./sink/sharded.js";
-export type { EncodedSink, ModelSink, Sink, SinkModel } from "./sink/sink.js";
+export type { EncodedSink, ModelSink, Resumable, Sink, SinkModel } from "./sink/sink.js";
 export type { ReceivedTensor } from "./sink/tensors.js";
 export { artifactSource } from "./source/artifact.js";
 export { fromTensors } from "./source/declared.js";

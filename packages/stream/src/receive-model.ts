@@ -9,6 +9,7 @@ import {
 } from "@tensorwire/core";
 import { type Endpoint, openConnection } from "./channel/open.js";
 import { checkWord, resolveOptions, type TransferOptions } from "./options.js";
+import { checkParts, type PartsOptions } from "./journal/expiry.js";
 import type { Connection } from "./session/connection.js";
 import { deferred } from "./session/deferred.js";
 import { checkExpectedDigest } from "./session/expected-digest.js";
@@ -37,6 +38,13 @@ export interface ReceiveOptions extends TransferOptions {
   readonly to?: string | Sink | undefined;
   /** Replace a file that exists. Default false. */
   readonly overwrite?: boolean | undefined;
+  /**
+   * Go on from what an interrupted transfer of the same model left at the path, and leave what this one has if it is
+   * interrupted. Default true; false starts clean, and leaves nothing.
+   */
+  readonly resume?: boolean | undefined;
+  /** How long unfinished files stay in the path's folder, and how many bytes of them. Default: 7 days, any number. */
+  readonly parts?: PartsOptions | undefined;
   /** Write shards of at most this many bytes, with an index, instead of one file. */
   readonly maxShardBytes?: number | undefined;
   /** Convert every float tensor to this dtype; others keep theirs. Default: each keeps its own. */
@@ -177,9 +185,10 @@ class Receiving implements ReceivedModel {
   }
 }
 
-function checkOptions({ outputDtype, integrity, expectedDigest }: ReceiveOptions): void {
+function checkOptions({ outputDtype, integrity, expectedDigest, parts }: ReceiveOptions): void {
   checkWord("integrity", integrity, ["xxh64", "sha256"]);
   checkExpectedDigest(expectedDigest);
+  if (parts) checkParts(parts);
   if (outputDtype === undefined || (isDType(outputDtype) && isFloatDType(outputDtype))) return;
   throw new TensorwireError(
     "INVALID_ARGUMENT",
