@@ -14,6 +14,12 @@ export {
   TensorwireError,
 } from "@tensorwire/core";
 export { duplexChannel, type StreamPair } from "./channel/duplex.js";
+export {
+  HttpChannels,
+  type HttpChannelsOptions,
+  type HttpVisitors,
+} from "./channel/http-channels.js";
+export { dialHttp, type HttpDialOptions } from "./channel/http-dial.js";
 export { type Listener, listen } from "./channel/listen.js";
 export type { ListenOptions } from "./channel/listening-place.js";
 export { memoryChannelPair } from "./channel/memory.js";

@@ -158,7 +158,7 @@ describe("URLs", () => {
 
   test("name what is listened on, once", async () => {
     for (const options of [
-      { url: "http://127.0.0.1:0" },
+      { url: "ftp://127.0.0.1:0" },
       { url: "tcp://127.0.0.1:0", port: 0 },
       { path: "/a", port: 1 },
     ]) {
@@ -191,17 +191,20 @@ test("a peer that left before anybody took it does not fill a listener for TCP",
   await transfer(listener);
 });
 
-test.each(["ws", "tcp", "unix"])("TLS options are refused for %s:, which has none", async (scheme) => {
-  const url = scheme === "unix" ? "unix:/tmp/x.sock" : `${scheme}://127.0.0.1:1`;
-  const refused = { code: "INVALID_ARGUMENT", message: expect.stringContaining("tls") };
-  await expect(streamModel(model, url, { dial: { tls: {} } })).rejects.toMatchObject(refused);
-  await expect(listen({ url, tls: {} })).rejects.toMatchObject(refused);
-});
+test.each(["ws", "http", "tcp", "unix"])(
+  "TLS options are refused for %s:, which has none",
+  async (scheme) => {
+    const url = scheme === "unix" ? "unix:/tmp/x.sock" : `${scheme}://127.0.0.1:1`;
+    const refused = { code: "INVALID_ARGUMENT", message: expect.stringContaining("tls") };
+    await expect(streamModel(model, url, { dial: { tls: {} } })).rejects.toMatchObject(refused);
+    await expect(listen({ url, tls: {} })).rejects.toMatchObject(refused);
+  },
+);
 
 describe.runIf(hasOpenssl)("TLS", () => {
   const { ca, server, client } = hasOpenssl ? makeAuthority() : ({} as never);
   const other = hasOpenssl ? makeAuthority() : ({} as never);
-  const urls = ["tls://127.0.0.1:0", "wss://127.0.0.1:0"];
+  const urls = ["tls://127.0.0.1:0", "wss://127.0.0.1:0", "https://127.0.0.1:0"];
 
   test.each(urls)("%s: the server's certificate is checked", async (url) => {
     const listener = await listening({ url, tls: server });
@@ -234,7 +237,7 @@ describe.runIf(hasOpenssl)("TLS", () => {
   });
 
   test("peers' certificates are credentials, and let a listener off loopback; the server's own are none", async () => {
-    for (const url of ["tls://0.0.0.0:0", "wss://0.0.0.0:0"]) {
+    for (const url of ["tls://0.0.0.0:0", "wss://0.0.0.0:0", "https://0.0.0.0:0"]) {
       const loose: TlsOptions[] = [
         server,
         { ...server, requestCert: true },

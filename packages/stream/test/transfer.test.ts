@@ -59,6 +59,14 @@ const meetings: Record<string, () => Promise<[Destination, Origin, DialOptions?]
     const listener = await listening({});
     return [listener, listener.url];
   },
+  "http, receiver listens": async () => {
+    const listener = await listening({ url: "http://127.0.0.1:0" });
+    return [listener.url, listener];
+  },
+  "http, sender listens": async () => {
+    const listener = await listening({ url: "http://127.0.0.1:0" });
+    return [listener, listener.url];
+  },
   "tcp, receiver listens": async () => {
     const listener = await listening({ url: "tcp://127.0.0.1:0" });
     return [listener.url, listener];
@@ -74,6 +82,11 @@ const meetings: Record<string, () => Promise<[Destination, Origin, DialOptions?]
       const { ca, server, client } = authority;
       const listener = await listening({ url: "tls://127.0.0.1:0", tls: { ca, ...server } });
       return [listener, listener.url, { tls: { ca, ...client } }];
+    },
+    "https, receiver listens": async (): Promise<[Destination, Origin, DialOptions]> => {
+      const { ca, server, client } = authority;
+      const listener = await listening({ url: "https://127.0.0.1:0", tls: { ca, ...server } });
+      return [listener.url, listener, { tls: { ca, ...client } }];
     },
   }),
   "web streams": async () => {

@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import { resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { quote, TensorwireError } from "@tensorwire/core";
@@ -12,7 +13,7 @@ export interface HostAddress {
 export const MAX_SOCKET_PATH_BYTES = process.platform === "linux" ? 107 : 103;
 
 // Of some schemes a URL does not keep the port that is usual for them.
-const USUAL_PORTS: Readonly<Record<string, number>> = { "ws:": 80, "wss:": 443 };
+const USUAL_PORTS: Readonly<Record<string, number>> = { "ws:": 80, "wss:": 443, "http:": 80, "https:": 443 };
 
 /** The address in `tcp://host:port`, and in what looks like it. @throws TensorwireError `INVALID_ARGUMENT`. */
 export function hostAddress(url: string): HostAddress {
@@ -60,6 +61,13 @@ export function hostUrl(scheme: string, { host, port }: HostAddress): string {
 /** What peers of a Unix socket dial. */
 export function socketUrl(path: string): string {
   return `unix:${pathToFileURL(path).pathname}`;
+}
+
+/** Whether a host's name or address is this machine's loopback. */
+export function isLoopback(host: string): boolean {
+  const bare = withoutBrackets(host);
+  if (bare === "localhost" || bare === "::1") return true;
+  return isIP(bare) === 4 && bare.startsWith("127.");
 }
 
 export const withoutBrackets = (host: string): string => host.replace(/^\[|\]$/g, "");

@@ -1,57 +1,318 @@
-import type { Readable } from "node:stream";
-import { type Channel, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
-import { request } from "undici";
-import { deliverPaced } from "./paced.js";
+import { type Channel, type ChannelPeer, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
+import { withinGrace } from "../session/grace.js";
+import {
+  countOf,
+  END,
+  type EndWord,
+  endOf,
+  MAX_RETAINED_BYTES,
+  MOST,
+  OFFSET,
+  POLL_MS,
+  RECEIVED,
+} from "./http-exchange.js";
+import type { HttpAnswer, HttpLine } from "./http-line.js";
+import { Attempts, StatusError } from "./http-attempts.js";
+import { PartSize } from "./part-size.js";
+import { RetainedBytes } from "./retained-bytes.js";
+
+/** Parts under way at once: the second is on its way while the first is answered. */
+const PARTS_UNDER_WAY = 2;
 
 /**
- * An artifact behind any web server, read by one plain GET: a channel without a way back. What it brings is verified as
- * on every channel.
- * @throws TensorwireError `CHANNEL_OPEN` where the server does not answer, or answers with something else than 200.
+ * The end of an HTTP channel that makes the requests: what is sent goes in PUTs, each with its place, and what comes is
+ * asked for by a GET that the server answers when it has something. Whatever gets lost is repeated from the place that the
+ * other end has got to.
  */
-export async function httpReadChannel(
-  url: string,
-  { signal }: { signal?: AbortSignal | undefined } = {},
-): Promise<Channel> {
-  const abort = new AbortController();
-  try {
-    const { statusCode, body } = await request(url, {
-      signal: signal ? AbortSignal.any([signal, abort.signal]) : abort.signal,
-      headers: { "accept-encoding": "identity" },
-      // Progress decides, not the clock: a slow server is no dead one.
-      bodyTimeout: 0,
-    });
-    if (statusCode === 200) return new HttpReadChannel(body, abort);
-    // Dropped, not read: a server may never end what it says of its refusal.
-    body.on("error", () => {});
-    abort.abort();
-    throw new TensorwireError("CHANNEL_OPEN", `${url} answers with status ${statusCode}`, {
-      retryable: statusCode >= 500,
-    });
-  } catch (cause) {
-    if (cause instanceof TensorwireError || signal?.aborted) throw cause;
-    throw new TensorwireError("CHANNEL_OPEN", `cannot reach ${url}: ${(cause as Error).message}`, { cause });
-  }
-}
-
-class HttpReadChannel implements Channel {
+export class HttpChannel implements Channel {
   readonly kind = "http";
-  readonly direction = "receive";
+  readonly direction = "both";
+  readonly #out = new RetainedBytes(MAX_RETAINED_BYTES, () => this.#pump());
+  readonly #putSize = new PartSize();
+  readonly #getSize = new PartSize();
+  readonly #putAttempts = new Attempts();
+  readonly #getAttempts = new Attempts();
+  #receiver: ChannelReceiver | undefined;
+  /** Bytes that have come. */
+  #taken = 0;
+  /** Place of the first byte that no PUT has under way. */
+  #next = 0;
+  #putting = 0;
+  #endPut = false;
+  #recovering = false;
+  /** Ends the PUTs that are under way. */
+  #puts = new AbortController();
+  /** Ends everything. */
+  readonly #stop = new AbortController();
+  /** No more is taken for sending. */
+  #closing: TensorwireError | undefined;
+  /** What the last PUT says. */
+  #endWord: EndWord = "complete";
+  #sentAll = false;
+  #heardAll = false;
+  #over = false;
+  #told = false;
+  readonly #left: Promise<void>;
+  #leave!: () => void;
+  #closed: Promise<void> | undefined;
+  #dropped: Promise<void> | undefined;
 
   constructor(
-    private readonly body: Readable,
-    private readonly abort: AbortController,
-  ) {}
+    private readonly line: HttpLine,
+    /** The transfer URL. */
+    private readonly url: URL,
+    readonly peer: ChannelPeer,
+  ) {
+    this.#left = new Promise((resolve) => {
+      this.#leave = resolve;
+    });
+  }
 
   open(receiver: ChannelReceiver): void {
-    deliverPaced(this.body, receiver);
+    this.#receiver = receiver;
+    void this.#poll();
   }
 
-  send(): Promise<void> {
-    return Promise.reject(new TensorwireError("INVALID_ARGUMENT", "a plain GET only receives"));
+  send(parts: readonly Uint8Array[]): Promise<void> {
+    if (this.#closing) return Promise.reject(this.#closing);
+    return this.#out.write(parts);
   }
 
-  async close(): Promise<void> {
-    this.body.on("error", () => {});
-    this.abort.abort(new TensorwireError("CHANNEL_CLOSED", "the download was ended here"));
+  close(error?: Error): Promise<void> {
+    if (error) this.#dropped ??= this.#drop(error);
+    this.#closed ??= this.#finish();
+    return this.#dropped ?? this.#closed;
+  }
+
+  /** Resolves when the server has everything. */
+  #finish(): Promise<void> {
+    this.#closing ??= closed();
+    this.#out.finish();
+    return this.#left;
+  }
+
+  async #drop(error: Error): Promise<void> {
+    if (this.#over) return;
+    const stuck = this.#out.full;
+    this.#endWord = "dropped";
+    this.#closing ??= closed();
+    this.#out.refuse(this.#closing);
+    this.#tell(error);
+    // Where nothing is stuck, last words may be on their way.
+    if (!stuck) await withinGrace(this.#left);
+    if (!this.#over) await this.#end(true);
+  }
+
+  // --- What is sent
+
+  #pump(): void {
+    if (this.#over || this.#recovering) return;
+    const out = this.#out;
+    while (this.#putting < PARTS_UNDER_WAY) {
+      const waiting = out.head - this.#next;
+      const ending = out.finished && !this.#endPut;
+      if (waiting === 0 && !ending) return;
+      // While one is under way little waits for more.
+      if (this.#putting > 0 && waiting < this.#putSize.bytes / 2) return;
+      const [body = NOTHING] = out.read(this.#next, this.#putSize.bytes);
+      const offset = this.#next;
+      this.#next += body.length;
+      this.#endPut = ending && this.#next === out.head;
+      this.#putting++;
+      void this.#put(offset, body, this.#endPut, this.#puts.signal);
+    }
+  }
+
+  async #put(offset: number, body: Uint8Array, last: boolean, signal: AbortSignal): Promise<void> {
+    const start = performance.now();
+    try {
+      const headers = {
+        "content-type": "application/octet-stream",
+        [OFFSET]: String(offset),
+        [RECEIVED]: String(this.#taken),
+        ...(last && { [END]: this.#endWord }),
+      };
+      await this.#hear(await this.line.ask(this.url, { method: "PUT", headers, body, signal }));
+      if (this.#out.tail < offset + body.length) throw new Error("the server did not take all of it");
+    } catch (error) {
+      // Of those that were given up for the repetition of an earlier one nothing is to be said.
+      if (!signal.aborted) await this.#recover(error, body.length);
+      return;
+    }
+    if (signal.aborted) return;
+    this.#putting--;
+    this.#putSize.took(body.length, performance.now() - start);
+    this.#putAttempts.progress();
+    if (last) this.#allSent();
+    else this.#pump();
+  }
+
+  /** Goes on from the place that the server has got to. */
+  async #recover(error: unknown, bytes: number): Promise<void> {
+    this.#recovering = true;
+    this.#puts.abort();
+    this.#puts = new AbortController();
+    const before = this.#out.tail;
+    try {
+      for (let cause = error; ; ) {
+        if (this.#over) return;
+        const tooLarge = cause instanceof StatusError && cause.status === 413 && this.#putSize.refused(bytes);
+        if (!tooLarge) {
+          this.#putSize.broke();
+          await this.#putAttempts.again(cause, this.#stop.signal);
+        }
+        try {
+          await this.#hear(
+            await this.line.ask(this.url, {
+              method: "HEAD",
+              headers: this.#having(),
+              signal: this.#stop.signal,
+            }),
+          );
+          break;
+        } catch (failure) {
+          cause = failure;
+        }
+      }
+    } catch (cause) {
+      return this.#fail(cause);
+    } finally {
+      this.#recovering = false;
+    }
+    if (this.#out.tail > before) this.#putAttempts.progress();
+    this.#next = this.#out.tail;
+    this.#endPut = false;
+    this.#putting = 0;
+    this.#pump();
+  }
+
+  #allSent(): void {
+    this.#sentAll = true;
+    this.#leave();
+    if (this.#heardAll) void this.#end(true);
+  }
+
+  // --- What comes
+
+  async #poll(): Promise<void> {
+    while (!this.#heardAll && !this.#over) {
+      const headers = { ...this.#having(), [MOST]: String(this.#getSize.bytes) };
+      try {
+        const answer = await this.line.ask(this.url, {
+          method: "GET",
+          headers,
+          signal: this.#stop.signal,
+          // Not the end of the transfer: another one is made then.
+          headersTimeout: 3 * POLL_MS,
+        });
+        const start = performance.now();
+        this.#getSize.took(await this.#hear(answer), performance.now() - start);
+        this.#getAttempts.progress();
+      } catch (error) {
+        if (this.#heardAll || this.#over) return;
+        try {
+          this.#getSize.broke();
+          await this.#getAttempts.again(error, this.#stop.signal);
+        } catch (cause) {
+          this.#fail(cause);
+        }
+      }
+    }
+  }
+
+  #having(): Record<string, string> {
+    return { [RECEIVED]: String(this.#taken) };
+  }
+
+  /** Takes an answer: what the server has, and what it says. How many bytes it had. */
+  async #hear({ statusCode, headers, body }: HttpAnswer): Promise<number> {
+    const received = countOf(headers, RECEIVED);
+    const offset = countOf(headers, OFFSET);
+    if (statusCode !== 200 || received === undefined || offset === undefined) {
+      body.on("error", () => {}).resume();
+      throw new StatusError(statusCode);
+    }
+    if (received > this.#out.head || offset > this.#taken) {
+      body.on("error", () => {}).resume();
+      throw new TensorwireError("PROTOCOL", "the server has taken, or sent, bytes that never were");
+    }
+    this.#out.release(received);
+    let at = offset;
+    await new Promise<void>((resolve, reject) => {
+      body.on("data", (portion: Uint8Array) => {
+        // The answers to a GET and to a PUT may bring the same.
+        const known = this.#taken - at;
+        at += portion.length;
+        if (known < portion.length) this.#deliver(known > 0 ? portion.subarray(known) : portion);
+      });
+      body.on("end", resolve);
+      body.on("error", reject);
+      body.on("close", () => reject(new Error("the answer broke off")));
+    });
+    const end = endOf(headers);
+    if (end) this.#heardEnd(end);
+    return at - offset;
+  }
+
+  #deliver(portion: Uint8Array): void {
+    this.#taken += portion.length;
+    if (!this.#told) void this.#receiver!.bytes(portion);
+  }
+
+  #heardEnd(end: EndWord): void {
+    if (this.#heardAll || this.#over) return;
+    this.#heardAll = true;
+    if (end === "dropped")
+      return this.#fail(new TensorwireError("CHANNEL_CLOSED", "the peer dropped the HTTP channel"));
+    this.#tell();
+    // A peer that has closed takes no more: what was accepted before still goes.
+    this.#closing ??= closed();
+    this.#out.refuse(this.#closing);
+    if (this.#sentAll) void this.#end(true);
+  }
+
+  // --- How it ends
+
+  #fail(cause: unknown): void {
+    if (this.#over) return;
+    const error =
+      cause instanceof TensorwireError
+        ? cause
+        : new TensorwireError("CHANNEL_CLOSED", `the HTTP channel broke: ${(cause as Error).message}`, {
+            cause,
+          });
+    this.#closing = error;
+    this.#tell(this.#sentAll ? undefined : error);
+    void this.#end(false);
+  }
+
+  /** Nothing happens any more. @param tell Whether the server is told that it can forget the transfer URL. */
+  async #end(tell: boolean): Promise<void> {
+    this.#over = true;
+    this.#closing ??= closed();
+    this.#out.refuse(this.#closing);
+    this.#stop.abort();
+    this.#puts.abort();
+    this.#leave();
+    if (tell) {
+      const told = this.line.ask(this.url, { method: "DELETE", headers: this.#having() });
+      await withinGrace(
+        told.then(
+          ({ body }) => body.on("error", () => {}).resume(),
+          () => {},
+        ),
+      );
+    }
+    this.line.close();
+  }
+
+  #tell(error?: Error): void {
+    if (this.#told) return;
+    this.#told = true;
+    this.#receiver?.end(error);
   }
 }
+
+const NOTHING = new Uint8Array(0);
+
+const closed = (): TensorwireError => new TensorwireError("CHANNEL_CLOSED", "the HTTP channel is closed");

@@ -1,4 +1,5 @@
 import { type Channel, TensorwireError } from "@tensorwire/core";
+import { serveHttp } from "./http-server.js";
 import { type ListeningPlace, type ListenOptions, listeningPlace } from "./listening-place.js";
 import type { ChannelServer, Visitors } from "./server.js";
 import { serveTcp } from "./tcp.js";
@@ -90,6 +91,10 @@ function serve(
       return serveTcp(place.address, visitors);
     case "tls":
       return serveTls(place.address, tls, visitors);
+    case "http":
+      return serveHttp(place.address, undefined, visitors);
+    case "https":
+      return serveHttp(place.address, tls ?? {}, visitors);
     case "ws":
       return serveWebSocket(place.address, undefined, visitors);
     case "wss":

@@ -1,11 +1,17 @@
 import { quote, TensorwireError } from "@tensorwire/core";
-import { checkSocketPath, type HostAddress, hostAddress, socketPath, withoutBrackets } from "./address.js";
+import {
+  checkSocketPath,
+  type HostAddress,
+  hostAddress,
+  isLoopback,
+  socketPath,
+  withoutBrackets,
+} from "./address.js";
 import { isMutual, type TlsOptions } from "./tls-options.js";
-import { isLoopback } from "./websocket.js";
 
 export interface ListenOptions {
   /**
-   * `ws://host:port`, `wss:`, `tcp:`, `tls:`, or `unix:/path.sock`: instead of `host` and `port`, or `path`. Port 0 is any
+   * `ws://host:port`, `wss:`, `http:`, `https:`, `tcp:`, `tls:`, or `unix:/path.sock`: instead of `host` and `port`, or `path`. Port 0 is any
    * free one.
    */
   readonly url?: string | URL | undefined;
@@ -15,7 +21,7 @@ export interface ListenOptions {
   readonly port?: number | undefined;
   /** The path of a Unix socket. */
   readonly path?: string | undefined;
-  /** Certificate and key for `wss:` and `tls:`; with `ca`, peers need a certificate too. */
+  /** Certificate and key for `wss:`, `https:` and `tls:`; with `ca`, peers need a certificate too. */
   readonly tls?: TlsOptions | undefined;
   /**
    * Without credentials a listener binds loopback only: this takes any peer of the network. Where peers need a
@@ -26,16 +32,19 @@ export interface ListenOptions {
 
 /** Where to listen, and for what. */
 export type ListeningPlace =
-  | { readonly scheme: "ws" | "wss" | "tcp" | "tls"; readonly address: HostAddress }
+  | { readonly scheme: "ws" | "wss" | "http" | "https" | "tcp" | "tls"; readonly address: HostAddress }
   | { readonly scheme: "unix"; readonly path: string };
 
 /** @throws TensorwireError `INVALID_ARGUMENT`, also for an address off loopback that nothing guards. */
 export function listeningPlace(options: ListenOptions): ListeningPlace {
   const place = placeOf(options);
   const { tls, insecure = false } = options;
-  const encrypted = place.scheme === "wss" || place.scheme === "tls";
+  const encrypted = ["wss", "https", "tls"].includes(place.scheme);
   if (tls && !encrypted) {
-    throw new TensorwireError("INVALID_ARGUMENT", `tls is for wss: and tls:, and ${place.scheme}: has none`);
+    throw new TensorwireError(
+      "INVALID_ARGUMENT",
+      `tls is for wss:, https: and tls:, and ${place.scheme}: has none`,
+    );
   }
   if (place.scheme === "unix" || insecure || isLoopback(place.address.host)) return place;
   if (encrypted && isMutual(tls)) return place;
@@ -64,6 +73,8 @@ function placeOfUrl(url: string): ListeningPlace {
   switch (scheme) {
     case "ws":
     case "wss":
+    case "http":
+    case "https":
     case "tcp":
     case "tls":
       return { scheme, address: hostAddress(url) };
@@ -72,7 +83,7 @@ function placeOfUrl(url: string): ListeningPlace {
     default:
       throw new TensorwireError(
         "INVALID_ARGUMENT",
-        `${quote(url)}: ws:, wss:, tcp:, tls: and unix: URLs can be listened on`,
+        `${quote(url)}: ws:, wss:, http:, https:, tcp:, tls: and unix: URLs can be listened on`,
       );
   }
 }

@@ -8,7 +8,9 @@ import { deferred } from "../session/deferred.js";
 import { abortError } from "../session/transfer.js";
 import { duplexChannel, type StreamPair } from "./duplex.js";
 import { fileReadChannel, fileWriteChannel } from "./file.js";
-import { httpReadChannel } from "./http.js";
+import { dialHttp, type HttpDialOptions, tryHttp } from "./http-dial.js";
+import { httpReadChannel } from "./http-get.js";
+import { HttpChannel } from "./http.js";
 import { Listener } from "./listen.js";
 import { dialTcp } from "./tcp.js";
 import { dialTls } from "./tls.js";
@@ -123,8 +125,8 @@ function connect(channel: Channel, role: Role | "any", settings: ResolvedOptions
 
 async function openUrl(url: string, role: Role, { signal, dial, overwrite }: OpenOptions): Promise<Channel> {
   const scheme = /^([a-z][a-z0-9+.-]+):/i.exec(url)?.[1]?.toLowerCase();
-  if (dial?.tls && scheme && ["ws", "tcp", "unix"].includes(scheme)) {
-    throw new TensorwireError("INVALID_ARGUMENT", `${quote(url)}: dial.tls is for wss: and tls:`);
+  if (dial?.tls && scheme && ["ws", "tcp", "unix", "http"].includes(scheme)) {
+    throw new TensorwireError("INVALID_ARGUMENT", `${quote(url)}: dial.tls is for wss:, tls: and https:`);
   }
   switch (scheme) {
     case "ws":
@@ -140,8 +142,7 @@ async function openUrl(url: string, role: Role, { signal, dial, overwrite }: Ope
     case "http":
     case "https":
       checkUrl(url);
-      if (role === "receive") return httpReadChannel(url, { signal });
-      break;
+      return role === "send" ? dialHttp(url, { ...dial, signal }) : receiveOver(url, { ...dial, signal });
     case "file":
       return openFile(fileURLToPath(url), role, overwrite);
   }
@@ -149,8 +150,18 @@ async function openUrl(url: string, role: Role, { signal, dial, overwrite }: Ope
   if (!scheme || !url.startsWith("://", scheme.length)) return openFile(url, role, overwrite);
   throw new TensorwireError(
     "INVALID_ARGUMENT",
-    `${quote(url)}: ws:, wss:, tcp:, tls:, unix: and file: URLs can be opened, and http: and https: to receive`,
+    `${quote(url)}: ws:, wss:, http:, https:, tcp:, tls:, unix: and file: URLs can be opened`,
   );
+}
+
+/**
+ * What a URL has to give: an artifact that lies there as a file, or what a server sends that knows HTTP channels. One that
+ * does not refuses them, in whichever way: its answer to a plain GET counts then.
+ */
+async function receiveOver(url: string, options: HttpDialOptions): Promise<Channel> {
+  if (new URL(url).pathname.endsWith(".twire")) return httpReadChannel(url, options);
+  const dialled = await tryHttp(url, options);
+  return dialled instanceof HttpChannel ? dialled : httpReadChannel(url, options);
 }
 
 function openFile(path: string, role: Role, overwrite: boolean | undefined): Promise<Channel> {

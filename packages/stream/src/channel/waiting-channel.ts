@@ -1,4 +1,4 @@
-import type { Channel, ChannelReceiver } from "@tensorwire/core";
+import type { Channel, ChannelPeer, ChannelReceiver } from "@tensorwire/core";
 import { EarlyBytes } from "./early-bytes.js";
 
 /**
@@ -7,6 +7,7 @@ import { EarlyBytes } from "./early-bytes.js";
  */
 export class WaitingChannel implements Channel, ChannelReceiver {
   readonly kind: string;
+  readonly peer: ChannelPeer | undefined;
   readonly direction: Channel["direction"];
   readonly #early = new EarlyBytes();
   #receiver: ChannelReceiver | undefined;
@@ -18,6 +19,7 @@ export class WaitingChannel implements Channel, ChannelReceiver {
     private readonly onEnd: (channel: WaitingChannel) => void,
   ) {
     this.kind = inner.kind;
+    this.peer = inner.peer;
     this.direction = inner.direction;
     inner.open(this);
   }

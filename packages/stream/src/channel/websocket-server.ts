@@ -2,6 +2,7 @@ import { createServer, type RequestListener } from "node:http";
 import { createServer as createSecureServer } from "node:https";
 import { WebSocketServer } from "ws";
 import { type HostAddress, hostUrl } from "./address.js";
+import { peerOf } from "./request-peer.js";
 import { boundTo, type ChannelServer, type Visitors } from "./server.js";
 import { serverTls, type TlsOptions } from "./tls-options.js";
 import { MAX_PAYLOAD, webSocketChannel } from "./websocket.js";
@@ -24,7 +25,7 @@ export async function serveWebSocket(
   sockets.on("connection", (socket, request) => {
     socket.on("error", () => {});
     if (visitors.full) socket.terminate();
-    else visitors.enter(webSocketChannel(socket, request.socket));
+    else visitors.enter(webSocketChannel(socket, { under: request.socket, peer: peerOf(request) }));
   });
   const close = async (): Promise<void> => {
     sockets.close();

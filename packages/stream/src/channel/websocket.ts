@@ -1,10 +1,11 @@
 import { randomFillSync } from "node:crypto";
-import { isIP, type Socket } from "node:net";
-import { type Channel, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
+import type { Socket } from "node:net";
+import { type Channel, type ChannelPeer, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
 import WebSocket, { type ClientOptions, type RawData } from "ws";
 import { withinGrace } from "../session/grace.js";
-import { withoutBrackets } from "./address.js";
+import { isLoopback } from "./address.js";
 import { EarlyBytes } from "./early-bytes.js";
+import { tunnelTo } from "./proxy.js";
 import { clientTls, isCertificateFault, type TlsOptions } from "./tls-options.js";
 
 /** Bytes of one WebSocket message, whatever the frame: ws copies a message that spans socket reads. */
@@ -19,10 +20,12 @@ export type Masking = "auto" | "random" | "zero";
 
 export interface DialOptions {
   readonly masking?: Masking | undefined;
-  /** For `wss:`. */
+  /** For `wss:`, `https:` and `tls:`. */
   readonly tls?: TlsOptions | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Passed to `ws`, for headers. */
+  /** Sent with every request, and with the one that opens a WebSocket. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** Passed to `ws`. */
   readonly client?: ClientOptions | undefined;
 }
 
@@ -30,14 +33,21 @@ export interface DialOptions {
 export async function dialWebSocket(url: string, options: DialOptions = {}): Promise<Channel> {
   const { signal } = options;
   signal?.throwIfAborted();
+  const at = new URL(url);
+  const agent = tunnelTo(at);
   const socket = new WebSocket(url, {
+    ...(agent && { agent }),
     ...options.client,
+    headers: { ...options.client?.headers, ...options.headers },
     ...(options.tls && clientTls(options.tls)),
     perMessageDeflate: false,
     maxPayload: MAX_PAYLOAD,
-    generateMask: maskFor(new URL(url), options.masking ?? "auto"),
+    generateMask: maskFor(at, options.masking ?? "auto"),
   });
-  const channel = webSocketChannel(socket);
+  const secure = at.protocol === "wss:";
+  const channel = webSocketChannel(socket, {
+    peer: { address: at.host, private: secure || isLoopback(at.hostname) },
+  });
   let onAbort: (() => void) | undefined;
   try {
     await new Promise<void>((resolve, reject) => {
@@ -75,24 +85,25 @@ function maskFor({ protocol, hostname }: URL, masking: Masking): (mask: Buffer) 
   return protocol === "wss:" || isLoopback(hostname) ? ZEROS : RANDOM;
 }
 
-/** Whether a host's name or address is this machine's loopback. */
-export function isLoopback(host: string): boolean {
-  const bare = withoutBrackets(host);
-  if (bare === "localhost" || bare === "::1") return true;
-  return isIP(bare) === 4 && bare.startsWith("127.");
-}
-
 /**
  * An open, or opening, WebSocket as a channel. It can be opened once, from either side.
- * @param under What it runs on, where that is known: of one that opens it is found out.
  */
-export function webSocketChannel(socket: WebSocket, under?: Socket): Channel {
-  return new WebSocketChannel(socket, under);
+export function webSocketChannel(socket: WebSocket, known: WebSocketSurroundings = {}): Channel {
+  return new WebSocketChannel(socket, known);
+}
+
+/** What is known of a WebSocket beside itself. */
+export interface WebSocketSurroundings {
+  /** What it runs on: of one that opens it is found out. */
+  readonly under?: Socket | undefined;
+  readonly peer?: ChannelPeer | undefined;
 }
 
 class WebSocketChannel implements Channel {
   readonly kind = "websocket";
   readonly direction = "both";
+  readonly peer: ChannelPeer | undefined;
+  #under: Socket | undefined;
   #receiver: ChannelReceiver | undefined;
   readonly #early = new EarlyBytes();
   #ended: { readonly error?: Error | undefined } | undefined;
@@ -100,10 +111,12 @@ class WebSocketChannel implements Channel {
 
   constructor(
     private readonly socket: WebSocket,
-    private under: Socket | undefined,
+    { under, peer }: WebSocketSurroundings,
   ) {
+    this.#under = under;
+    this.peer = peer;
     socket.once("upgrade", ({ socket }) => {
-      this.under = socket;
+      this.#under = socket;
     });
     socket.on("message", (data: RawData, isBinary: boolean) => this.#message(data, isBinary));
     socket.on("error", (error) => this.#end(error));
@@ -145,7 +158,7 @@ class WebSocketChannel implements Channel {
       const written = (error?: Error | null): void => {
         if (error) reject(error);
         // Node says of what a destroyed socket had in hand that it was written.
-        else if (this.under?.destroyed) reject(this.#reason());
+        else if (this.#under?.destroyed) reject(this.#reason());
         else if (--left === 0) resolve();
       };
       for (const message of messages(parts)) {

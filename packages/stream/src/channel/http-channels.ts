@@ -1,0 +1,121 @@
+import { randomBytes } from "node:crypto";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { ChannelPeer, ErrorCode, TensorwireError } from "@tensorwire/core";
+import { ID_PARAMETER, MEDIA_TYPE } from "./http-exchange.js";
+import { answer } from "./http-answer.js";
+import { HttpServerChannel } from "./http-server-channel.js";
+import { peerOf } from "./request-peer.js";
+import type { Visitors } from "./server.js";
+
+/** Whom HTTP channels are given to. */
+export interface HttpVisitors extends Visitors {
+  /**
+   * Looks at who comes before anything is taken from it; what it throws is the answer: `UNAUTHORIZED` is status 401,
+   * `FORBIDDEN` 403, `NOT_FOUND` 404, `SERVER_BUSY` 503. Default: everybody may enter.
+   */
+  admit?(peer: ChannelPeer): void | Promise<void>;
+}
+
+export interface HttpChannelsOptions {
+  /** Channels that are open at once. Default 256. */
+  readonly maxChannels?: number | undefined;
+}
+
+export const MAX_HTTP_CHANNELS = 256;
+
+const STATUS: Partial<Record<ErrorCode, number>> = {
+  UNAUTHORIZED: 401,
+  FORBIDDEN: 403,
+  NOT_FOUND: 404,
+  SERVER_BUSY: 503,
+};
+
+interface Entry {
+  readonly channel: HttpServerChannel;
+  /** Every request shows what the first one did: a transfer URL that somebody has read in a log is of no use. */
+  readonly authorization: string | undefined;
+}
+
+/** The HTTP channels of a server, whatever else it serves. */
+export class HttpChannels {
+  readonly #entries = new Map<string, Entry>();
+  readonly #maxChannels: number;
+  #closed = false;
+  #opening = 0;
+  #onEmpty: (() => void) | undefined;
+
+  constructor(
+    private readonly visitors: HttpVisitors,
+    { maxChannels = MAX_HTTP_CHANNELS }: HttpChannelsOptions = {},
+  ) {
+    this.#maxChannels = maxChannels;
+  }
+
+  /** Takes a request if it is one of an HTTP channel. `false`: it is not, and nothing was done with it. */
+  handle(request: IncomingMessage, response: ServerResponse): boolean {
+    const id = new URLSearchParams(queryOf(request)).get(ID_PARAMETER);
+    if (id !== null) {
+      const entry = this.#entries.get(id);
+      if (entry && entry.authorization === request.headers.authorization)
+        entry.channel.handle(request, response);
+      else refuse(request, response, 404);
+      return true;
+    }
+    if (request.method !== "POST" || request.headers["content-type"] !== MEDIA_TYPE) return false;
+    void this.#open(request, response);
+    return true;
+  }
+
+  /** Takes no new channels. Those that are open go on; resolves when there are none. */
+  close(): Promise<void> {
+    this.#closed = true;
+    return new Promise((resolve) => {
+      this.#onEmpty = resolve;
+      if (this.#entries.size === 0) resolve();
+    });
+  }
+
+  /** Channels that are open. */
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  async #open(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (this.#full) return refuse(request, response, 503);
+    this.#opening++;
+    try {
+      await this.visitors.admit?.(peerOf(request));
+    } catch (error) {
+      const { code } = error as TensorwireError;
+      return refuse(request, response, STATUS[code] ?? 500);
+    } finally {
+      this.#opening--;
+    }
+    if (response.destroyed) return;
+    if (this.#full) return refuse(request, response, 503);
+    const id = randomBytes(16).toString("hex");
+    const channel = new HttpServerChannel(request, () => {
+      this.#entries.delete(id);
+      if (this.#entries.size === 0) this.#onEmpty?.();
+    });
+    this.#entries.set(id, { channel, authorization: request.headers.authorization });
+    request.resume();
+    // Relative, and nothing but a query: it stays true behind a proxy that changes hosts and paths.
+    const query = new URLSearchParams(queryOf(request));
+    query.set(ID_PARAMETER, id);
+    answer(response, 201, { location: `?${query}` });
+    this.visitors.enter(channel);
+  }
+
+  get #full(): boolean {
+    return this.#closed || this.visitors.full || this.#entries.size + this.#opening >= this.#maxChannels;
+  }
+}
+
+/** Nothing of the body is read: a stranger's may be endless. */
+function refuse(request: IncomingMessage, response: ServerResponse, status: number): void {
+  request.on("error", () => {});
+  answer(response, status, { connection: "close", ...(status === 503 && { "retry-after": 5 }) });
+}
+
+const queryOf = ({ url = "" }: IncomingMessage): string => url.slice(url.indexOf("?") + 1 || url.length);

@@ -1,0 +1,79 @@
+import { type Channel, type ErrorCode, TensorwireError } from "@tensorwire/core";
+import { isLoopback } from "./address.js";
+import { HttpChannel } from "./http.js";
+import { ID_PARAMETER, MEDIA_TYPE } from "./http-exchange.js";
+import { type HttpAnswer, HttpLine, type HttpLineOptions } from "./http-line.js";
+import { isCertificateFault } from "./tls-options.js";
+
+export interface HttpDialOptions extends HttpLineOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+const CODES: Readonly<Record<number, ErrorCode>> = {
+  401: "UNAUTHORIZED",
+  403: "FORBIDDEN",
+  404: "NOT_FOUND",
+  503: "SERVER_BUSY",
+};
+
+/** Opens an HTTP channel at a URL. @throws TensorwireError `CHANNEL_OPEN`, or what the server's status stands for; `ABORTED`. */
+export async function dialHttp(url: string, options: HttpDialOptions = {}): Promise<Channel> {
+  const dialled = await tryHttp(url, options);
+  if (dialled instanceof HttpChannel) return dialled;
+  const { status, location } = dialled;
+  const where = location ? `: it has moved to ${location}` : "";
+  throw new TensorwireError(
+    "CHANNEL_OPEN",
+    `${url} does not take HTTP channels: it answers with status ${status}${where}`,
+    { retryable: status >= 500 },
+  );
+}
+
+/** A server that answered, but not in the words of HTTP channels. */
+export interface Stranger {
+  readonly status: number;
+  readonly location?: string | undefined;
+}
+
+/** As `dialHttp`, but that a server which knows no HTTP channels is no error. */
+export async function tryHttp(
+  url: string,
+  { signal, ...options }: HttpDialOptions = {},
+): Promise<HttpChannel | Stranger> {
+  signal?.throwIfAborted();
+  const at = new URL(url);
+  at.hash = "";
+  const line = new HttpLine(at, options);
+  let answer: HttpAnswer;
+  try {
+    answer = await line.ask(at, { method: "POST", headers: { "content-type": MEDIA_TYPE }, signal });
+  } catch (cause) {
+    line.close();
+    if (signal?.aborted) throw cause;
+    const { message, code } = cause as NodeJS.ErrnoException;
+    const retry = isCertificateFault(cause) ? { retryable: false } : {};
+    throw new TensorwireError("CHANNEL_OPEN", `cannot reach ${url}: ${message || code}`, { cause, ...retry });
+  }
+  const { statusCode, headers, body } = answer;
+  body.on("error", () => {}).resume();
+  const location = String(headers.location ?? "");
+  if (headers["content-type"] === MEDIA_TYPE) {
+    const transfer =
+      statusCode === 201 && URL.canParse(location, at.href) ? new URL(location, at) : undefined;
+    // Nowhere else: with the URL go the credentials.
+    if (transfer?.origin === at.origin && transfer.searchParams.has(ID_PARAMETER)) {
+      return new HttpChannel(line, transfer, peerOf(at));
+    }
+    line.close();
+    const code = CODES[statusCode] ?? "CHANNEL_OPEN";
+    throw new TensorwireError(code, `${url} refuses the channel: it answers with status ${statusCode}`, {
+      retryable: statusCode >= 500,
+    });
+  }
+  line.close();
+  return { status: statusCode, ...(headers.location && { location }) };
+}
+
+function peerOf({ protocol, host, hostname }: URL) {
+  return { address: host, private: protocol === "https:" || isLoopback(hostname) };
+}

@@ -1,0 +1,61 @@
+import type { Readable } from "node:stream";
+import { type Channel, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
+import type { HttpDialOptions } from "./http-dial.js";
+import { HttpLine } from "./http-line.js";
+import { deliverPaced } from "./paced.js";
+import { isCertificateFault } from "./tls-options.js";
+
+/**
+ * An artifact behind any web server, read by one plain GET: a channel without a way back. What it brings is verified as
+ * on every channel.
+ * @throws TensorwireError `CHANNEL_OPEN` where the server does not answer, or answers with something else than 200.
+ */
+export async function httpReadChannel(
+  url: string,
+  { signal, ...options }: HttpDialOptions = {},
+): Promise<Channel> {
+  const line = new HttpLine(new URL(url), options);
+  try {
+    const { statusCode, body } = await line.ask(new URL(url), {
+      method: "GET",
+      headers: { "accept-encoding": "identity" },
+      signal,
+    });
+    if (statusCode === 200) return new HttpReadChannel(body, line);
+    // Dropped, not read: a server may never end what it says of its refusal.
+    body.on("error", () => {});
+    throw new TensorwireError("CHANNEL_OPEN", `${url} answers with status ${statusCode}`, {
+      retryable: statusCode >= 500,
+    });
+  } catch (cause) {
+    line.close();
+    if (cause instanceof TensorwireError || signal?.aborted) throw cause;
+    const { message, code } = cause as NodeJS.ErrnoException;
+    const retry = isCertificateFault(cause) ? { retryable: false } : {};
+    throw new TensorwireError("CHANNEL_OPEN", `cannot reach ${url}: ${message || code}`, { cause, ...retry });
+  }
+}
+
+class HttpReadChannel implements Channel {
+  readonly kind = "http";
+  readonly direction = "receive";
+
+  constructor(
+    private readonly body: Readable,
+    private readonly line: HttpLine,
+  ) {}
+
+  open(receiver: ChannelReceiver): void {
+    deliverPaced(this.body, receiver);
+  }
+
+  send(): Promise<void> {
+    return Promise.reject(new TensorwireError("INVALID_ARGUMENT", "a plain GET only receives"));
+  }
+
+  async close(): Promise<void> {
+    this.body.on("error", () => {});
+    this.body.destroy();
+    this.line.close();
+  }
+}

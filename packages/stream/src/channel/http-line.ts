@@ -1,0 +1,78 @@
+import type { IncomingHttpHeaders } from "node:http";
+import type { Readable } from "node:stream";
+import { Agent, type Dispatcher, ProxyAgent, request } from "undici";
+import { proxyFor } from "./proxy.js";
+import { clientTls, type TlsOptions } from "./tls-options.js";
+
+/** Connections of one channel: two PUTs, a GET, and one for what ends it. */
+const CONNECTIONS = 4;
+
+/** How long a host may take to let a connection in: another one is tried then. */
+const CONNECT_MS = 30_000;
+
+export interface HttpAnswer {
+  readonly statusCode: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Readable;
+}
+
+export interface HttpLineOptions {
+  readonly tls?: TlsOptions | undefined;
+  /** Sent with every request. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+}
+
+interface Asking {
+  readonly method: "GET" | "HEAD" | "POST" | "PUT" | "DELETE";
+  readonly headers?: Record<string, string>;
+  readonly body?: Uint8Array;
+  readonly signal?: AbortSignal | undefined;
+  /** How long to wait for an answer to begin; 0 is for ever. */
+  readonly headersTimeout?: number;
+}
+
+/** Requests to one server, directly or through the proxy that the environment names. */
+export class HttpLine {
+  readonly #headers: Readonly<Record<string, string>>;
+  readonly #dispatcher: Dispatcher;
+
+  /** @throws TensorwireError `INVALID_ARGUMENT` for TLS options, or a proxy, that are none. */
+  constructor(url: URL, { tls, headers = {} }: HttpLineOptions = {}) {
+    this.#headers = headers;
+    this.#dispatcher = dispatcherFor(url, tls);
+  }
+
+  /** No clock but the caller's: a slow answer is no dead one. */
+  ask(url: URL, { method, headers, body, signal, headersTimeout = 0 }: Asking): Promise<HttpAnswer> {
+    return request(url, {
+      method,
+      headers: { ...this.#headers, ...headers },
+      body: body ?? null,
+      signal: signal ?? null,
+      dispatcher: this.#dispatcher,
+      headersTimeout,
+      bodyTimeout: 0,
+    });
+  }
+
+  /** Ends every connection at once. */
+  close(): void {
+    void this.#dispatcher.destroy().catch(() => {});
+  }
+}
+
+function dispatcherFor(url: URL, tls: TlsOptions | undefined): Dispatcher {
+  const proxy = proxyFor(url);
+  const secure = tls ? clientTls(tls) : {};
+  if (!proxy) {
+    return new Agent({ connections: CONNECTIONS, connect: { ...secure, timeout: CONNECT_MS } });
+  }
+  // A URL without TLS is asked of the proxy itself, as everybody does: many make tunnels to the port of TLS only.
+  return new ProxyAgent({
+    uri: proxy.href,
+    connections: CONNECTIONS,
+    proxyTunnel: false,
+    requestTls: { servername: url.hostname, ...secure, timeout: CONNECT_MS },
+    proxyTls: { timeout: CONNECT_MS },
+  });
+}

@@ -1,0 +1,270 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import { type Channel, type ChannelPeer, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
+import { withinGrace } from "../session/grace.js";
+import { deferred } from "../session/deferred.js";
+import {
+  countOf,
+  END,
+  type EndWord,
+  endOf,
+  MAX_ANSWER_BYTES,
+  MAX_PART_BYTES,
+  MAX_RETAINED_BYTES,
+  MOST,
+  OFFSET,
+  POLL_MS,
+  RECEIVED,
+} from "./http-exchange.js";
+import { answer } from "./http-answer.js";
+import { type IncomingPart, IncomingParts } from "./incoming-parts.js";
+import { peerOf } from "./request-peer.js";
+import { RetainedBytes } from "./retained-bytes.js";
+
+/** How long a peer may stay away whose connection broke: it repeats what it asked, well within that. */
+const BROKEN_MS = 5_000;
+/** How long any other may. It always has a GET here: to stay away is to be gone. */
+const ABSENT_MS = 120_000;
+
+interface WaitingGet {
+  readonly response: ServerResponse;
+  readonly most: number;
+  readonly timer: NodeJS.Timeout;
+}
+
+/** The end of an HTTP channel that answers requests. Every answer follows from what the request says that its peer has. */
+export class HttpServerChannel implements Channel {
+  readonly kind = "http";
+  readonly direction = "both";
+  readonly #out = new RetainedBytes(MAX_RETAINED_BYTES, () => this.#answerGet());
+  readonly #parts: IncomingParts;
+  #receiver: ChannelReceiver | undefined;
+  #get: WaitingGet | undefined;
+  /** Place behind what answers under way, or taken, have brought. */
+  #brought = 0;
+  readonly #responses = new Set<ServerResponse>();
+  readonly #sockets = new WeakSet<Socket>();
+  #absence: NodeJS.Timeout | undefined;
+  #closing: TensorwireError | undefined;
+  #endWord: EndWord = "complete";
+  #heardAll = false;
+  #told: { readonly error: Error | undefined } | undefined;
+  #over = false;
+  readonly #left = deferred<void>();
+  #closed: Promise<void> | undefined;
+  #dropped: Promise<void> | undefined;
+
+  readonly peer: ChannelPeer;
+
+  /**
+   * @param request What asked for the channel.
+   * @param onOver Called when no more requests will be answered.
+   */
+  constructor(
+    request: IncomingMessage,
+    private readonly onOver: () => void,
+  ) {
+    this.peer = peerOf(request);
+    this.#parts = new IncomingParts({
+      bytes: (portion) => this.#deliver(portion),
+      taken: (part) => this.#answerPart(part),
+    });
+    this.#watch(request);
+    this.#expect(ABSENT_MS);
+  }
+
+  open(receiver: ChannelReceiver): void {
+    this.#receiver = receiver;
+    if (this.#told) return receiver.end(this.#told.error);
+    this.#parts.start();
+  }
+
+  send(parts: readonly Uint8Array[]): Promise<void> {
+    if (this.#closing) return Promise.reject(this.#closing);
+    return this.#out.write(parts);
+  }
+
+  close(error?: Error): Promise<void> {
+    if (error) this.#dropped ??= this.#drop(error);
+    this.#closed ??= this.#finish();
+    return this.#dropped ?? this.#closed;
+  }
+
+  /** Resolves when the peer has fetched everything. */
+  #finish(): Promise<void> {
+    this.#closing ??= closed();
+    this.#out.finish();
+    return this.#left.promise;
+  }
+
+  async #drop(error: Error): Promise<void> {
+    if (this.#over) return;
+    const stuck = this.#out.full;
+    this.#endWord = "dropped";
+    this.#closing ??= closed();
+    this.#out.refuse(this.#closing);
+    this.#tell(error);
+    // Where nothing is stuck, last words may be on their way.
+    if (!stuck) await withinGrace(this.#left.promise);
+    this.#end();
+    for (const response of this.#responses) if (!response.writableFinished) response.destroy();
+  }
+
+  // --- Requests
+
+  handle(request: IncomingMessage, response: ServerResponse): void {
+    this.#attend(request, response);
+    const { method, headers } = request;
+    const received = countOf(headers, RECEIVED);
+    if (received === undefined || received > this.#out.head) return answer(response, 400);
+    this.#out.release(received);
+    switch (method) {
+      case "PUT":
+        return this.#take(request, response);
+      case "GET":
+        return this.#bring(response, received, countOf(headers, MOST) ?? MAX_PART_BYTES);
+      case "HEAD":
+        return this.#answer(response, received, 0);
+      case "DELETE":
+        this.#hearEnd(this.#heardAll || this.#out.finished ? "complete" : "dropped");
+        answer(response, 204);
+        return this.#end();
+      default:
+        return answer(response, 405);
+    }
+  }
+
+  /** Knows by the requests whether there still is a peer. */
+  #attend(request: IncomingMessage, response: ServerResponse): void {
+    clearTimeout(this.#absence);
+    this.#responses.add(response);
+    const lasting = this.#watch(request);
+    response.once("close", () => {
+      this.#responses.delete(response);
+      if (!response.writableFinished) this.#brought = this.#out.tail;
+      if (this.#responses.size > 0) return;
+      const broken = !response.writableFinished || (lasting && request.socket.destroyed);
+      this.#expect(broken ? BROKEN_MS : ABSENT_MS);
+    });
+  }
+
+  /** A connection that was meant to last says by its end what an unfinished answer would. Whether it was. */
+  #watch({ socket, headers, httpVersion }: IncomingMessage): boolean {
+    if (httpVersion === "1.0" || headers.connection?.toLowerCase() === "close") return false;
+    if (this.#sockets.has(socket)) return true;
+    this.#sockets.add(socket);
+    socket.once("close", () => {
+      if (this.#responses.size === 0) this.#expect(BROKEN_MS);
+    });
+    return true;
+  }
+
+  #expect(milliseconds: number): void {
+    if (this.#over) return;
+    clearTimeout(this.#absence);
+    const gone = (): void => {
+      this.#tell(
+        new TensorwireError("CHANNEL_CLOSED", "the peer of the HTTP channel makes no requests any more"),
+      );
+      this.#end();
+    };
+    // To a peer that has closed there is nothing more to say.
+    if (this.#heardAll && milliseconds === BROKEN_MS) return gone();
+    this.#absence = setTimeout(gone, milliseconds);
+  }
+
+  // --- What comes
+
+  #take(request: IncomingMessage, response: ServerResponse): void {
+    const offset = countOf(request.headers, OFFSET);
+    if (offset === undefined) return answer(response, 400);
+    this.#parts.enter({ request, response, offset });
+  }
+
+  #deliver(portion: Uint8Array): void {
+    if (!this.#told) void this.#receiver!.bytes(portion);
+  }
+
+  #answerPart({ request, response }: IncomingPart): void {
+    const end = endOf(request.headers);
+    if (end) this.#hearEnd(end);
+    // What another answer brings is not brought twice.
+    const { tail } = this.#out;
+    this.#answer(response, tail, tail >= this.#brought ? MAX_ANSWER_BYTES : 0);
+  }
+
+  #hearEnd(end: EndWord): void {
+    if (this.#heardAll) return;
+    this.#heardAll = true;
+    this.#tell(
+      end === "dropped"
+        ? new TensorwireError("CHANNEL_CLOSED", "the peer dropped the HTTP channel")
+        : undefined,
+    );
+    // A peer that has closed takes no more: what was accepted before it still fetches.
+    this.#closing ??= closed();
+    this.#out.refuse(this.#closing);
+  }
+
+  // --- What goes
+
+  #bring(response: ServerResponse, from: number, most: number): void {
+    this.#answerGet(true);
+    if (this.#out.head > from || this.#out.finished) return this.#answer(response, from, most);
+    const timer = setTimeout(() => this.#answerGet(true), POLL_MS);
+    this.#get = { response, most, timer };
+    response.once("close", () => {
+      if (this.#get?.response === response) this.#forgetGet();
+    });
+  }
+
+  /** Answers the GET that waits, if there is something for it. */
+  #answerGet(anyway = false): void {
+    const get = this.#get;
+    if (!get || !(anyway || this.#out.head > this.#out.tail || this.#out.finished)) return;
+    this.#forgetGet();
+    this.#answer(get.response, this.#out.tail, get.most);
+  }
+
+  #forgetGet(): void {
+    clearTimeout(this.#get?.timer);
+    this.#get = undefined;
+  }
+
+  #answer(response: ServerResponse, from: number, most: number): void {
+    const out = this.#out;
+    const pieces = most > 0 ? out.read(from, Math.min(most, MAX_PART_BYTES)) : [];
+    const bytes = pieces.reduce((sum, { length }) => sum + length, 0);
+    const last = out.finished && from + bytes === out.head;
+    this.#brought = Math.max(this.#brought, from + bytes);
+    if (last) response.once("finish", () => this.#left.resolve());
+    answer(
+      response,
+      200,
+      { [RECEIVED]: this.#parts.received, [OFFSET]: from, ...(last && { [END]: this.#endWord }) },
+      pieces,
+    );
+  }
+
+  // --- How it ends
+
+  #tell(error?: Error): void {
+    if (this.#told) return;
+    this.#told = { error };
+    this.#receiver?.end(error);
+  }
+
+  #end(): void {
+    if (this.#over) return;
+    this.#over = true;
+    clearTimeout(this.#absence);
+    this.#closing ??= closed();
+    this.#out.refuse(this.#closing);
+    this.#answerGet(true);
+    this.#parts.stop();
+    this.#left.resolve();
+    this.onOver();
+  }
+}
+
+const closed = (): TensorwireError => new TensorwireError("CHANNEL_CLOSED", "the HTTP channel is closed");
