@@ -47,6 +47,7 @@ export * from "./limits.js";
 export * from "./linear-codes.js";
 export * from "./manifest.js";
 export * from "./file-name.js";
+export * from "./model-name.js";
 export * from "./safetensors/header.js";
 export * from "./safetensors/serialize.js";
 export * from "./safetensors/shards.js";

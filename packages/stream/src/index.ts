@@ -17,7 +17,6 @@ export { duplexChannel, type StreamPair } from "./channel/duplex.js";
 export {
   HttpChannels,
   type HttpChannelsOptions,
-  type HttpVisitors,
 } from "./channel/http-channels.js";
 export { dialHttp, type HttpDialOptions } from "./channel/http-dial.js";
 export { type Listener, listen } from "./channel/listen.js";
@@ -30,6 +29,9 @@ export { dialUnix } from "./channel/unix.js";
 export type { TlsOptions } from "./channel/tls-options.js";
 export { type WebStreamPair, webStreamsChannel } from "./channel/web-streams.js";
 export { type DialOptions, dialWebSocket, type Masking, webSocketChannel } from "./channel/websocket.js";
+export { bearerTokens, type TokenGrant } from "./door/bearer-tokens.js";
+export type { PublicPeer } from "./door/gate.js";
+export type { Authorize, Principal } from "./door/principal.js";
 export {
   type ComparedSide,
   type Comparison,
@@ -48,6 +50,18 @@ export type { ReadingOptions } from "./fidelity/model-reader.js";
 export type { PartsOptions } from "./journal/expiry.js";
 export type { StreamOptions, TransferOptions } from "./options.js";
 export { type Origin, type ReceivedModel, type ReceiveOptions, receiveModel } from "./receive-model.js";
+export {
+  createModelServer,
+  type ModelServer,
+  type ModelServerEvents,
+  type ModelServerOptions,
+  type Refusal,
+  type ServedTransfer,
+} from "./server/model-server.js";
+export type { FindModel, Publication, PublishOptions } from "./server/publications.js";
+export type { OnReceive, ServedPeer, UploadOrigin } from "./server/reception.js";
+export { DEFAULT_SERVER_LIMITS, type ServerLimits } from "./server/server-limits.js";
+export type { UploadOptions } from "./server/served-transfer.js";
 export type { ProgressEvent } from "./session/progress.js";
 export type { CodecSummary, TransferSummary } from "./session/summary.js";
 export { artifactSink } from "./sink/artifact.js";

@@ -32,10 +32,11 @@ export type Origin = Endpoint;
 /** Options of `receiveModel`. */
 export interface ReceiveOptions extends TransferOptions {
   /**
-   * Where the model goes: a path (`*.safetensors`; `*.twire` keeps it encoded; a raw file goes to any path), or a sink.
+   * Where the model goes: a path (`*.safetensors`; `*.twire` keeps it encoded; a raw file goes to any path), a sink, or a
+   * function that says so when it is known what comes.
    * Without it the caller iterates.
    */
-  readonly to?: string | Sink | undefined;
+  readonly to?: string | Sink | ((manifest: Manifest) => string | Sink | Promise<string | Sink>) | undefined;
   /** Replace a file that exists. Default false. */
   readonly overwrite?: boolean | undefined;
   /**
@@ -178,10 +179,11 @@ class Receiving implements ReceivedModel {
     }
   }
 
-  #open(manifest: Manifest): Sink | Promise<Sink> {
+  async #open(manifest: Manifest): Promise<Sink> {
     const { to } = this.options;
     if (to === undefined) return this.#life.race(this.#sink.promise);
-    return typeof to === "string" ? openSink(to, manifest, this.options) : to;
+    const target = typeof to === "function" ? await to(manifest) : to;
+    return typeof target === "string" ? openSink(target, manifest, this.options) : target;
   }
 }
 

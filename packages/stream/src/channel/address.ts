@@ -63,6 +63,11 @@ export function socketUrl(path: string): string {
   return `unix:${pathToFileURL(path).pathname}`;
 }
 
+/** A URL for messages: without what is in it of credentials, or may be. */
+export function shownUrl(url: string): string {
+  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/?#]*@/i, "$1").replace(/\?[^#]*/, "?…");
+}
+
 /** Whether a host's name or address is this machine's loopback. */
 export function isLoopback(host: string): boolean {
   const bare = withoutBrackets(host);

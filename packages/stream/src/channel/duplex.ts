@@ -1,9 +1,10 @@
 import { WriteStream } from "node:fs";
 import { Socket } from "node:net";
 import type { Duplex, Readable, Writable } from "node:stream";
-import { type Channel, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
+import { type Channel, type ChannelPeer, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
 import { withinGrace } from "../session/grace.js";
 import { deliverPaced } from "./paced.js";
+import { socketPeer } from "./peer.js";
 
 /** A pair of streams: either may be missing, which makes a channel without a way back. */
 export interface StreamPair {
@@ -14,15 +15,17 @@ export interface StreamPair {
 /**
  * A Node stream pair as a channel: sockets, pipes, stdin and stdout. A `Duplex` is both of its own sides.
  * @param kind What the channel calls itself.
+ * @param peer The other end, where it is known. Of a socket it is found out.
  */
-export function duplexChannel(streams: Duplex | StreamPair, kind = "duplex"): Channel {
+export function duplexChannel(streams: Duplex | StreamPair, kind = "duplex", peer?: ChannelPeer): Channel {
   const duplex = streams as Duplex;
   const pair: StreamPair =
     typeof duplex.pipe === "function" ? { readable: duplex, writable: duplex } : (streams as StreamPair);
   if (!pair.readable && !pair.writable) {
     throw new TensorwireError("INVALID_ARGUMENT", "a stream pair needs a readable or a writable");
   }
-  return new DuplexChannel(pair, kind);
+  const known = peer ?? (duplex instanceof Socket ? socketPeer(duplex) : undefined);
+  return new DuplexChannel(pair, kind, known);
 }
 
 class DuplexChannel implements Channel {
@@ -41,6 +44,7 @@ class DuplexChannel implements Channel {
   constructor(
     { readable, writable }: StreamPair,
     readonly kind: string,
+    readonly peer: ChannelPeer | undefined,
   ) {
     this.#readable = readable;
     this.#writable = writable;

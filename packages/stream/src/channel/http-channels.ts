@@ -1,20 +1,12 @@
 import { randomBytes } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { ChannelPeer, ErrorCode, TensorwireError } from "@tensorwire/core";
+import { asTensorwireError } from "@tensorwire/core";
 import { ID_PARAMETER, MEDIA_TYPE } from "./http-exchange.js";
 import { answer } from "./http-answer.js";
 import { HttpServerChannel } from "./http-server-channel.js";
+import { statusOf } from "./refusal-status.js";
 import { peerOf } from "./request-peer.js";
 import type { Visitors } from "./server.js";
-
-/** Whom HTTP channels are given to. */
-export interface HttpVisitors extends Visitors {
-  /**
-   * Looks at who comes before anything is taken from it; what it throws is the answer: `UNAUTHORIZED` is status 401,
-   * `FORBIDDEN` 403, `NOT_FOUND` 404, `SERVER_BUSY` 503. Default: everybody may enter.
-   */
-  admit?(peer: ChannelPeer): void | Promise<void>;
-}
 
 export interface HttpChannelsOptions {
   /** Channels that are open at once. Default 256. */
@@ -22,13 +14,6 @@ export interface HttpChannelsOptions {
 }
 
 export const MAX_HTTP_CHANNELS = 256;
-
-const STATUS: Partial<Record<ErrorCode, number>> = {
-  UNAUTHORIZED: 401,
-  FORBIDDEN: 403,
-  NOT_FOUND: 404,
-  SERVER_BUSY: 503,
-};
 
 interface Entry {
   readonly channel: HttpServerChannel;
@@ -45,7 +30,7 @@ export class HttpChannels {
   #onEmpty: (() => void) | undefined;
 
   constructor(
-    private readonly visitors: HttpVisitors,
+    private readonly visitors: Visitors,
     { maxChannels = MAX_HTTP_CHANNELS }: HttpChannelsOptions = {},
   ) {
     this.#maxChannels = maxChannels;
@@ -83,18 +68,20 @@ export class HttpChannels {
   async #open(request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (this.#full) return refuse(request, response, 503);
     this.#opening++;
+    const peer = peerOf(request);
+    const gone = new AbortController();
+    response.once("close", () => gone.abort());
     try {
-      await this.visitors.admit?.(peerOf(request));
+      await this.visitors.admit?.(peer, gone.signal);
     } catch (error) {
-      const { code } = error as TensorwireError;
-      return refuse(request, response, STATUS[code] ?? 500);
+      return refuse(request, response, statusOf(asTensorwireError(error, "INTERNAL")));
     } finally {
       this.#opening--;
     }
     if (response.destroyed) return;
     if (this.#full) return refuse(request, response, 503);
     const id = randomBytes(16).toString("hex");
-    const channel = new HttpServerChannel(request, () => {
+    const channel = new HttpServerChannel(request, peer, () => {
       this.#entries.delete(id);
       if (this.#entries.size === 0) this.#onEmpty?.();
     });
@@ -115,7 +102,11 @@ export class HttpChannels {
 /** Nothing of the body is read: a stranger's may be endless. */
 function refuse(request: IncomingMessage, response: ServerResponse, status: number): void {
   request.on("error", () => {});
-  answer(response, status, { connection: "close", ...(status === 503 && { "retry-after": 5 }) });
+  answer(response, status, {
+    connection: "close",
+    ...(status === 401 && { "www-authenticate": "Bearer" }),
+    ...(status === 503 && { "retry-after": 5 }),
+  });
 }
 
 const queryOf = ({ url = "" }: IncomingMessage): string => url.slice(url.indexOf("?") + 1 || url.length);

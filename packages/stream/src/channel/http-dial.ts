@@ -1,30 +1,24 @@
-import { type Channel, type ErrorCode, TensorwireError } from "@tensorwire/core";
-import { isLoopback } from "./address.js";
+import { type Channel, TensorwireError } from "@tensorwire/core";
+import { isLoopback, shownUrl } from "./address.js";
 import { HttpChannel } from "./http.js";
 import { ID_PARAMETER, MEDIA_TYPE } from "./http-exchange.js";
 import { type HttpAnswer, HttpLine, type HttpLineOptions } from "./http-line.js";
+import { statusError } from "./refusal-status.js";
 import { isCertificateFault } from "./tls-options.js";
 
 export interface HttpDialOptions extends HttpLineOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-const CODES: Readonly<Record<number, ErrorCode>> = {
-  401: "UNAUTHORIZED",
-  403: "FORBIDDEN",
-  404: "NOT_FOUND",
-  503: "SERVER_BUSY",
-};
-
 /** Opens an HTTP channel at a URL. @throws TensorwireError `CHANNEL_OPEN`, or what the server's status stands for; `ABORTED`. */
 export async function dialHttp(url: string, options: HttpDialOptions = {}): Promise<Channel> {
   const dialled = await tryHttp(url, options);
   if (dialled instanceof HttpChannel) return dialled;
   const { status, location } = dialled;
-  const where = location ? `: it has moved to ${location}` : "";
+  const where = location ? `: it has moved to ${shownUrl(location)}` : "";
   throw new TensorwireError(
     "CHANNEL_OPEN",
-    `${url} does not take HTTP channels: it answers with status ${status}${where}`,
+    `${shownUrl(url)} does not take HTTP channels: it answers with status ${status}${where}`,
     { retryable: status >= 500 },
   );
 }
@@ -52,7 +46,10 @@ export async function tryHttp(
     if (signal?.aborted) throw cause;
     const { message, code } = cause as NodeJS.ErrnoException;
     const retry = isCertificateFault(cause) ? { retryable: false } : {};
-    throw new TensorwireError("CHANNEL_OPEN", `cannot reach ${url}: ${message || code}`, { cause, ...retry });
+    throw new TensorwireError("CHANNEL_OPEN", `cannot reach ${shownUrl(url)}: ${message || code}`, {
+      cause,
+      ...retry,
+    });
   }
   const { statusCode, headers, body } = answer;
   body.on("error", () => {}).resume();
@@ -65,10 +62,7 @@ export async function tryHttp(
       return new HttpChannel(line, transfer, peerOf(at));
     }
     line.close();
-    const code = CODES[statusCode] ?? "CHANNEL_OPEN";
-    throw new TensorwireError(code, `${url} refuses the channel: it answers with status ${statusCode}`, {
-      retryable: statusCode >= 500,
-    });
+    throw statusError(url, statusCode);
   }
   line.close();
   return { status: statusCode, ...(headers.location && { location }) };

@@ -2,7 +2,9 @@ import type { Readable } from "node:stream";
 import { type Channel, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
 import type { HttpDialOptions } from "./http-dial.js";
 import { HttpLine } from "./http-line.js";
+import { shownUrl } from "./address.js";
 import { deliverPaced } from "./paced.js";
+import { statusError } from "./refusal-status.js";
 import { isCertificateFault } from "./tls-options.js";
 
 /**
@@ -24,15 +26,16 @@ export async function httpReadChannel(
     if (statusCode === 200) return new HttpReadChannel(body, line);
     // Dropped, not read: a server may never end what it says of its refusal.
     body.on("error", () => {});
-    throw new TensorwireError("CHANNEL_OPEN", `${url} answers with status ${statusCode}`, {
-      retryable: statusCode >= 500,
-    });
+    throw statusError(url, statusCode);
   } catch (cause) {
     line.close();
     if (cause instanceof TensorwireError || signal?.aborted) throw cause;
     const { message, code } = cause as NodeJS.ErrnoException;
     const retry = isCertificateFault(cause) ? { retryable: false } : {};
-    throw new TensorwireError("CHANNEL_OPEN", `cannot reach ${url}: ${message || code}`, { cause, ...retry });
+    throw new TensorwireError("CHANNEL_OPEN", `cannot reach ${shownUrl(url)}: ${message || code}`, {
+      cause,
+      ...retry,
+    });
   }
 }
 

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from "node:http";
 import type { Readable } from "node:stream";
 import { Agent, type Dispatcher, ProxyAgent, request } from "undici";
+import { headersWith } from "../door/credential.js";
 import { proxyFor } from "./proxy.js";
 import { clientTls, type TlsOptions } from "./tls-options.js";
 
@@ -18,6 +19,8 @@ export interface HttpAnswer {
 
 export interface HttpLineOptions {
   readonly tls?: TlsOptions | undefined;
+  /** A bearer token, shown with every request. Never in clear text beyond loopback. */
+  readonly token?: string | undefined;
   /** Sent with every request. */
   readonly headers?: Readonly<Record<string, string>> | undefined;
 }
@@ -36,9 +39,9 @@ export class HttpLine {
   readonly #headers: Readonly<Record<string, string>>;
   readonly #dispatcher: Dispatcher;
 
-  /** @throws TensorwireError `INVALID_ARGUMENT` for TLS options, or a proxy, that are none. */
-  constructor(url: URL, { tls, headers = {} }: HttpLineOptions = {}) {
-    this.#headers = headers;
+  /** @throws TensorwireError `INVALID_ARGUMENT` for TLS options, a token or a proxy that are none, or a token in clear text. */
+  constructor(url: URL, { tls, ...shown }: HttpLineOptions = {}) {
+    this.#headers = headersWith(url, shown);
     this.#dispatcher = dispatcherFor(url, tls);
   }
 

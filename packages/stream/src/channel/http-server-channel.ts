@@ -18,7 +18,6 @@ import {
 } from "./http-exchange.js";
 import { answer } from "./http-answer.js";
 import { type IncomingPart, IncomingParts } from "./incoming-parts.js";
-import { peerOf } from "./request-peer.js";
 import { RetainedBytes } from "./retained-bytes.js";
 
 /** How long a peer may stay away whose connection broke: it repeats what it asked, well within that. */
@@ -54,17 +53,15 @@ export class HttpServerChannel implements Channel {
   #closed: Promise<void> | undefined;
   #dropped: Promise<void> | undefined;
 
-  readonly peer: ChannelPeer;
-
   /**
    * @param request What asked for the channel.
    * @param onOver Called when no more requests will be answered.
    */
   constructor(
     request: IncomingMessage,
+    readonly peer: ChannelPeer,
     private readonly onOver: () => void,
   ) {
-    this.peer = peerOf(request);
     this.#parts = new IncomingParts({
       bytes: (portion) => this.#deliver(portion),
       taken: (part) => this.#answerPart(part),

@@ -1,4 +1,5 @@
 import { type Channel, TensorwireError } from "@tensorwire/core";
+import { Gate, HELLO_TIMEOUT_MS } from "../door/gate.js";
 import { serveHttp } from "./http-server.js";
 import { type ListeningPlace, type ListenOptions, listeningPlace } from "./listening-place.js";
 import type { ChannelServer, Visitors } from "./server.js";
@@ -16,6 +17,7 @@ const MAX_WAITING = 64;
 export class Listener {
   readonly #waiting: Channel[] = [];
   #server!: ChannelServer;
+  #gate: Gate | undefined;
   #taker: ((channel: Channel) => void) | undefined;
   #stopTaking: (() => void) | undefined;
   #closed = false;
@@ -26,14 +28,32 @@ export class Listener {
   static async open(options: ListenOptions = {}): Promise<Listener> {
     const place = listeningPlace(options);
     const listener = new Listener();
-    listener.#server = await serve(place, options.tls, {
-      get full() {
-        return listener.#closed || listener.#waiting.length >= MAX_WAITING;
-      },
-      // A peer that left before anybody took it must not keep the place of one that comes.
-      enter: (channel) => listener.#take(new WaitingChannel(channel, (left) => listener.#forget(left))),
-    });
+    listener.#server = await serve(place, options.tls, listener.#visitors(options));
     return listener;
+  }
+
+  #visitors({ authorize }: ListenOptions): Visitors {
+    const full = (): boolean => this.#closed || this.#waiting.length >= MAX_WAITING;
+    const enter = (channel: WaitingChannel): void => {
+      // A peer that left before anybody took it must not keep the place of one that comes.
+      channel.onLeft = () => this.#forget(channel);
+      this.#take(channel);
+    };
+    if (authorize) {
+      this.#gate = new Gate({
+        authorize,
+        full,
+        enter: ({ channel }) => enter(channel),
+        helloTimeoutMs: HELLO_TIMEOUT_MS,
+      });
+      return this.#gate;
+    }
+    return {
+      get full() {
+        return full();
+      },
+      enter: (channel) => enter(new WaitingChannel(channel, () => {})),
+    };
   }
 
   /** What peers dial. */
@@ -74,6 +94,7 @@ export class Listener {
     this.#closed = true;
     this.#stopTaking?.();
     const reason = new TensorwireError("CHANNEL_CLOSED", "the listener is closed");
+    this.#gate?.close(reason);
     const waiting = this.#waiting.splice(0).map((channel) => channel.close(reason));
     await Promise.all([this.#server.close(), ...waiting]);
   }

@@ -1,4 +1,5 @@
 import { quote, TensorwireError } from "@tensorwire/core";
+import type { Authorize } from "../door/principal.js";
 import {
   checkSocketPath,
   type HostAddress,
@@ -23,9 +24,12 @@ export interface ListenOptions {
   readonly path?: string | undefined;
   /** Certificate and key for `wss:`, `https:` and `tls:`; with `ca`, peers need a certificate too. */
   readonly tls?: TlsOptions | undefined;
+  /** Says who a peer is, before anything else of it is believed, or refuses it. Default: any peer that reaches the place. */
+  readonly authorize?: Authorize | undefined;
   /**
-   * Without credentials a listener binds loopback only: this takes any peer of the network. Where peers need a
-   * certificate of `tls.ca`, that is their credential. Default false.
+   * Off loopback a listener takes peers that show a credential on an encrypted channel: a certificate of `tls.ca`, or what
+   * `authorize` asks for. This takes others too: without a credential, or with one that anybody between can read. Default
+   * false.
    */
   readonly insecure?: boolean | undefined;
 }
@@ -38,7 +42,7 @@ export type ListeningPlace =
 /** @throws TensorwireError `INVALID_ARGUMENT`, also for an address off loopback that nothing guards. */
 export function listeningPlace(options: ListenOptions): ListeningPlace {
   const place = placeOf(options);
-  const { tls, insecure = false } = options;
+  const { tls, authorize, insecure = false } = options;
   const encrypted = ["wss", "https", "tls"].includes(place.scheme);
   if (tls && !encrypted) {
     throw new TensorwireError(
@@ -47,10 +51,13 @@ export function listeningPlace(options: ListenOptions): ListeningPlace {
     );
   }
   if (place.scheme === "unix" || insecure || isLoopback(place.address.host)) return place;
-  if (encrypted && isMutual(tls)) return place;
+  if (encrypted && (authorize || isMutual(tls))) return place;
+  const why = authorize
+    ? "would take credentials in clear text, for anybody between to read: listen with TLS (wss:, https:, tls:)"
+    : "would take any peer that reaches it, without credentials: ask peers for a certificate (tls.ca, --tls-ca) or a token (authorize, --tokens)";
   throw new TensorwireError(
     "INVALID_ARGUMENT",
-    `listening on ${place.address.host} would take any peer that reaches it, without credentials: listen on 127.0.0.1, ask peers for a certificate (tls.ca, --tls-ca), or say insecure (--insecure)`,
+    `listening on ${place.address.host} ${why}, listen on 127.0.0.1, or say insecure (--insecure)`,
   );
 }
 

@@ -15,6 +15,7 @@ export function memoryChannelPair(portionBytes = Number.POSITIVE_INFINITY): [Cha
 class MemoryChannel implements Channel {
   readonly kind = "memory";
   readonly direction = "both";
+  readonly peer = { address: "memory", private: true };
   other!: MemoryChannel;
   #receiver: ChannelReceiver | undefined;
   #sending: Promise<void> = Promise.resolve();

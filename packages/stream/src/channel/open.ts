@@ -3,9 +3,11 @@ import { fileURLToPath } from "node:url";
 import { type Channel, type Hello, quote, TensorwireError } from "@tensorwire/core";
 import type WebSocket from "ws";
 import type { ResolvedOptions, TransferOptions } from "../options.js";
-import { Connection } from "../session/connection.js";
+import { Connection, type ConnectionOptions } from "../session/connection.js";
 import { deferred } from "../session/deferred.js";
 import { abortError } from "../session/transfer.js";
+import { checkPrivacy, checkToken } from "../door/credential.js";
+import { hostAddress, isLoopback, shownUrl } from "./address.js";
 import { duplexChannel, type StreamPair } from "./duplex.js";
 import { fileReadChannel, fileWriteChannel } from "./file.js";
 import { dialHttp, type HttpDialOptions, tryHttp } from "./http-dial.js";
@@ -20,7 +22,16 @@ import { type WebStreamPair, webStreamsChannel } from "./web-streams.js";
 import { dialWebSocket, webSocketChannel } from "./websocket.js";
 
 /** Where a model goes to, or comes from. */
-export type Endpoint = string | URL | WebSocket | Duplex | StreamPair | WebStreamPair | Channel | Listener;
+export type Endpoint =
+  | string
+  | URL
+  | WebSocket
+  | Duplex
+  | StreamPair
+  | WebStreamPair
+  | Channel
+  | Listener
+  | Connection;
 
 /** A connection for one transfer. */
 export interface OpenedConnection {
@@ -36,6 +47,9 @@ export interface OpenOptions extends Pick<TransferOptions, "signal" | "dial"> {
 
 type Role = "send" | "receive";
 
+/** Channels whose own headers show the token. */
+const HEADERS = ["websocket", "http"];
+
 export const SOFTWARE = "tensorwire/0.1.0";
 
 // One connection a channel, however many transfers: the second call on an open WebSocket finds the first one's.
@@ -48,18 +62,30 @@ export async function openConnection(
   options: OpenOptions,
   settings: ResolvedOptions,
 ): Promise<OpenedConnection> {
+  const token = options.dial?.token;
+  // Made for this one transfer by whoever has read the peer's HELLO: the server.
+  if (endpoint instanceof Connection) return { connection: endpoint, owned: true };
   if (endpoint instanceof Listener) {
+    if (token !== undefined) throw undialled("a listener");
     return { connection: await acceptConnection(endpoint, role, options, settings), owned: true };
   }
   if (typeof endpoint === "string" || endpoint instanceof URL) {
     const channel = await openUrl(String(endpoint), role, options);
-    return { connection: connect(channel, role, settings), owned: true };
+    return { connection: connect(channel, role, settings, { token }), owned: true };
   }
   const known = connections.get(endpoint);
   if (known) return { connection: known, owned: false };
-  const connection = connect(channelOf(endpoint), "any", settings);
+  if (token !== undefined && isWebSocket(endpoint)) throw undialled("an open WebSocket");
+  const channel = channelOf(endpoint);
+  if (token !== undefined) checkPrivacy(channel.peer, `the other end of this ${channel.kind} channel`);
+  const connection = connect(channel, "any", settings, { token });
   connections.set(endpoint, connection);
   return { connection, owned: false };
+}
+
+function undialled(what: string): TensorwireError {
+  const advice = "dial.token is for a URL, a channel or a stream";
+  return new TensorwireError("INVALID_ARGUMENT", `${what} shows no token of this side: ${advice}`);
 }
 
 /**
@@ -109,8 +135,23 @@ async function acceptConnection(
 const busy = (): TensorwireError =>
   new TensorwireError("CHANNEL_CLOSED", "another peer's transfer was taken");
 
-function connect(channel: Channel, role: Role | "any", settings: ResolvedOptions): Connection {
+export interface ConnectOptions extends Pick<ConnectionOptions, "discreet"> {
+  /** What this end shows in HELLO, where the channel has no headers to show it in. */
+  readonly token?: string | undefined;
+}
+
+/** Frames on a channel. */
+export function connect(
+  channel: Channel,
+  role: Role | "any",
+  settings: ResolvedOptions,
+  { token, discreet }: ConnectOptions = {},
+): Connection {
   const { registry, limits, windowBytes, maxBytesPerSecond: rate } = settings;
+  const inHello = token !== undefined && !HEADERS.includes(channel.kind);
+  // An artifact begins with HELLO too.
+  if (inHello && channel.direction !== "both")
+    throw undialled(`a ${channel.kind} channel without a way back`);
   const hello: Omit<Hello, "versions"> = {
     software: SOFTWARE,
     role,
@@ -119,8 +160,13 @@ function connect(channel: Channel, role: Role | "any", settings: ResolvedOptions
       maxChunkBytes: Math.min(limits.maxChunkBytes, Math.floor(windowBytes / 2)),
       maxManifestBytes: limits.maxManifestBytes,
     },
+    ...(inHello && { credential: checkToken(token) }),
   };
-  return new Connection(rate === undefined ? channel : throttledChannel(channel, rate), { hello, limits });
+  return new Connection(rate === undefined ? channel : throttledChannel(channel, rate), {
+    hello,
+    limits,
+    discreet,
+  });
 }
 
 async function openUrl(url: string, role: Role, { signal, dial, overwrite }: OpenOptions): Promise<Channel> {
@@ -134,6 +180,9 @@ async function openUrl(url: string, role: Role, { signal, dial, overwrite }: Ope
       checkUrl(url);
       return dialWebSocket(url, { ...dial, signal });
     case "tcp":
+      if (dial?.token !== undefined) {
+        checkPrivacy({ private: isLoopback(hostAddress(url).host) }, shownUrl(url));
+      }
       return dialTcp(url, signal);
     case "tls":
       return dialTls(url, dial?.tls, signal);

@@ -1,11 +1,18 @@
 import type { AddressInfo, Server } from "node:net";
-import { type Channel, TensorwireError } from "@tensorwire/core";
+import { type Channel, type ChannelPeer, TensorwireError } from "@tensorwire/core";
 import type { HostAddress } from "./address.js";
 
 /** Whom a server gives its connections to. */
 export interface Visitors {
   /** No more are taken at the moment: one that comes is turned away. */
   readonly full: boolean;
+  /**
+   * Looks at who comes before anything is taken from it, where the channel has headers; what it throws is the answer:
+   * `UNAUTHORIZED` is status 401, `FORBIDDEN` 403, `NOT_FOUND` 404, `SERVER_BUSY` 503. Default: everybody may enter. The
+   * channel that enters then has this very `peer`.
+   * @param gone Aborts when the peer has left.
+   */
+  admit?(peer: ChannelPeer, gone?: AbortSignal): void | Promise<void>;
   /** Takes a channel that nobody has opened yet. */
   enter(channel: Channel): void;
 }

@@ -1,6 +1,8 @@
 import type { Server, Socket } from "node:net";
 import { type Channel, TensorwireError } from "@tensorwire/core";
 import { duplexChannel } from "./duplex.js";
+import { refusalBytes } from "../door/turning-away.js";
+import { socketPeer, UNIX_PEER } from "./peer.js";
 import type { Visitors } from "./server.js";
 import { isCertificateFault } from "./tls-options.js";
 
@@ -50,12 +52,16 @@ export function admitSockets(server: Server, { kind, accepted }: SocketKind, vis
   server.on(accepted, (socket: Socket) => {
     if (!visitors.full) return visitors.enter(socketChannel(socket, kind));
     socket.on("error", () => {});
-    socket.destroy();
+    for (const bytes of refusalBytes(busy())) socket.write(bytes);
+    socket.destroySoon();
   });
 }
 
 function socketChannel(socket: Socket, kind: string): Channel {
   // Credit is a few bytes that the peer waits for: not to be held back until there are more.
   socket.setNoDelay(true);
-  return duplexChannel(socket, kind);
+  return duplexChannel(socket, kind, kind === "unix" ? { ...UNIX_PEER } : socketPeer(socket));
 }
+
+const busy = (): TensorwireError =>
+  new TensorwireError("SERVER_BUSY", "too many connections at the moment: try again later");

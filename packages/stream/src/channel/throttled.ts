@@ -26,7 +26,6 @@ export function checkRate(maxBytesPerSecond: number | undefined): void {
 
 class ThrottledChannel implements Channel, ChannelReceiver {
   readonly kind: string;
-  readonly peer: ChannelPeer | undefined;
   readonly direction: Channel["direction"];
   readonly #out: ByteRate;
   readonly #in: ByteRate;
@@ -45,7 +44,6 @@ class ThrottledChannel implements Channel, ChannelReceiver {
     bytesPerSecond: number,
   ) {
     this.kind = inner.kind;
-    this.peer = inner.peer;
     this.direction = inner.direction;
     this.#out = new ByteRate(bytesPerSecond);
     this.#in = new ByteRate(bytesPerSecond);

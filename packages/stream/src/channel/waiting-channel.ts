@@ -1,26 +1,35 @@
 import type { Channel, ChannelPeer, ChannelReceiver } from "@tensorwire/core";
 import { EarlyBytes } from "./early-bytes.js";
 
+export interface WaitingOptions {
+  /** Looks at bytes as they come, before the channel is opened. */
+  readonly peek?: ((portion: Uint8Array) => void) | undefined;
+  /** Bytes that may come before that. */
+  readonly maxBytes?: number | undefined;
+}
+
 /**
  * A channel that was accepted, and waits for somebody to open it. It is read from the beginning: of a peer that leaves
  * meanwhile nobody would hear otherwise.
  */
 export class WaitingChannel implements Channel, ChannelReceiver {
   readonly kind: string;
-  readonly peer: ChannelPeer | undefined;
   readonly direction: Channel["direction"];
-  readonly #early = new EarlyBytes();
+  readonly peer: ChannelPeer | undefined;
+  readonly #early: EarlyBytes;
   #receiver: ChannelReceiver | undefined;
   #ended: { readonly error: Error | undefined } | undefined;
 
-  /** @param onEnd Called when the peer has left, or sent too much, before the channel was opened. */
+  /** @param onLeft Called when the peer has left, or sent too much, before the channel was opened. */
   constructor(
     private readonly inner: Channel,
-    private readonly onEnd: (channel: WaitingChannel) => void,
+    public onLeft: (error: Error | undefined) => void,
+    private readonly options: WaitingOptions = {},
   ) {
     this.kind = inner.kind;
-    this.peer = inner.peer;
     this.direction = inner.direction;
+    this.peer = inner.peer;
+    this.#early = new EarlyBytes(options.maxBytes);
     inner.open(this);
   }
 
@@ -46,13 +55,15 @@ export class WaitingChannel implements Channel, ChannelReceiver {
     } catch (error) {
       this.end(error as Error);
       void this.inner.close(error as Error);
+      return;
     }
+    this.options.peek?.(portion);
   }
 
   end(error?: Error): void {
     if (this.#ended) return;
     this.#ended = { error };
     if (this.#receiver) this.#receiver.end(error);
-    else this.onEnd(this);
+    else this.onLeft(error);
   }
 }

@@ -1,11 +1,9 @@
 import { createServer, type RequestListener } from "node:http";
 import { createServer as createSecureServer } from "node:https";
-import { WebSocketServer } from "ws";
 import { type HostAddress, hostUrl } from "./address.js";
-import { peerOf } from "./request-peer.js";
 import { boundTo, type ChannelServer, type Visitors } from "./server.js";
 import { serverTls, type TlsOptions } from "./tls-options.js";
-import { MAX_PAYLOAD, webSocketChannel } from "./websocket.js";
+import { WebSocketUpgrades } from "./websocket-upgrades.js";
 
 const NO_UPGRADE: RequestListener = (_request, response) => {
   response
@@ -20,15 +18,11 @@ export async function serveWebSocket(
   visitors: Visitors,
 ): Promise<ChannelServer> {
   const server = tls ? createSecureServer(serverTls(tls), NO_UPGRADE) : createServer(NO_UPGRADE);
+  const upgrades = new WebSocketUpgrades(visitors);
+  server.on("upgrade", (request, socket, head) => void upgrades.handle(request, socket, head));
   const url = hostUrl(tls ? "wss" : "ws", await boundTo(server, address));
-  const sockets = new WebSocketServer({ server, perMessageDeflate: false, maxPayload: MAX_PAYLOAD });
-  sockets.on("connection", (socket, request) => {
-    socket.on("error", () => {});
-    if (visitors.full) socket.terminate();
-    else visitors.enter(webSocketChannel(socket, { under: request.socket, peer: peerOf(request) }));
-  });
   const close = async (): Promise<void> => {
-    sockets.close();
+    upgrades.close();
     server.close();
     server.closeIdleConnections();
   };

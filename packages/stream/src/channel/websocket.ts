@@ -2,10 +2,12 @@ import { randomFillSync } from "node:crypto";
 import type { Socket } from "node:net";
 import { type Channel, type ChannelPeer, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
 import WebSocket, { type ClientOptions, type RawData } from "ws";
+import { headersWith } from "../door/credential.js";
 import { withinGrace } from "../session/grace.js";
-import { isLoopback } from "./address.js";
+import { isLoopback, shownUrl } from "./address.js";
 import { EarlyBytes } from "./early-bytes.js";
 import { tunnelTo } from "./proxy.js";
+import { statusError } from "./refusal-status.js";
 import { clientTls, isCertificateFault, type TlsOptions } from "./tls-options.js";
 
 /** Bytes of one WebSocket message, whatever the frame: ws copies a message that spans socket reads. */
@@ -22,6 +24,11 @@ export interface DialOptions {
   readonly masking?: Masking | undefined;
   /** For `wss:`, `https:` and `tls:`. */
   readonly tls?: TlsOptions | undefined;
+  /**
+   * What this end shows for who it is: a bearer token, in a header where the channel has them, else in HELLO. Never in clear
+   * text beyond loopback.
+   */
+  readonly token?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Sent with every request, and with the one that opens a WebSocket. */
   readonly headers?: Readonly<Record<string, string>> | undefined;
@@ -29,16 +36,19 @@ export interface DialOptions {
   readonly client?: ClientOptions | undefined;
 }
 
-/** Opens a WebSocket and makes it a channel. @throws TensorwireError `CHANNEL_OPEN`, `ABORTED`. */
+/**
+ * Opens a WebSocket and makes it a channel.
+ * @throws TensorwireError `INVALID_ARGUMENT`, `CHANNEL_OPEN`, `UNAUTHORIZED`, `FORBIDDEN`, `NOT_FOUND`, `SERVER_BUSY`, `ABORTED`.
+ */
 export async function dialWebSocket(url: string, options: DialOptions = {}): Promise<Channel> {
-  const { signal } = options;
+  const { signal, token } = options;
   signal?.throwIfAborted();
   const at = new URL(url);
   const agent = tunnelTo(at);
   const socket = new WebSocket(url, {
     ...(agent && { agent }),
     ...options.client,
-    headers: { ...options.client?.headers, ...options.headers },
+    headers: headersWith(at, { token, headers: { ...options.client?.headers, ...options.headers } }),
     ...(options.tls && clientTls(options.tls)),
     perMessageDeflate: false,
     maxPayload: MAX_PAYLOAD,
@@ -56,15 +66,22 @@ export async function dialWebSocket(url: string, options: DialOptions = {}): Pro
       socket.once("open", resolve);
       socket.once("error", reject);
       socket.once("close", () => reject(new Error("the peer closed the connection")));
+      // Its words are not read: a server may never end what it says of its refusal.
+      socket.once("unexpected-response", (_request, { statusCode = 0 }) =>
+        reject(statusError(url, statusCode)),
+      );
     });
   } catch (cause) {
     socket.on("error", () => {});
     socket.terminate();
-    if (signal?.aborted) throw cause;
+    if (signal?.aborted || cause instanceof TensorwireError) throw cause;
     const reason =
       cause instanceof Error ? cause.message || (cause as NodeJS.ErrnoException).code : String(cause);
     const retry = isCertificateFault(cause) ? { retryable: false } : {};
-    throw new TensorwireError("CHANNEL_OPEN", `cannot reach ${url}: ${reason}`, { cause, ...retry });
+    throw new TensorwireError("CHANNEL_OPEN", `cannot reach ${shownUrl(url)}: ${reason}`, {
+      cause,
+      ...retry,
+    });
   } finally {
     signal?.removeEventListener("abort", onAbort!);
   }

@@ -53,6 +53,8 @@ export interface ReceivingEnd extends TransferEnd {
 export interface ConnectionOptions {
   readonly hello: Omit<Hello, "versions">;
   readonly limits: Limits;
+  /** Takes what the peer need not know out of the words that it is told. */
+  readonly discreet?: ((message: string) => string) | undefined;
 }
 
 /**
@@ -150,7 +152,8 @@ export class Connection implements ChannelReceiver, FrameHandler {
   /** Tells the peer why a transfer ends, as far as the channel still carries words. */
   async sendFault(type: "ERROR" | "CANCEL", transfer: number, flags: number, fault: Fault): Promise<void> {
     if (this.#failure || this.channel.direction === "receive") return;
-    const message = fault.message.slice(0, 4096);
+    const { discreet = (words: string) => words } = this.options;
+    const message = discreet(fault.message).slice(0, 4096);
     const body = encodeJson({ ...fault, message });
     const told = this.send([encodeFrame(FrameType[type], transfer, flags, body)]).catch(() => {});
     this.channel.hurry?.();
@@ -194,6 +197,8 @@ export class Connection implements ChannelReceiver, FrameHandler {
       if (this.#greeted) throw new TensorwireError("PROTOCOL", "a second HELLO");
       return;
     }
+    // Who is not let in hears why, and no HELLO.
+    if (!this.#greeted && header.type === FrameType.ERROR && header.transfer === 0) return;
     if (!this.#greeted) throw new TensorwireError("PROTOCOL", `${frameName(header.type)} before HELLO`);
     if (header.type === FrameType.PING) return;
     if (header.type === FrameType.MANIFEST) {
