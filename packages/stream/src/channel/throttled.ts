@@ -1,4 +1,4 @@
-import { type Channel, type ChannelPeer, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
+import { type Channel, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
 import { ByteRate } from "./byte-rate.js";
 
 /**
