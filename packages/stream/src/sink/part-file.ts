@@ -13,7 +13,7 @@ import {
   takeUp,
   tidyComplete,
 } from "../journal/leftover.js";
-import { type FileIdentity, identityOf, isOwned, lookAt, sameFile } from "../journal/own-file.js";
+import { type FileIdentity, identityOf, isOwned, lookAt, removeFile, sameFile } from "../journal/own-file.js";
 import type { JournaledFile } from "../journal/record.js";
 import { refuseFull, refuseTaken, resolveTarget, targetExists } from "./destination.js";
 import { Lock } from "./lock.js";
@@ -187,6 +187,8 @@ export class PartFile implements PartOfJournal {
   async publish(): Promise<void> {
     const { part } = this;
     await this.#attempt(async () => {
+      const found = await lookAt(part);
+      if (found && !sameFile(identityOf(found), this.identity)) throw replaced(part);
       this.#naming = true;
       if (this.overwrite) await rename(part, this.path);
       else await nameOnce(part, this.path);
@@ -239,7 +241,7 @@ export class PartFile implements PartOfJournal {
     await this.#close().catch(() => {});
     if (this.#released) return;
     if (this.#naming) await this.#withdraw().catch(() => {});
-    if (!keep) await unlink(this.part).catch(() => {});
+    if (!keep) await removeFile(this.part, this.identity);
     await this.lock.release();
   }
 
@@ -308,6 +310,11 @@ async function tidyUnlocked(place: Place): Promise<void> {
   } catch {
     // Somebody is writing it, or it is not for us to look at.
   }
+}
+
+function replaced(part: string): TensorwireError {
+  const message = `${quote(part)} is another file than the one that was written: something replaced it`;
+  return new TensorwireError("TARGET_WRITE", message);
 }
 
 const NO_LINKS = ["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK", "EXDEV", "EACCES"];
