@@ -119,11 +119,11 @@ class ArtifactSink implements EncodedSink {
     await this.#file!.write(parts, position);
   }
 
-  async finish({ digest, clamped }: Totals): Promise<void> {
+  async finish({ digest, sha256, clamped }: Totals): Promise<void> {
     await this.#flush();
     // Those of the last connection may be fewer.
     const { chunks, bytes: sourceBytes } = this.#plan!;
-    const totals = { digest, chunks, sourceBytes, clamped };
+    const totals = { digest, sha256, chunks, sourceBytes, clamped };
     await this.#append([encodeFrame(FrameType.END, TRANSFER, 0, encodeTotals(totals))]);
     await this.#file!.finish();
   }
