@@ -63,6 +63,7 @@ export type { OnReceive, ServedPeer, UploadOrigin } from "./server/reception.js"
 export { DEFAULT_SERVER_LIMITS, type ServerLimits } from "./server/server-limits.js";
 export type { UploadOptions } from "./server/served-transfer.js";
 export type { ProgressEvent } from "./session/progress.js";
+export type { RetryEvent, RetryOptions } from "./session/retry.js";
 export type { CodecSummary, TransferSummary } from "./session/summary.js";
 export { artifactSink } from "./sink/artifact.js";
 export type { ReceivedChunk } from "./sink/chunks.js";
@@ -83,7 +84,7 @@ export {
 export { rawFileSource } from "./source/raw-file.js";
 export { safetensorsSource } from "./source/safetensors.js";
 export { shardedSafetensorsSource } from "./source/sharded.js";
-export type { EncodedSource, ModelSource } from "./source/source.js";
+export type { EncodedSource, ModelSource, OneShotSource } from "./source/source.js";
 export { type TensorMap, type TensorsOptions, type TensorValue, tensorsSource } from "./source/tensors.js";
 export { tensorflowJsSource } from "./source/tfjs.js";
-export { type Destination, type SourceLike, streamModel } from "./stream-model.js";
+export { type Destination, type SourceLike, type StreamOptionsOf, streamModel } from "./stream-model.js";

@@ -7,14 +7,17 @@ import {
   quote,
   TensorwireError,
 } from "@tensorwire/core";
-import { type Endpoint, openConnection } from "./channel/open.js";
-import { checkWord, resolveOptions, type TransferOptions } from "./options.js";
+import { Listener } from "./channel/listen.js";
+import { checkReopens, type Endpoint, openConnection } from "./channel/open.js";
 import { checkParts, type PartsOptions } from "./journal/expiry.js";
+import { checkWord, type ResolvedOptions, resolveOptions, type TransferOptions } from "./options.js";
 import type { Connection } from "./session/connection.js";
 import { deferred } from "./session/deferred.js";
 import { checkExpectedDigest } from "./session/expected-digest.js";
 import { Progress } from "./session/progress.js";
 import { ModelReceiver } from "./session/receiver.js";
+import { Reception } from "./session/reception.js";
+import { Retries } from "./session/retry.js";
 import type { TransferSummary } from "./session/summary.js";
 import { TransferLife } from "./session/transfer.js";
 import { ChunksSink, type ReceivedChunk } from "./sink/chunks.js";
@@ -142,40 +145,65 @@ class Receiving implements ReceivedModel {
   async #run(origin: Origin): Promise<TransferSummary> {
     const { options } = this;
     const life = this.#life;
-    let connection: Connection | undefined;
-    let owned = false;
+    let reception: Reception | undefined;
     try {
       checkOptions(options);
       const settings = await resolveOptions(options);
+      if (settings.retry) checkReopens(origin);
       if (life.error) throw life.error;
-      ({ connection, owned } = await openConnection(
-        origin,
-        "receive",
-        { ...options, overwrite: false },
-        settings,
-      ));
       const progress = new Progress(options.onProgress, (error) => life.fail(error));
-      const receiver = new ModelReceiver(connection, {
+      reception = new Reception({
         ...settings,
-        sink: (manifest) => this.#open(manifest),
         outputDtype: options.outputDtype,
         integrity: options.integrity,
         expectedDigest: options.expectedDigest,
+        sink: (manifest) => this.#open(manifest),
+        renewable: typeof options.to === "string",
         progress,
         life,
-        owned,
+      });
+      const retries = new Retries({
+        options: settings.retry,
+        life,
+        listening: origin instanceof Listener,
+        position: () => progress.acknowledgedBytes,
+        retrying: () => progress.retries++,
+      });
+      const call = { settings, reception, progress, retries };
+      const summary = await retries.run((own) => this.#attempt(origin, { ...call, life: own }));
+      progress.done();
+      return summary;
+    } catch (error) {
+      life.fail(error);
+      await reception?.abort(life.error!);
+      throw life.error;
+    } finally {
+      life.end();
+      reception?.end();
+    }
+  }
+
+  async #attempt(origin: Origin, call: Call): Promise<TransferSummary> {
+    const { settings, retries, life } = call;
+    let connection: Connection | undefined;
+    let owned = false;
+    try {
+      const opening = { ...this.options, overwrite: false, signal: life.jobs };
+      ({ connection, owned } = await openConnection(origin, "receive", opening, settings));
+      retries.reached();
+      const receiver = new ModelReceiver(connection, {
+        ...{ ...settings, ...call, owned },
+        expectedDigest: this.options.expectedDigest,
       });
       receiver.manifest.then(this.#manifest.resolve, () => {});
       const summary = await receiver.run();
+      retries.complete();
       if (owned) await connection.close();
-      progress.done();
       return summary;
     } catch (error) {
       life.fail(error);
       if (owned) await connection?.close(life.error);
       throw life.error;
-    } finally {
-      life.end();
     }
   }
 
@@ -185,6 +213,15 @@ class Receiving implements ReceivedModel {
     const target = typeof to === "function" ? await to(manifest) : to;
     return typeof target === "string" ? openSink(target, manifest, this.options) : target;
   }
+}
+
+/** What an attempt needs of its call. */
+interface Call {
+  readonly settings: ResolvedOptions;
+  readonly reception: Reception;
+  readonly progress: Progress;
+  readonly retries: Retries;
+  readonly life: TransferLife;
 }
 
 function checkOptions({ outputDtype, integrity, expectedDigest, parts }: ReceiveOptions): void {

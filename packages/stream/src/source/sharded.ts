@@ -40,6 +40,10 @@ class ShardedSource implements ModelSource {
     private readonly options: FileSourceOptions,
   ) {}
 
+  get version(): string | undefined {
+    return this.#files.version;
+  }
+
   async open(): Promise<ModelInfo> {
     const { text, version } = await readTextFile(this.name);
     const index = this.#parse(text);
