@@ -99,6 +99,11 @@ export class ChunkPlan {
     this.maxChunkBytes = largest;
   }
 
+  /** Tensors in the whole model. */
+  get tensors(): number {
+    return this.#dtypes.length;
+  }
+
   /** Ordinals of the chunks of tensor `i`. */
   range(i: number): ChunkRange {
     const first = this.#first[i]!;

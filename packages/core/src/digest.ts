@@ -1,6 +1,12 @@
 import type { ChunkPlan } from "./chunk-plan.js";
 import { TensorwireError } from "./errors.js";
-import { chunkDigestBytes, type Integrity, SHA256_BYTES, writeChunkDigest } from "./frame/held.js";
+import {
+  type ChunkDigest,
+  chunkDigestBytes,
+  type Integrity,
+  SHA256_BYTES,
+  writeChunkDigest,
+} from "./frame/held.js";
 import { xxh64 } from "./hash.js";
 
 /** SHA-256 over the concatenation of `parts`: each runtime has its own, and the transfer's owner passes it. */
@@ -44,6 +50,14 @@ export class TransferDigest {
     if (!this.#sha256s) return;
     if (!sha256) throw new TensorwireError("INTERNAL", `chunk ${ordinal} of the plan has no SHA-256`);
     this.#sha256s.set(sha256, ordinal * SHA256_BYTES);
+  }
+
+  /** What was recorded of a chunk. */
+  chunk(ordinal: number): ChunkDigest {
+    const digest = { codec: this.#codecs[ordinal]!, hash: this.#hashes[ordinal]! };
+    const at = ordinal * SHA256_BYTES;
+    const sha256 = this.#sha256s?.slice(at, at + SHA256_BYTES);
+    return sha256 ? { ...digest, sha256 } : digest;
   }
 
   /** Digest of tensor `i`. */

@@ -9,6 +9,8 @@ test("every channel moves its frames, and has a row beside bare sockets", async 
     "bare http POST",
     "pipe",
     "websocket",
+    "http",
+    "http, pulled",
     "tcp",
     "unix",
     "memory",

@@ -47,6 +47,7 @@ export {
 } from "./fidelity/evaluate.js";
 export { openPlotter, type Plotter } from "./fidelity/evaluation-plot.js";
 export type { ReadingOptions } from "./fidelity/model-reader.js";
+export type { PartsOptions } from "./journal/expiry.js";
 export type { StreamOptions, TransferOptions } from "./options.js";
 export { type Origin, type ReceivedModel, type ReceiveOptions, receiveModel } from "./receive-model.js";
 export {
@@ -62,13 +63,14 @@ export type { OnReceive, ServedPeer, UploadOrigin } from "./server/reception.js"
 export { DEFAULT_SERVER_LIMITS, type ServerLimits } from "./server/server-limits.js";
 export type { UploadOptions } from "./server/served-transfer.js";
 export type { ProgressEvent } from "./session/progress.js";
+export type { RetryEvent, RetryOptions } from "./session/retry.js";
 export type { CodecSummary, TransferSummary } from "./session/summary.js";
 export { artifactSink } from "./sink/artifact.js";
 export type { ReceivedChunk } from "./sink/chunks.js";
 export { rawFileSink } from "./sink/raw-file.js";
 export { safetensorsSink } from "./sink/safetensors.js";
 export { shardedSafetensorsSink } from "./sink/sharded.js";
-export type { EncodedSink, ModelSink, Sink, SinkModel } from "./sink/sink.js";
+export type { EncodedSink, ModelSink, Resumable, Sink, SinkModel } from "./sink/sink.js";
 export type { ReceivedTensor } from "./sink/tensors.js";
 export { artifactSource } from "./source/artifact.js";
 export { fromTensors } from "./source/declared.js";
@@ -82,7 +84,7 @@ export {
 export { rawFileSource } from "./source/raw-file.js";
 export { safetensorsSource } from "./source/safetensors.js";
 export { shardedSafetensorsSource } from "./source/sharded.js";
-export type { EncodedSource, ModelSource } from "./source/source.js";
+export type { EncodedSource, ModelSource, OneShotSource } from "./source/source.js";
 export { type TensorMap, type TensorsOptions, type TensorValue, tensorsSource } from "./source/tensors.js";
 export { tensorflowJsSource } from "./source/tfjs.js";
-export { type Destination, type SourceLike, streamModel } from "./stream-model.js";
+export { type Destination, type SourceLike, type StreamOptionsOf, streamModel } from "./stream-model.js";

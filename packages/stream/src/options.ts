@@ -18,6 +18,7 @@ import { addressOffset, defaultBackend } from "@tensorwire/quant-native";
 import { checkRate } from "./channel/throttled.js";
 import type { DialOptions } from "./channel/websocket.js";
 import type { ProgressEvent } from "./session/progress.js";
+import { type RetryOptions, resolveRetry } from "./session/retry.js";
 import { checkSeed } from "./session/seed.js";
 
 /** Options of both ends. */
@@ -38,6 +39,11 @@ export interface TransferOptions {
    * bound. Of several transfers on one connection the first decides.
    */
   readonly maxBytesPerSecond?: number | undefined;
+  /**
+   * After an interruption, connect again and go on from there: to a URL, or, with a listener, with the next peer that comes.
+   * Default false. `true` stands for the defaults of `RetryOptions`.
+   */
+  readonly retry?: RetryOptions | boolean | undefined;
   /** How a URL is dialled. */
   readonly dial?: Omit<DialOptions, "signal"> | undefined;
 }
@@ -62,8 +68,8 @@ export interface StreamOptions extends TransferOptions {
    */
   readonly nonFinite?: "exact" | "error" | undefined;
   /**
-   * 16 hexadecimal digits, for codecs that round at random and have no seed of their own. Default: drawn anew for each
-   * transfer.
+   * 16 hexadecimal digits, for codecs that round at random and have no seed of their own. Default: made of the version
+   * token, so that an interrupted transfer can go on; drawn anew for each transfer where there is none.
    */
   readonly seed?: string | undefined;
   /**
@@ -71,6 +77,18 @@ export interface StreamOptions extends TransferOptions {
    * finds accidents. An artifact that is sent as it is keeps its own, which may not be less than what is asked.
    */
   readonly integrity?: Integrity | undefined;
+  /**
+   * A version token of your own, 1 to 128 characters, for a source that has none, such as tensors in memory: the same as
+   * long as the model is, and another after any change, and at any other sender. What a receiver holds of the same version
+   * is taken for right, and not made again to be compared.
+   */
+  readonly version?: string | undefined;
+  /**
+   * What becomes of the chunks that a receiver holds from an interrupted transfer, when the source is not known to be in the
+   * same state: `"resend"` makes them again, and sends those that differ; `"restart"` sends all of them again; `"fail"` ends
+   * with `SOURCE_CHANGED` at the first that differs. Default `"resend"`.
+   */
+  readonly ifChanged?: "resend" | "restart" | "fail" | undefined;
   /**
    * Error feedback: the path of a file that carries what payloads leave out from one transfer to the next. It is created
    * by the first, and replaced when the receiver has confirmed (or the artifact is complete); a transfer that fails leaves
@@ -90,6 +108,7 @@ export interface ResolvedOptions {
   readonly registry: CodecRegistry;
   readonly alignment: SlabAlignment | undefined;
   readonly maxBytesPerSecond: number | undefined;
+  readonly retry: RetryOptions | undefined;
 }
 
 /** Fills in the defaults of both ends. @throws TensorwireError `INVALID_ARGUMENT`. */
@@ -110,15 +129,18 @@ export async function resolveOptions(options: TransferOptions): Promise<Resolved
     registry,
     alignment: slabAlignment(),
     maxBytesPerSecond: options.maxBytesPerSecond,
+    retry: resolveRetry(options.retry),
   };
 }
 
 /** @throws TensorwireError `INVALID_ARGUMENT` for words and seeds that are none, and for an artifact's name. */
 export function checkStreamOptions(options: StreamOptions): void {
-  const { compress, nonFinite, seed, residuals, integrity } = options;
+  const { compress, nonFinite, seed, residuals, integrity, ifChanged, version } = options;
   checkWord("compress", compress, ["auto", "never"]);
   checkWord("nonFinite", nonFinite, ["exact", "error"]);
   checkWord("integrity", integrity, ["xxh64", "sha256"]);
+  checkWord("ifChanged", ifChanged, ["resend", "restart", "fail"]);
+  checkVersion(version);
   checkSeed(seed);
   // It can be the artifact that this very transfer writes: whichever of the two got its name last would replace the other.
   if (residuals?.endsWith(".twire")) {
@@ -127,11 +149,17 @@ export function checkStreamOptions(options: StreamOptions): void {
   }
 }
 
+function checkVersion(version: unknown): void {
+  if (version === undefined) return;
+  if (typeof version === "string" && version.length >= 1 && version.length <= 128) return;
+  throw new TensorwireError("INVALID_ARGUMENT", "a version is a string of 1 to 128 characters");
+}
+
 export function checkWord(option: string, given: string | undefined, words: readonly string[]): void {
   if (given === undefined || words.includes(given)) return;
   throw new TensorwireError(
     "INVALID_ARGUMENT",
-    `${option} is ${words.join(" or ")}, not ${quote(String(given))}`,
+    `${option} is ${words.slice(0, -1).join(", ")} or ${words.at(-1)}, not ${quote(String(given))}`,
   );
 }
 

@@ -7,13 +7,17 @@ import {
   quote,
   TensorwireError,
 } from "@tensorwire/core";
-import { type Endpoint, openConnection } from "./channel/open.js";
-import { checkWord, resolveOptions, type TransferOptions } from "./options.js";
+import { Listener } from "./channel/listen.js";
+import { checkReopens, type Endpoint, openConnection } from "./channel/open.js";
+import { checkParts, type PartsOptions } from "./journal/expiry.js";
+import { checkWord, type ResolvedOptions, resolveOptions, type TransferOptions } from "./options.js";
 import type { Connection } from "./session/connection.js";
 import { deferred } from "./session/deferred.js";
 import { checkExpectedDigest } from "./session/expected-digest.js";
 import { Progress } from "./session/progress.js";
 import { ModelReceiver } from "./session/receiver.js";
+import { Reception } from "./session/reception.js";
+import { Retries } from "./session/retry.js";
 import type { TransferSummary } from "./session/summary.js";
 import { TransferLife } from "./session/transfer.js";
 import { ChunksSink, type ReceivedChunk } from "./sink/chunks.js";
@@ -38,6 +42,13 @@ export interface ReceiveOptions extends TransferOptions {
   readonly to?: string | Sink | ((manifest: Manifest) => string | Sink | Promise<string | Sink>) | undefined;
   /** Replace a file that exists. Default false. */
   readonly overwrite?: boolean | undefined;
+  /**
+   * Go on from what an interrupted transfer of the same model left at the path, and leave what this one has if it is
+   * interrupted. Default true; false starts clean, and leaves nothing.
+   */
+  readonly resume?: boolean | undefined;
+  /** How long unfinished files stay in the path's folder, and how many bytes of them. Default: 7 days, any number. */
+  readonly parts?: PartsOptions | undefined;
   /** Write shards of at most this many bytes, with an index, instead of one file. */
   readonly maxShardBytes?: number | undefined;
   /** Convert every float tensor to this dtype; others keep theirs. Default: each keeps its own. */
@@ -134,40 +145,65 @@ class Receiving implements ReceivedModel {
   async #run(origin: Origin): Promise<TransferSummary> {
     const { options } = this;
     const life = this.#life;
-    let connection: Connection | undefined;
-    let owned = false;
+    let reception: Reception | undefined;
     try {
       checkOptions(options);
       const settings = await resolveOptions(options);
+      if (settings.retry) checkReopens(origin);
       if (life.error) throw life.error;
-      ({ connection, owned } = await openConnection(
-        origin,
-        "receive",
-        { ...options, overwrite: false },
-        settings,
-      ));
       const progress = new Progress(options.onProgress, (error) => life.fail(error));
-      const receiver = new ModelReceiver(connection, {
+      reception = new Reception({
         ...settings,
-        sink: (manifest) => this.#open(manifest),
         outputDtype: options.outputDtype,
         integrity: options.integrity,
         expectedDigest: options.expectedDigest,
+        sink: (manifest) => this.#open(manifest),
+        renewable: typeof options.to === "string",
         progress,
         life,
-        owned,
+      });
+      const retries = new Retries({
+        options: settings.retry,
+        life,
+        listening: origin instanceof Listener,
+        position: () => progress.acknowledgedBytes,
+        retrying: () => progress.retries++,
+      });
+      const call = { settings, reception, progress, retries };
+      const summary = await retries.run((own) => this.#attempt(origin, { ...call, life: own }));
+      progress.done();
+      return summary;
+    } catch (error) {
+      life.fail(error);
+      await reception?.abort(life.error!);
+      throw life.error;
+    } finally {
+      life.end();
+      reception?.end();
+    }
+  }
+
+  async #attempt(origin: Origin, call: Call): Promise<TransferSummary> {
+    const { settings, retries, life } = call;
+    let connection: Connection | undefined;
+    let owned = false;
+    try {
+      const opening = { ...this.options, overwrite: false, signal: life.jobs };
+      ({ connection, owned } = await openConnection(origin, "receive", opening, settings));
+      retries.reached();
+      const receiver = new ModelReceiver(connection, {
+        ...{ ...settings, ...call, owned },
+        expectedDigest: this.options.expectedDigest,
       });
       receiver.manifest.then(this.#manifest.resolve, () => {});
       const summary = await receiver.run();
+      retries.complete();
       if (owned) await connection.close();
-      progress.done();
       return summary;
     } catch (error) {
       life.fail(error);
       if (owned) await connection?.close(life.error);
       throw life.error;
-    } finally {
-      life.end();
     }
   }
 
@@ -179,9 +215,19 @@ class Receiving implements ReceivedModel {
   }
 }
 
-function checkOptions({ outputDtype, integrity, expectedDigest }: ReceiveOptions): void {
+/** What an attempt needs of its call. */
+interface Call {
+  readonly settings: ResolvedOptions;
+  readonly reception: Reception;
+  readonly progress: Progress;
+  readonly retries: Retries;
+  readonly life: TransferLife;
+}
+
+function checkOptions({ outputDtype, integrity, expectedDigest, parts }: ReceiveOptions): void {
   checkWord("integrity", integrity, ["xxh64", "sha256"]);
   checkExpectedDigest(expectedDigest);
+  if (parts) checkParts(parts);
   if (outputDtype === undefined || (isDType(outputDtype) && isFloatDType(outputDtype))) return;
   throw new TensorwireError(
     "INVALID_ARGUMENT",

@@ -9,7 +9,8 @@ import {
   resolvePolicy,
   TensorwireError,
 } from "@tensorwire/core";
-import { type Endpoint, openConnection } from "./channel/open.js";
+import { Listener } from "./channel/listen.js";
+import { checkReopens, type Endpoint, openConnection } from "./channel/open.js";
 import {
   checkStreamOptions,
   type ResolvedOptions,
@@ -21,13 +22,22 @@ import { ErrorFeedback } from "./residuals/error-feedback.js";
 import { ResidualFile } from "./residuals/residual-file.js";
 import type { Connection } from "./session/connection.js";
 import { LOSSLESS } from "./session/exact.js";
+import { isInterruption } from "./session/interruption.js";
+import { OutgoingModel } from "./session/outgoing-model.js";
 import { Progress } from "./session/progress.js";
+import { Retries, type RetryOptions } from "./session/retry.js";
 import { seeded } from "./session/seed.js";
 import { ModelSender } from "./session/sender.js";
 import type { TransferSummary } from "./session/summary.js";
 import { TransferLife } from "./session/transfer.js";
+import { joinedToken } from "./source/file-version.js";
 import { openSource } from "./source/open.js";
-import { type EncodedSource, isEncodedSource, type ModelSource } from "./source/source.js";
+import {
+  type EncodedSource,
+  isEncodedSource,
+  type ModelSource,
+  type OneShotSource,
+} from "./source/source.js";
 import type { TensorMap } from "./source/tensors.js";
 
 /** What `streamModel` takes: a path, tensors in memory, or a source. */
@@ -40,70 +50,199 @@ export type SourceLike = string | TensorMap | ModelSource | EncodedSource;
  */
 export type Destination = Endpoint;
 
+/** What `streamModel` takes with a source: one that can be read once cannot be read again for another attempt. */
+export type StreamOptionsOf<S> = S extends OneShotSource
+  ? StreamOptions & { readonly retry?: false | undefined }
+  : StreamOptions;
+
 /**
  * Sends a model. Resolves with the receiver's receipt: everything is verified there, and durable where its sink is; on
- * a channel without a way back it resolves when the bytes are out, with `confirmed: false`.
+ * a channel without a way back it resolves when the bytes are out, with `confirmed: false`. Of what an interrupted call has
+ * brought to the same place only the rest is sent.
  *
- * @throws TensorwireError with the first cause; then the peer was told, and no buffer and no partial file is left.
+ * @throws TensorwireError with the first cause; then the peer was told, and no buffer is left.
  * @example
  * const summary = await streamModel("model.safetensors", "ws://host:9000", { codec: "normfloat4" });
  */
-export async function streamModel(
-  source: SourceLike,
+export async function streamModel<S extends SourceLike>(
+  source: S,
   destination: Destination,
-  options: StreamOptions = {},
+  options: StreamOptionsOf<S> = {} as StreamOptionsOf<S>,
 ): Promise<TransferSummary> {
-  const life = new TransferLife(options.signal);
-  let opened: ModelSource | EncodedSource | undefined;
-  let connection: Connection | undefined;
-  let owned = false;
-  let residuals: ResidualFile | undefined;
-  try {
+  return new Sending(source, destination, options).run();
+}
+
+/** One call: a source, and attempts to bring it to its destination. */
+class Sending {
+  readonly #life: TransferLife;
+  readonly #progress: Progress;
+  #source: ModelSource | EncodedSource | undefined;
+  /** Once the first peer's terms are known. */
+  #model: OutgoingModel | undefined;
+  #residuals: ResidualFile | undefined;
+  /** The source is not busy any more with what an attempt that failed has asked for. */
+  #idle: Promise<void> = Promise.resolve();
+
+  constructor(
+    private readonly source: SourceLike,
+    private readonly destination: Destination,
+    private readonly options: StreamOptions,
+  ) {
+    this.#life = new TransferLife(options.signal);
+    this.#progress = new Progress(options.onProgress, (error) => this.#life.fail(error));
+  }
+
+  async run(): Promise<TransferSummary> {
+    const life = this.#life;
+    try {
+      return await this.#run();
+    } catch (error) {
+      life.fail(error);
+      await this.#residuals?.abort();
+      throw this.#advised(life.error!);
+    } finally {
+      life.end();
+      if (this.#model) await this.#model.close(life);
+      else await this.#source?.close();
+    }
+  }
+
+  async #run(): Promise<TransferSummary> {
+    const { options, destination } = this;
+    const [life, progress] = [this.#life, this.#progress];
     checkStreamOptions(options);
     const settings = await resolveOptions(options);
     const policy = policyOf(options);
     if (life.error) throw life.error;
-    const from = await openSource(source, options, settings);
-    opened = from;
+    const from = await openSource(this.source, options, settings);
+    this.#source = from;
     if (options.residuals !== undefined && isEncodedSource(from)) throw encodedAlready(from);
-    const model = await from.open();
-    ({ connection, owned } = await openConnection(destination, "send", options, settings));
-    // A channel without a way back carries no HELLO either: whoever reads it takes it as it is.
-    const hello = connection.channel.direction === "both" ? await life.race(connection.hello) : undefined;
-    const { chunkBytes, seed, integrity, compress = "never", nonFinite = "exact" } = options;
-    const manifest = describe(model, from, { hello, policy, settings, chunkBytes, seed, integrity });
-    const plan = planManifest(manifest, settings.limits, settings.registry);
-    const progress = new Progress(options.onProgress, (error) => life.fail(error));
-    const { maxManifestBytes } = hello?.limits ?? settings.limits;
-    const transfer = { manifest, plan, source: from, progress, life, maxManifestBytes, owned };
-    // Whoever reads a channel without a way back has what this side has.
-    const known = settings.registry.names();
-    const lossless = [known, hello?.codecs ?? known].every((names) => names.includes(LOSSLESS));
-    const encoding = { compress: compress === "auto", nonFinite, lossless };
-    if (options.residuals !== undefined) {
-      residuals = await ResidualFile.open(options.residuals, manifest, settings.limits);
-    }
-    const feedback =
-      residuals && new ErrorFeedback(residuals, { manifest, plan, ...settings, jobs: life.jobs });
-    const sender = new ModelSender(connection, { ...settings, ...transfer, ...encoding, feedback });
-    opened = undefined;
-    const summary = await sender.run();
-    // Of a peer that has confirmed nothing can be taken back; nobody confirms a file, which is there when it is closed.
-    if (summary.confirmed) await residuals?.replace();
-    // A file appears under its name when its channel is closed: not before that is the transfer done.
-    if (owned) await connection.close();
-    if (!summary.confirmed) await residuals?.replace();
+    const retries = new Retries({
+      options: retryOf(settings, from, destination),
+      life,
+      listening: destination instanceof Listener,
+      position: () => progress.acknowledgedBytes,
+      retrying: () => progress.retries++,
+    });
+    const info = await from.open();
+    const summary = await retries.run((own) => this.#attempt(info, { settings, policy, retries, life: own }));
     progress.done();
     return summary;
-  } catch (error) {
-    life.fail(error);
-    if (owned) await connection?.close(life.error);
-    await residuals?.abort();
-    throw life.error;
-  } finally {
-    life.end();
-    await opened?.close();
   }
+
+  async #attempt(info: ModelInfo | Manifest, call: Call): Promise<TransferSummary> {
+    const { settings, retries, life } = call;
+    let connection: Connection | undefined;
+    let owned = false;
+    try {
+      // What an earlier attempt has asked the source for comes first.
+      await life.race(this.#idle);
+      const opened = await openConnection(
+        this.destination,
+        "send",
+        { ...this.options, signal: life.jobs },
+        settings,
+      );
+      ({ connection, owned } = opened);
+      retries.reached();
+      // A channel without a way back carries no HELLO either: whoever reads it takes it as it is.
+      const twoWay = connection.channel.direction === "both";
+      const hello = twoWay ? await life.race(connection.hello) : undefined;
+      const model = await this.#prepare(info, hello, call);
+      const sender = new ModelSender(connection, {
+        ...settings,
+        ...model.parts,
+        ...this.#encoding(settings, hello),
+        progress: this.#progress,
+        life,
+        maxManifestBytes: (hello?.limits ?? settings.limits).maxManifestBytes,
+        ifChanged: this.options.ifChanged ?? "resend",
+        owned,
+      });
+      const summary = await sender.run().finally(() => (this.#idle = sender.idle));
+      retries.complete();
+      // Of a peer that has confirmed nothing can be taken back; nobody confirms a file, which is there when it is closed.
+      if (summary.confirmed) await this.#residuals?.replace();
+      // A file appears under its name when its channel is closed: not before that is the transfer done.
+      if (owned) await connection.close();
+      if (!summary.confirmed) await this.#residuals?.replace();
+      return summary;
+    } catch (error) {
+      life.fail(error);
+      if (owned) await connection?.close(life.error);
+      throw life.error;
+    }
+  }
+
+  /** The model on the first peer's terms; on those of another one later it must be possible as it is. */
+  async #prepare(info: ModelInfo | Manifest, hello: Hello | undefined, call: Call): Promise<OutgoingModel> {
+    const { settings, policy } = call;
+    const { options } = this;
+    const source = this.#source!;
+    if (this.#model) {
+      checkTerms(this.#model.parts.manifest, hello, settings);
+      return this.#model;
+    }
+    const { chunkBytes, seed, integrity } = options;
+    const version = options.version ?? source.version;
+    const manifest = describe(info, source, {
+      ...{ hello, policy, settings, chunkBytes, seed, version, integrity },
+    });
+    const plan = planManifest(manifest, settings.limits, settings.registry);
+    this.#progress.totalBytes = plan.bytes;
+    this.#progress.totalTensors = manifest.tensors.length;
+    if (options.residuals !== undefined) {
+      this.#residuals = await ResidualFile.open(options.residuals, manifest, settings.limits);
+    }
+    const residuals = this.#residuals;
+    const feedback =
+      residuals && new ErrorFeedback(residuals, { manifest, plan, ...settings, jobs: this.#life.jobs });
+    // Payloads are made of the residuals, too.
+    const token = version && residuals ? joinedToken(version, residuals.version) : version;
+    this.#model = new OutgoingModel({ ...settings, manifest, plan, source, version: token, feedback });
+    return this.#model;
+  }
+
+  #encoding({ registry }: ResolvedOptions, hello: Hello | undefined) {
+    const { compress = "never", nonFinite = "exact" } = this.options;
+    // Whoever reads a channel without a way back has what this side has.
+    const known = registry.names();
+    const lossless = [known, hello?.codecs ?? known].every((names) => names.includes(LOSSLESS));
+    return { compress: compress === "auto", nonFinite, lossless };
+  }
+
+  /** Of a source that can be read once an interruption is the end. */
+  #advised(error: TensorwireError): TensorwireError {
+    const source = this.#source;
+    const once = source && !isEncodedSource(source) && source.oneShot;
+    if (!once || !isInterruption(error) || error.code === "ABORTED") return error;
+    const { code, message, peerCode } = error;
+    const advice = `${message}; ${quote(source.name)} can be read only once, so that this transfer cannot go on: begin another one with a source that begins anew`;
+    return new TensorwireError(code, advice, { cause: error, peerCode, retryable: false });
+  }
+}
+
+/** What an attempt needs of its call. */
+interface Call {
+  readonly settings: ResolvedOptions;
+  readonly policy: Policy;
+  readonly retries: Retries;
+  readonly life: TransferLife;
+}
+
+/** @throws TensorwireError `INVALID_ARGUMENT` where nothing can be tried again. */
+function retryOf(
+  { retry }: ResolvedOptions,
+  source: ModelSource | EncodedSource,
+  destination: Destination,
+): RetryOptions | undefined {
+  if (!retry) return undefined;
+  if (!isEncodedSource(source) && source.oneShot) {
+    const message = `${quote(source.name)} can be read only once, so that an interrupted transfer of it cannot go on: leave retry out`;
+    throw new TensorwireError("INVALID_ARGUMENT", message);
+  }
+  checkReopens(destination);
+  return retry;
 }
 
 function encodedAlready({ name }: EncodedSource): TensorwireError {
@@ -140,6 +279,7 @@ interface Terms {
   readonly settings: ResolvedOptions;
   readonly chunkBytes: number | undefined;
   readonly seed: string | undefined;
+  readonly version: string | undefined;
   readonly integrity: Integrity | undefined;
 }
 
@@ -153,7 +293,7 @@ function describe(model: ModelInfo | Manifest, source: ModelSource | EncodedSour
     const fixed = (source as ModelSource).chunkBytes ?? terms.chunkBytes;
     const chunkBytes = resolveChunkBytes(fixed, windowBytes, peerMax);
     const codecs = model.kind === "raw" ? [] : resolvePolicy(policy, model.tensors, registry);
-    const specs = seeded(codecs, terms.seed);
+    const specs = seeded(codecs, terms.seed, terms.version);
     const none = registry.resolve("none");
     const tensors = model.tensors.map(({ name, dtype, shape }, i) => ({
       name,
@@ -168,10 +308,22 @@ function describe(model: ModelInfo | Manifest, source: ModelSource | EncodedSour
     resolveChunkBytes(manifest.chunkBytes, windowBytes, peerMax);
     if (terms.integrity === "sha256" && manifest.integrity !== "sha256") throw withoutSha256(source);
   }
-  for (const { name, codec } of manifest.tensors) {
+  checkCodecs(manifest, hello);
+  return manifest;
+}
+
+/** Whether a peer takes what was described for another one. @throws TensorwireError `LIMIT_EXCEEDED`, `CODEC_UNSUPPORTED`. */
+function checkTerms(manifest: Manifest, hello: Hello | undefined, settings: ResolvedOptions): void {
+  const { windowBytes, limits } = settings;
+  const peerMax = hello?.limits.maxChunkBytes ?? limits.maxChunkBytes;
+  resolveChunkBytes(manifest.chunkBytes, windowBytes, peerMax);
+  checkCodecs(manifest, hello);
+}
+
+function checkCodecs({ tensors }: Manifest, hello: Hello | undefined): void {
+  for (const { name, codec } of tensors) {
     if (!hello || hello.codecs.includes(codec.name)) continue;
     const message = `the peer (${hello.software}) has no codec ${codec.name}, only ${hello.codecs.join(", ")}: choose one of those`;
     throw new TensorwireError("CODEC_UNSUPPORTED", message, { tensor: name });
   }
-  return manifest;
 }

@@ -25,7 +25,7 @@ const KEYS = [
     "packedChunks",
     "clamped",
   ],
-  ...["resumedBytes", "seconds", "peakRssBytes", "codecs", "digest", "sha256", "confirmed"],
+  ...["resumedBytes", "retries", "seconds", "peakRssBytes", "codecs", "digest", "sha256", "confirmed"],
 ];
 
 let folder: string;
@@ -130,7 +130,15 @@ describe("for people", () => {
 describe("progress", () => {
   const event = (given: Partial<ProgressEvent>): ProgressEvent => ({
     ...{ phase: "transfer", totalBytes: 1000, sourceBytes: 0, acknowledgedBytes: 0, wireBytes: 0 },
-    ...{ tensors: 0, totalTensors: 1, bytesPerSecond: 100, seconds: 1 },
+    ...{
+      durableBytes: 0,
+      resumedBytes: 0,
+      retries: 0,
+      tensors: 0,
+      totalTensors: 1,
+      bytesPerSecond: 100,
+      seconds: 1,
+    },
     ...given,
   });
 

@@ -68,7 +68,7 @@ describe("a transfer's seed", () => {
 
   test("one object of many tensors stays one object, which the manifest writes once", () => {
     const [one, none] = [stochastic(), { name: "none" }];
-    const specs = seeded([one, none, one], undefined);
+    const specs = seeded([one, none, one], undefined, undefined);
     expect(specs[2]).toBe(specs[0]);
     expect(specs[1]).toBe(none);
     expect(one).not.toHaveProperty("seed");

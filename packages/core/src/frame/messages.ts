@@ -97,6 +97,11 @@ export function encodeWant(want: Want): Uint8Array {
   return body;
 }
 
+/** Ranges that a WANT may name, so that its body stays within `maxControlBytes`. */
+export function maxWantRanges(maxControlBytes: number): number {
+  return Math.floor((maxControlBytes - WANT_HEAD) / RANGE_BYTES);
+}
+
 /** @param chunks Chunks in the plan: no range may reach past it. */
 export function parseWant(body: Uint8Array, chunks: number): Want {
   const view = viewOf("WANT", body, WANT_HEAD, body.length);

@@ -11,12 +11,12 @@ import { Command } from "commander";
 import { median } from "../memory/bars.js";
 import { formatSize, parseBytes } from "../model/byte-size.js";
 import { BARE_WAYS } from "./bare-ways.js";
-import { channelWays, INNER_WAYS } from "./channel-ways.js";
+import { channelWays, INNER_WAYS, PULLED_WAYS } from "./channel-ways.js";
 import { CHUNK_BYTES, type EndFigures, FRAME_BYTES, type WayJob } from "./way-job.js";
 
 const WARM_UP = 48;
 /** The bar: this much of what a bare socket moves. */
-const BAR = { names: ["websocket"], ratio: 0.8 };
+const BAR = { names: ["websocket", "http", "http, pulled"], ratio: 0.8 };
 const BARE = "bare TCP";
 
 /** One run of one way. */
@@ -50,6 +50,11 @@ class Race {
   }
 
   async #apart(name: string): Promise<[Lines, Lines]> {
+    if (name in PULLED_WAYS) {
+      const sending = this.#end("send", name);
+      const { address } = (await sending()) as { address: string };
+      return [sending, this.#end("receive", name, { address })];
+    }
     const receiving = this.#end("receive", name);
     const { address } = (await receiving()) as { address: string };
     return [this.#end("send", name, { address }), receiving];
@@ -151,9 +156,14 @@ async function main({
   try {
     const gigabytes = (frames * FRAME_BYTES) / 1e9;
     const secure = certificate(scratch);
-    const all = [...Object.keys(BARE_WAYS), ...Object.keys(channelWays(scratch)), ...Object.keys(INNER_WAYS)];
+    const all = [
+      ...Object.keys(BARE_WAYS),
+      ...Object.keys(channelWays(scratch)),
+      ...Object.keys(PULLED_WAYS),
+      ...Object.keys(INNER_WAYS),
+    ];
     const names = all
-      .filter((name) => secure || !/tls/i.test(name))
+      .filter((name) => secure || !/tls|https/i.test(name))
       .filter((name) => !only || name === BARE || name === only);
     console.log(
       `Prebuilt frames of ${formatSize(CHUNK_BYTES)} chunks of none over loopback: ${formatSize(bytes)} a run, medians of` +

@@ -1,8 +1,8 @@
 import { writeSync } from "node:fs";
 import { encodeDataHead, Packing } from "@tensorwire/core";
 import { BARE_WAYS } from "./bare-ways.js";
-import { channelWays, INNER_WAYS } from "./channel-ways.js";
-import type { Pour } from "./way.js";
+import { channelWays, INNER_WAYS, PULLED_WAYS } from "./channel-ways.js";
+import type { PulledWay, Pour } from "./way.js";
 import { CHUNK_BYTES, type EndFigures, FRAME_BYTES, type WayJob } from "./way-job.js";
 
 // One end of one way, as a process: a line of JSON on descriptor 3 for each thing that it has to say.
@@ -46,7 +46,16 @@ async function pourFrames({ write, end }: Pour): Promise<EndFigures> {
   return figures;
 }
 
+/** As whoever waits to be asked does: says where, and then what it took. */
+async function offer(way: PulledWay): Promise<void> {
+  const { address, pour } = await way.offer();
+  say({ address });
+  say(await pourFrames(await pour));
+}
+
+const pulled = PULLED_WAYS[name];
 const ways = { ...BARE_WAYS, ...channelWays(scratch) };
 if (role === "both") void pourFrames(INNER_WAYS[name]!(counter(say)));
+else if (pulled) void (role === "send" ? offer(pulled) : pulled.take(address!, counter(say)));
 else if (role === "send") say(await pourFrames(await ways[name]!.send(address!)));
 else say({ address: await ways[name]!.receive(counter(say)) });

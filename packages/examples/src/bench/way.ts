@@ -14,6 +14,13 @@ export interface Way {
   send(address: string): Promise<Pour>;
 }
 
+/** A way on which the sender waits to be asked. */
+export interface PulledWay {
+  /** Says where to ask, and gives what is written to whoever does. */
+  offer(): Promise<{ readonly address: string; readonly pour: Promise<Pour> }>;
+  take(address: string, came: (bytes: number) => void): Promise<void>;
+}
+
 /** A way from a process to itself. */
 export type InnerWay = (came: (bytes: number) => void) => Pour;
 

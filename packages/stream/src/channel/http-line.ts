@@ -1,7 +1,9 @@
 import type { IncomingHttpHeaders } from "node:http";
+import { isIP } from "node:net";
 import type { Readable } from "node:stream";
 import { Agent, type Dispatcher, ProxyAgent, request } from "undici";
 import { headersWith } from "../door/credential.js";
+import { withoutBrackets } from "./address.js";
 import { proxyFor } from "./proxy.js";
 import { clientTls, type TlsOptions } from "./tls-options.js";
 
@@ -70,12 +72,13 @@ function dispatcherFor(url: URL, tls: TlsOptions | undefined): Dispatcher {
   if (!proxy) {
     return new Agent({ connections: CONNECTIONS, connect: { ...secure, timeout: CONNECT_MS } });
   }
+  const host = withoutBrackets(url.hostname);
   // A URL without TLS is asked of the proxy itself, as everybody does: many make tunnels to the port of TLS only.
   return new ProxyAgent({
     uri: proxy.href,
     connections: CONNECTIONS,
     proxyTunnel: false,
-    requestTls: { servername: url.hostname, ...secure, timeout: CONNECT_MS },
+    requestTls: { ...(!isIP(host) && { servername: host }), ...secure, timeout: CONNECT_MS },
     proxyTls: { timeout: CONNECT_MS },
   });
 }

@@ -45,6 +45,17 @@ export interface OpenOptions extends Pick<TransferOptions, "signal" | "dial"> {
   readonly overwrite?: boolean | undefined;
 }
 
+/** @throws TensorwireError `INVALID_ARGUMENT` for what is open already, or is no way to a peer: it cannot be opened again. */
+export function checkReopens(endpoint: Endpoint): void {
+  if (endpoint instanceof Listener) return;
+  const url = typeof endpoint === "string" || endpoint instanceof URL ? String(endpoint) : "";
+  if (/^(unix:|(?!file:)[a-z][a-z0-9+.-]+:\/\/)/i.test(url)) return;
+  throw new TensorwireError(
+    "INVALID_ARGUMENT",
+    "retry needs a URL or a listener: a file, or a channel that is open already, cannot be opened again",
+  );
+}
+
 type Role = "send" | "receive";
 
 /** Channels whose own headers show the token. */

@@ -30,7 +30,7 @@ const MEANINGS: Record<ExitReason, string> = {
   terms: "a limit, codec, version, role or integrity on which the two ends do not agree",
   peer: "the peer failed, or cancelled: its reason is in the message",
   door: "the server refuses the credential, grants no such right, or has no such model",
-  interrupted: "cancelled by SIGINT; the peer was told and no partial file is left",
+  interrupted: "cancelled by SIGINT; the peer was told; a later call can go on from what is left",
   terminated: "the same by SIGTERM",
 };
 

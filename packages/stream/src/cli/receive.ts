@@ -5,6 +5,7 @@ import { targetExists } from "../sink/destination.js";
 import { openPeer } from "./endpoint.js";
 import {
   addIntegrityFlags,
+  addPartsFlags,
   addPeerFlags,
   addTransferFlags,
   addWriteFlags,
@@ -29,7 +30,7 @@ export function declareReceive(program: Command, invocation: Invocation): void {
       "where it goes: *.safetensors, *.twire to keep it encoded, any path for a raw file",
     )
     .action((url: string | undefined, flags: Flags) => receive(url, flags, invocation));
-  addTransferFlags(addIntegrityFlags(addWriteFlags(addPeerFlags(command))));
+  addTransferFlags(addIntegrityFlags(addPartsFlags(addWriteFlags(addPeerFlags(command)))));
 }
 
 async function receive(url: string | undefined, flags: Flags, invocation: Invocation): Promise<void> {

@@ -7,7 +7,7 @@ import { formatRate, formatSeconds, formatSize } from "./sizes.js";
 export function summaryJson(summary: TransferSummary): string {
   const { tensors, chunks, sourceBytes, wireBytes, codeBytes, scaleBytes } = summary;
   const { fallbackChunks, declinedChunks, packedChunks, clamped } = summary;
-  const { resumedBytes, seconds, peakRssBytes, codecs, digest, sha256, confirmed } = summary;
+  const { resumedBytes, retries, seconds, peakRssBytes, codecs, digest, sha256, confirmed } = summary;
   return JSON.stringify({
     tensors,
     chunks,
@@ -20,6 +20,7 @@ export function summaryJson(summary: TransferSummary): string {
     packedChunks,
     clamped,
     resumedBytes,
+    retries,
     seconds,
     peakRssBytes,
     codecs,
@@ -56,13 +57,15 @@ export interface TransferWords {
 /** A transfer for people. */
 export function summaryText({ deed, place, confirmation }: TransferWords, summary: TransferSummary): string {
   const { tensors, sourceBytes, wireBytes, seconds, codeBytes, scaleBytes, digest, peakRssBytes } = summary;
-  const rate = formatRate(sourceBytes, seconds);
+  // What was there before was not moved by this call.
+  const movedBytes = sourceBytes - summary.resumedBytes;
+  const rate = formatRate(movedBytes, seconds);
   const { packedChunks, sha256 } = summary;
   const parts = scaleBytes ? `: ${formatSize(codeBytes)} of codes, ${formatSize(scaleBytes)} of scales` : "";
   const packed = packedChunks ? `; ${counted(packedChunks, "chunk")} packed` : "";
   const lines = [
     `${deed}: ${counted(tensors, "tensor")}, ${formatSize(sourceBytes)} in ${formatSeconds(seconds)} (${rate})`,
-    `${formatSize(wireBytes)} ${place}${ratio(sourceBytes, wireBytes)}${parts}${packed}`,
+    `${formatSize(wireBytes)} ${place}${ratio(movedBytes, wireBytes)}${parts}${packed}`,
     ...codecLines(summary),
     ...warnings(summary),
     `${confirmation(summary)}; digest ${digest}, peak memory ${formatSize(peakRssBytes)}`,
@@ -78,7 +81,13 @@ function codecLines({ codecs }: TransferSummary): string[] {
   );
 }
 
-function warnings({ fallbackChunks, declinedChunks, clamped, resumedBytes }: TransferSummary): string[] {
+function warnings({
+  fallbackChunks,
+  declinedChunks,
+  clamped,
+  resumedBytes,
+  retries,
+}: TransferSummary): string[] {
   const lines: string[] = [];
   const uncarried = fallbackChunks - declinedChunks;
   if (uncarried) {
@@ -89,6 +98,7 @@ function warnings({ fallbackChunks, declinedChunks, clamped, resumedBytes }: Tra
   }
   if (clamped) lines.push(`${counted(clamped, "value")} clamped to the codec's range`);
   if (resumedBytes) lines.push(`${formatSize(resumedBytes)} were there from an earlier attempt`);
+  if (retries) lines.push(`interrupted ${retries === 1 ? "once" : `${retries} times`}, and went on`);
   return lines;
 }
 

@@ -37,8 +37,8 @@ export function declareServe(program: Command, invocation: Invocation): void {
 async function serve(folder: string, flags: ServeFlags, invocation: Invocation): Promise<void> {
   const { output, interrupt } = invocation;
   const options = await streamOptions(flags);
-  const { codec, policy, minElements, compress, nonFinite, seed, chunkBytes } = options;
-  const encoding = { codec, policy, minElements, compress, nonFinite, seed, chunkBytes };
+  const { codec, policy, minElements, compress, nonFinite, seed, chunkBytes, integrity } = options;
+  const encoding = { codec, policy, minElements, compress, nonFinite, seed, chunkBytes, integrity };
   const models = await ServedFolder.open(folder, encoding);
   const { windowBytes, maxBytesPerSecond, limits: modelLimits } = options;
   const server = await createModelServer({

@@ -68,7 +68,8 @@ async function evaluate(reader: ModelReader, { codecs, minElements }: EvaluateOp
   const { info, plan, settings } = reader;
   const { registry, backend, alignment } = settings;
   const { tensors } = info;
-  const specs = seeded(codecs ? codecs.map((codec) => registry.resolve(codec)) : known(registry), undefined);
+  const given = codecs ? codecs.map((codec) => registry.resolve(codec)) : known(registry);
+  const specs = seeded(given, undefined, undefined);
   const choices = specs.map((codec) => resolvePolicy({ codec, minElements }, tensors, registry));
   const largest = largestPayload(reader, choices);
   const pool = new BufferPool(Math.max(largest, plan.maxChunkBytes, 1), alignment);

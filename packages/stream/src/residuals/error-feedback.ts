@@ -43,6 +43,9 @@ export class ErrorFeedback {
   readonly #sums: BufferPool;
   /** Chunks in the source's dtype: corrected, where that is not F32, and decoded. */
   readonly #chunks: BufferPool;
+  /** 1 for each chunk whose residuals are written: another attempt makes the same. */
+  readonly #kept: Uint8Array;
+  #completing: Promise<void> | undefined;
 
   constructor(
     private readonly file: ResidualFile,
@@ -58,6 +61,7 @@ export class ErrorFeedback {
       elements = Math.max(elements, largest.elements);
       bytes = Math.max(bytes, largest.bytes);
     });
+    this.#kept = new Uint8Array(plan.chunks);
     this.#sums = new BufferPool(byteLength("F32", elements), alignment);
     this.#chunks = new BufferPool(bytes, alignment);
   }
@@ -69,6 +73,11 @@ export class ErrorFeedback {
   /** Whether the tensor's codec leaves something. */
   concerns(tensor: number): boolean {
     return this.file.has(tensor);
+  }
+
+  /** Whether it is known already what the chunk leaves, or that it leaves nothing. */
+  has({ tensor, ordinal }: Chunk): boolean {
+    return !this.concerns(tensor) || this.#kept[ordinal] === 1;
   }
 
   /** The chunk with its residuals added. Takes over the source's loan. */
@@ -100,6 +109,7 @@ export class ErrorFeedback {
     const { codec } = manifest.tensors[chunk.tensor]!;
     const dtype = this.#dtype(chunk);
     const { elements } = chunk;
+    if (this.#kept[chunk.ordinal] === 1) return corrected.release();
     const decoded = this.#chunks.lend(chunk.bytes);
     try {
       // In the dtype that a receiver has unless it asks for another.
@@ -107,6 +117,7 @@ export class ErrorFeedback {
       await backend.decode({ ...job, signal: jobs });
       takeRemainders(dtype, elements, decoded.bytes, corrected.sums);
       await this.file.write(chunk, bytesOf(corrected.sums));
+      this.#kept[chunk.ordinal] = 1;
     } finally {
       decoded.release();
       corrected.release();
@@ -119,6 +130,7 @@ export class ErrorFeedback {
 
   /** Every chunk is made: the residuals wait, durable, for the peer to confirm. */
   complete(): Promise<void> {
-    return this.file.complete();
+    this.#completing ??= this.file.complete();
+    return this.#completing;
   }
 }

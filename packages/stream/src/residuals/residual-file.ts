@@ -18,6 +18,7 @@ import { isExact } from "../session/exact.js";
 import { PartFile } from "../sink/part-file.js";
 import { isErrno } from "../sink/target-error.js";
 import { FileReader } from "../source/file-reader.js";
+import { versionToken } from "../source/file-version.js";
 import { readSafetensorsHeader } from "../source/safetensors.js";
 
 /** The member of the file's metadata that says which codec plan its residuals belong to. */
@@ -66,6 +67,11 @@ export class ResidualFile {
       await next.abort();
       throw error;
     }
+  }
+
+  /** Tells one state of the last residuals from another. */
+  get version(): string {
+    return this.last?.version ?? "none";
   }
 
   has(tensor: number): boolean {
@@ -145,6 +151,10 @@ class LastResiduals {
 
   async read(tensor: string, offset: number, target: Uint8Array): Promise<void> {
     await this.file.readInto(this.begins.get(tensor)! + offset, target);
+  }
+
+  get version(): string {
+    return versionToken([this.file.version]);
   }
 
   verify(): Promise<void> {

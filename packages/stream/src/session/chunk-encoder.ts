@@ -1,7 +1,7 @@
 import {
   type Answer,
   asTensorwireError,
-  BufferPool,
+  type BufferPool,
   type Chunk,
   type ChunkPosition,
   type Codec,
@@ -20,6 +20,7 @@ import { inChunk } from "./chunk-fault.js";
 import { ChunkPacker } from "./chunk-packer.js";
 import { LOSSLESS } from "./exact.js";
 import { type Findings, NOTHING_FOUND, type OutgoingChunk, outgoing } from "./outgoing-chunk.js";
+import type { OutgoingPools } from "./outgoing-pools.js";
 import type { SenderSettings } from "./sender.js";
 import { sha256Of } from "./sha256.js";
 
@@ -31,17 +32,7 @@ interface ReadChunk {
 
 type Settings = Pick<
   SenderSettings,
-  | "manifest"
-  | "plan"
-  | "source"
-  | "registry"
-  | "backend"
-  | "alignment"
-  | "life"
-  | "compress"
-  | "nonFinite"
-  | "lossless"
-  | "feedback"
+  "manifest" | "source" | "registry" | "backend" | "life" | "compress" | "nonFinite" | "lossless" | "feedback"
 >;
 
 /** What is to be done about a chunk besides encoding it. */
@@ -54,42 +45,37 @@ interface EncodingExtras {
 
 /** Turns chunks of the source into chunk records and payloads. */
 export class ChunkEncoder {
-  readonly #payloads: BufferPool;
   readonly #packer: ChunkPacker;
   readonly #none: Codec;
   /** The tensor whose name was hashed last: chunks come tensor by tensor. */
   #named = { tensor: -1, hash: 0n };
 
-  /** @param pool Lends what the source is read into, and has room for any chunk. */
+  /** What the source was asked for last. */
+  #reading: Promise<unknown> = Promise.resolve();
+
   constructor(
     private readonly settings: Settings,
-    private readonly pool: BufferPool,
+    private readonly pools: OutgoingPools,
   ) {
-    const { manifest, plan, registry, alignment } = settings;
-    this.#none = registry.get("none");
-    let largest = 1;
-    manifest.tensors.forEach(({ codec, dtype }, i) => {
-      if (codec.name === "none" || plan.range(i).count === 0) return;
-      const { elements } = plan.chunk(plan.range(i).first);
-      largest = Math.max(largest, registry.get(codec.name).payloadBytes(codec, dtype, elements));
-    });
-    this.#payloads = new BufferPool(largest, alignment);
-    this.#packer = new ChunkPacker(settings, Math.max(largest, plan.maxChunkBytes), alignment);
+    this.#none = settings.registry.get("none");
+    this.#packer = new ChunkPacker(settings, pools.packed);
   }
 
-  get loans(): number {
-    return this.#payloads.loans + this.#packer.loans + (this.settings.feedback?.loans ?? 0);
+  /** Resolves when the source is not busy any more: after a failure it may still be with what it was asked for. */
+  get idle(): Promise<void> {
+    const settled = (): void => {};
+    return this.#reading.then(settled, settled);
   }
 
   read(chunk: Chunk): Answer<ReadChunk> {
     const { source, manifest, life } = this.settings;
     return guarded<ReadChunk>(
       () => {
-        if (isEncodedSource(source)) return source.readEncoded(chunk, this.pool);
-        const reading = source.read(chunk, this.pool);
-        return whenAnswered(reading instanceof Promise ? life.borrow(reading) : reading, (loan) => ({
-          loan,
-        }));
+        if (isEncodedSource(source)) return source.readEncoded(chunk, this.pools.source);
+        const reading = source.read(chunk, this.pools.source);
+        if (!(reading instanceof Promise)) return { loan: reading };
+        this.#reading = reading;
+        return life.borrow(reading).then((loan) => ({ loan }));
       },
       (error) => {
         throw inChunk(asTensorwireError(error, "SOURCE_READ", source.name), manifest, chunk);
@@ -104,7 +90,9 @@ export class ChunkEncoder {
     const { codec } = manifest.tensors[chunk.tensor]!;
     if (codec.name === "none") return this.#plain(chunk, loan, NOTHING_FOUND);
     if (feedback?.concerns(chunk.tensor)) return this.#corrected(chunk, loan, feedback);
-    return this.#encode(chunk, loan, codec, this.#payloads, (found) => this.#uncarried(chunk, loan, found));
+    return this.#encode(chunk, loan, codec, this.pools.payloads, (found) =>
+      this.#uncarried(chunk, loan, found),
+    );
   }
 
   /**
@@ -112,7 +100,8 @@ export class ChunkEncoder {
    * leaves none.
    */
   async remake(chunk: Chunk): Promise<void> {
-    if (!this.settings.feedback?.concerns(chunk.tensor)) return;
+    const { feedback } = this.settings;
+    if (!feedback || feedback.has(chunk)) return;
     const { loan } = await this.encode(chunk, await this.read(chunk));
     loan.release();
   }
@@ -129,7 +118,7 @@ export class ChunkEncoder {
     }
     const otherwise = (found: Encoded): Answer<OutgoingChunk> => this.#uncarried(chunk, corrected, found);
     const keep = (payload: MadePayload): Promise<void> => feedback.keep(chunk, corrected, payload);
-    return this.#encode(chunk, corrected, codec, this.#payloads, otherwise, { keep });
+    return this.#encode(chunk, corrected, codec, this.pools.payloads, otherwise, { keep });
   }
 
   /**
@@ -207,7 +196,7 @@ export class ChunkEncoder {
     const plain = (): Answer<OutgoingChunk> => this.#plain(chunk, source, findings);
     // What travels follows from the peer and the dtype, and not from what packing gives: the digest names the codec.
     if (!lossless || !registry.get(LOSSLESS).supports(dtype)) return plain();
-    return this.#encode(chunk, source, { name: LOSSLESS }, this.pool, plain, { findings });
+    return this.#encode(chunk, source, { name: LOSSLESS }, this.pools.source, plain, { findings });
   }
 
   #notFinite(chunk: Chunk, source: Uint8Array): TensorwireError {
@@ -259,7 +248,7 @@ export class ChunkEncoder {
     const { sha256, ...encoded } = record;
     const findings = { ...NOTHING_FOUND, sha256 };
     if (raw && compress && lossless) return this.#packer.pack(chunk, loan, codec, findings);
-    if (!raw && !lossless) return this.#packer.unpack(chunk, loan, codec, record, this.pool);
+    if (!raw && !lossless) return this.#packer.unpack(chunk, loan, codec, record, this.pools.source);
     return outgoing(chunk, loan, encoded, findings);
   }
 

@@ -1,11 +1,10 @@
 import {
   type Answer,
-  BufferPool,
+  type BufferPool,
   type Chunk,
   type Codec,
   type Loan,
   Packing,
-  type SlabAlignment,
   segmentsOf,
 } from "@tensorwire/core";
 import type { EncodedRecord } from "../source/source.js";
@@ -20,20 +19,10 @@ type Settings = Pick<SenderSettings, "manifest" | "backend" | "life" | "compress
 
 /** Payloads that travel packed: which ones, and in what memory. */
 export class ChunkPacker {
-  readonly #packed: BufferPool;
-
-  /** @param largest bytes of the largest payload. */
   constructor(
     private readonly settings: Settings,
-    largest: number,
-    alignment: SlabAlignment | undefined,
-  ) {
-    this.#packed = new BufferPool(largest, alignment);
-  }
-
-  get loans(): number {
-    return this.#packed.loans;
-  }
+    private readonly packed: BufferPool,
+  ) {}
 
   /** Whether payloads of `codec` are packed where that makes them smaller. */
   packs(codec: Codec): boolean {
@@ -43,7 +32,7 @@ export class ChunkPacker {
 
   /** Room for a payload of `bytes`, packed. */
   lend(bytes: number): Loan {
-    return this.#packed.lend(bytes);
+    return this.packed.lend(bytes);
   }
 
   /** Hashes and packs a payload that is there already. Takes over its loan. */

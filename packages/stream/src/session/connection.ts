@@ -20,10 +20,12 @@ import {
   PREAMBLE,
   PROTOCOL_VERSION,
   parseJson,
+  type SourceState,
+  SourceStateSchema,
   TensorwireError,
 } from "@tensorwire/core";
 import { deferred } from "./deferred.js";
-import { peerError } from "./fault.js";
+import { faultOf, peerError } from "./fault.js";
 import { withinGrace } from "./grace.js";
 import { type WaitingManifest, WaitingManifests } from "./waiting-manifests.js";
 
@@ -46,8 +48,11 @@ export interface TransferEnd {
 
 /** The receiving end: it learns its transfer from the manifest. */
 export interface ReceivingEnd extends TransferEnd {
-  /** Takes the manifest's bytes, verified but not validated. Payloads may follow within the same call of the channel. */
-  begin(transfer: number, manifest: Uint8Array): void;
+  /**
+   * Takes the manifest's bytes, verified but not validated, and what was said of the source before. Payloads may follow
+   * within the same call of the channel.
+   */
+  begin(transfer: number, manifest: Uint8Array, source: SourceState): void;
 }
 
 export interface ConnectionOptions {
@@ -77,6 +82,8 @@ export class Connection implements ChannelReceiver, FrameHandler {
   #transfers = 0;
   /** The peer's latest transfer: its ids only rise. */
   #announced = 0;
+  /** What the peer has said of a source whose manifest is yet to come. */
+  #source: { readonly transfer: number; readonly state: SourceState } | undefined;
   #failure: TensorwireError | undefined;
   #closing: Promise<void> | undefined;
 
@@ -134,9 +141,9 @@ export class Connection implements ChannelReceiver, FrameHandler {
     else this.#receivers.push(end);
   }
 
-  #begin(end: ReceivingEnd, { transfer, body }: WaitingManifest): void {
+  #begin(end: ReceivingEnd, { transfer, body, source }: WaitingManifest): void {
     this.#receiving.set(transfer, end);
-    end.begin(transfer, body);
+    end.begin(transfer, body, source);
   }
 
   /** Forgets a transfer that is over. */
@@ -209,14 +216,10 @@ export class Connection implements ChannelReceiver, FrameHandler {
     if (!this.#greeted && header.type === FrameType.ERROR && header.transfer === 0) return;
     if (!this.#greeted) throw new TensorwireError("PROTOCOL", `${frameName(header.type)} before HELLO`);
     if (header.type === FrameType.PING) return;
-    if (header.type === FrameType.MANIFEST) {
-      if (header.transfer <= this.#announced) {
-        throw new TensorwireError(
-          "PROTOCOL",
-          `MANIFEST for transfer ${header.transfer} after ${this.#announced}`,
-        );
-      }
-      if (!this.#receivers.length) this.#manifests.admit(header.bodyBytes);
+    if (header.type === FrameType.MANIFEST || header.type === FrameType.SOURCE) {
+      this.#checkNew(header);
+      if (header.type === FrameType.MANIFEST && !this.#receivers.length)
+        this.#manifests.admit(header.bodyBytes);
       return;
     }
     const end = this.#endOf(header);
@@ -232,10 +235,23 @@ export class Connection implements ChannelReceiver, FrameHandler {
     }
   }
 
+  /** A transfer that begins: numbers rise, and SOURCE is followed by the MANIFEST of the same transfer. */
+  #checkNew({ type, transfer }: FrameHeader): void {
+    if (transfer <= this.#announced) {
+      const message = `${frameName(type)} for transfer ${transfer} after ${this.#announced}`;
+      throw new TensorwireError("PROTOCOL", message);
+    }
+    const source = this.#source;
+    if (!source || (type === FrameType.MANIFEST && transfer === source.transfer)) return;
+    const message = `${frameName(type)} for transfer ${transfer} after the SOURCE of ${source.transfer}`;
+    throw new TensorwireError("PROTOCOL", message);
+  }
+
   /** HELLO and PING belong to no transfer, and only a model's sender announces it. */
   #checkAddress({ type, transfer, flags }: FrameHeader): void {
     const ofChannel = type === FrameType.HELLO || type === FrameType.PING;
-    const wrong = ofChannel ? transfer !== 0 || flags !== 0 : type === FrameType.MANIFEST && flags !== 0;
+    const announces = type === FrameType.MANIFEST || type === FrameType.SOURCE;
+    const wrong = ofChannel ? transfer !== 0 || flags !== 0 : announces && flags !== 0;
     if (wrong)
       throw new TensorwireError("PROTOCOL", `${frameName(type)} for transfer ${transfer}, flags ${flags}`);
   }
@@ -246,8 +262,15 @@ export class Connection implements ChannelReceiver, FrameHandler {
         return this.#welcome(parseJson(header.type, HelloSchema, body));
       case FrameType.PING:
         return;
+      case FrameType.SOURCE: {
+        const state = parseJson(header.type, SourceStateSchema, body);
+        this.#source = { transfer: header.transfer, state };
+        return;
+      }
       case FrameType.MANIFEST: {
-        const manifest = { transfer: header.transfer, body: body.slice() };
+        const source = this.#source?.state ?? {};
+        this.#source = undefined;
+        const manifest = { transfer: header.transfer, body: body.slice(), source };
         this.#announced = header.transfer;
         this.#firstManifest.resolve();
         const receiver = this.#receivers.shift();
@@ -259,12 +282,18 @@ export class Connection implements ChannelReceiver, FrameHandler {
       case FrameType.ERROR: {
         const error = peerError(header.type, parseJson(header.type, FaultSchema, body));
         if (header.transfer === 0) return this.#fail(error);
-        if (!(header.flags & FLAG_TO_SENDER)) this.#manifests.cancel(header.transfer);
+        if (!(header.flags & FLAG_TO_SENDER)) this.#withdraw(header.transfer);
         return this.#endOf(header)?.fail(error);
       }
       default:
         return this.#endOf(header)?.control(header, body);
     }
+  }
+
+  /** The peer gave up a transfer that nobody here has begun. */
+  #withdraw(transfer: number): void {
+    this.#manifests.cancel(transfer);
+    if (this.#source?.transfer === transfer) this.#source = undefined;
   }
 
   lend(header: FrameHeader, record: ChunkRecord): Loan | undefined {
@@ -301,7 +330,7 @@ export class Connection implements ChannelReceiver, FrameHandler {
 
   /** The peer's bytes are at fault: it is told, and the channel ends. */
   #refuse(error: TensorwireError): void {
-    const told = this.sendFault("ERROR", 0, 0, { code: error.code, message: error.message });
+    const told = this.sendFault("ERROR", 0, 0, faultOf(error));
     this.#fail(error);
     // A peer that reads nothing would keep the words, and the channel, for ever.
     this.#closing ??= withinGrace(told).then(() => this.channel.close(error));

@@ -83,48 +83,105 @@ export class CreditNotice {
   }
 }
 
-/** The receiver's side: how many source bytes it has granted, seen arrive, and finished with. */
+/** What a receiver brings to a connection. In source bytes. */
+export interface Carried {
+  /** In the sink's hands, of an earlier connection: it takes its part of the window. */
+  readonly carried: number;
+  /** The sink makes checkpoints: credit runs no more than a window ahead of the last one. */
+  readonly journaled: boolean;
+  /** With that: finished with, and in no checkpoint yet. */
+  readonly unsafe: number;
+}
+
+/**
+ * The receiver's side, of one connection: how many source bytes it has granted, seen arrive, finished with, and made
+ * durable. What it says of them are totals of this connection.
+ */
 export class CreditLedger {
   #arrived = 0;
   #finished = 0;
-  #granted: number;
-  #announced = 0;
+  #durable = 0;
+  #carried = 0;
+  /** Finished with, and in no checkpoint. */
+  #unsafe = 0;
+  #journaled = false;
+  #announced: number;
 
   /** @param windowBytes Source bytes that may be in flight. */
   constructor(readonly windowBytes: number) {
-    this.#granted = windowBytes;
+    this.#announced = windowBytes;
+  }
+
+  /** What there is from before, as far as it bears on credit. Before any is granted. */
+  begin({ carried, journaled, unsafe }: Carried): void {
+    this.#carried = carried;
+    this.#journaled = journaled;
+    this.#unsafe = unsafe;
+    this.#announced = this.limit;
   }
 
   get finished(): number {
     return this.#finished;
   }
 
-  get limit(): number {
-    return this.#granted;
+  get durable(): number {
+    return this.#durable;
   }
 
-  /** Source bytes that arrived and are not finished with. */
+  /** What may have been sent in all. It never goes back. */
+  get limit(): number {
+    const ahead = Math.max(0, this.#unsafe - this.windowBytes);
+    return this.#finished - ahead + this.windowBytes - this.#carried;
+  }
+
+  /** Source bytes that arrived, on this connection or before, and are not finished with. */
   get held(): number {
-    return this.#arrived - this.#finished;
+    return this.#carried + this.#arrived - this.#finished;
   }
 
   /** A chunk is about to arrive. @throws TensorwireError `CREDIT_EXCEEDED`, where credit is `enforced`. */
   arrive(bytes: number, enforced: boolean): void {
-    if (enforced && this.#arrived + bytes > this.#granted) {
+    if (enforced && this.#arrived + bytes > this.limit) {
       throw new TensorwireError(
         "CREDIT_EXCEEDED",
-        `the peer sent ${this.#arrived + bytes} source bytes where ${this.#granted} were granted`,
+        `the peer sent ${this.#arrived + bytes} source bytes where ${this.limit} were granted`,
       );
     }
     this.#arrived += bytes;
   }
 
-  /** The sink is done with a chunk. True when it is time to tell the peer: every eighth of the window. */
+  /** The sink is done with a chunk of this connection. True when it is time to tell the peer, as of the others. */
   finish(bytes: number): boolean {
     this.#finished += bytes;
-    this.#granted = this.#finished + this.windowBytes;
-    if (this.#finished - this.#announced < this.windowBytes / 8) return false;
-    this.#announced = this.#finished;
+    if (this.#journaled) this.#unsafe += bytes;
+    return this.#due();
+  }
+
+  /** The sink had the chunk already: there was nothing to do. */
+  skip(bytes: number): boolean {
+    this.#finished += bytes;
+    return this.#due();
+  }
+
+  /** The sink is done with a chunk of an earlier connection. */
+  finishCarried(bytes: number): boolean {
+    this.#carried -= bytes;
+    if (this.#journaled) this.#unsafe += bytes;
+    return this.#due();
+  }
+
+  /** A checkpoint has made `bytes` durable, of which `ours` came on this connection. */
+  secure(bytes: number, ours: number): boolean {
+    this.#unsafe -= bytes;
+    this.#durable += ours;
+    return this.#due();
+  }
+
+  /** Every eighth of the window. */
+  #due(): boolean {
+    const { limit } = this;
+    if (limit - this.#announced < this.windowBytes / 8) return false;
+    this.#announced = limit;
     return true;
   }
 }

@@ -14,8 +14,8 @@ import {
 } from "@tensorwire/core";
 import type { SinkModel } from "../sink/sink.js";
 import { ChunkDecoder } from "./chunk-decoder.js";
-import { ExpectedChunks } from "./expected-chunks.js";
 import { checkIntegrity, type IntegrityDemands } from "./expected-digest.js";
+import { HeldChunks } from "./held-chunks.js";
 import { sha256Of } from "./sha256.js";
 import { Tally } from "./summary.js";
 
@@ -31,12 +31,21 @@ export interface IncomingSettings extends IntegrityDemands {
 
 /** What a manifest makes of a receiver: what it expects, and what it needs for that. */
 export interface IncomingModel extends SinkModel {
-  readonly expected: ExpectedChunks;
+  /** What the sink has, or has in its hands. */
+  readonly held: HeldChunks;
   /** Lends what payloads arrive in. */
   readonly pool: BufferPool;
   readonly decoder: ChunkDecoder;
   readonly tally: Tally;
   readonly digest: TransferDigest;
+}
+
+/** A model as its sender announces it. */
+export interface Announcement {
+  /** The manifest's bytes, verified but not validated. */
+  readonly bytes: Uint8Array;
+  /** The source's version token. */
+  readonly version: string | undefined;
 }
 
 /**
@@ -45,7 +54,7 @@ export interface IncomingModel extends SinkModel {
  * @throws TensorwireError `MANIFEST_INVALID`, `LIMIT_EXCEEDED`, `CODEC_UNSUPPORTED`, `INTEGRITY_REQUIRED`.
  */
 export function incomingModel(
-  bytes: Uint8Array,
+  { bytes, version }: Announcement,
   settings: IncomingSettings,
   jobs: AbortSignal,
 ): IncomingModel {
@@ -60,17 +69,19 @@ export function incomingModel(
     );
   }
   const dtypes = manifest.tensors.map(({ dtype }) => arrivingDtype(manifest, dtype, outputDtype));
+  const digest = new TransferDigest(plan, sha256Of(manifest));
   const largest = largestPayload(manifest, plan, registry);
   return {
     manifest,
     plan,
     dtypes,
     bytes,
+    version,
     pool: new BufferPool(largest, alignment),
-    expected: new ExpectedChunks(manifest, plan, registry),
+    held: new HeldChunks(plan, digest),
     decoder: new ChunkDecoder({ manifest, plan, dtypes, registry, backend, alignment, jobs, largest }),
-    tally: new Tally(manifest, registry),
-    digest: new TransferDigest(plan, sha256Of(manifest)),
+    tally: new Tally(manifest, registry, plan),
+    digest,
   };
 }
 

@@ -6,11 +6,20 @@ export interface ProgressEvent {
   readonly phase: "transfer" | "done";
   /** Source bytes of the whole transfer. */
   readonly totalBytes: number;
-  /** Source bytes sent, or received, so far. */
+  /** Source bytes sent, or received, so far, and those that were there before. */
   readonly sourceBytes: number;
-  /** Source bytes that the receiver's sink has finished with: the position that cannot be taken back. */
+  /** Source bytes that the receiver's sink has finished with. */
   readonly acknowledgedBytes: number;
-  /** Bytes on the wire so far. */
+  /**
+   * Source bytes that are durable at the receiver, as it says: an interruption of either process does not take them back. Of
+   * a sink that makes no checkpoints, those that it had when the peers met.
+   */
+  readonly durableBytes: number;
+  /** Source bytes that an earlier call had brought already. */
+  readonly resumedBytes: number;
+  /** How often this call has connected again after an interruption. */
+  readonly retries: number;
+  /** Bytes on the wire so far, of all attempts. */
   readonly wireBytes: number;
   /** Tensors whose last chunk was sent, or received, and all of them. */
   readonly tensors: number;
@@ -28,10 +37,14 @@ const RATE_WINDOW_MS = 5000;
 export class Progress {
   sourceBytes = 0;
   acknowledgedBytes = 0;
+  durableBytes = 0;
+  resumedBytes = 0;
+  retries = 0;
   wireBytes = 0;
   tensors = 0;
   totalBytes = 0;
   totalTensors = 0;
+  #begun = false;
   readonly #started = performance.now();
   #reported = 0;
   /** Recent positions, `[time, source bytes]`, a few a second. */
@@ -45,6 +58,21 @@ export class Progress {
 
   get seconds(): number {
     return (performance.now() - this.#started) / 1000;
+  }
+
+  /** The peers have met: so much of the model, and so many tensors, are there already. */
+  begin(heldBytes: number, tensors: number): void {
+    this.sourceBytes = heldBytes;
+    this.acknowledgedBytes = heldBytes;
+    this.durableBytes = heldBytes;
+    this.tensors = tensors;
+    // What earlier attempts of this call brought was not there before it.
+    if (!this.#begun) this.resumedBytes = heldBytes;
+    this.#begun = true;
+    // What was there before was not moved now, and says nothing of the rate.
+    this.#recent.length = 0;
+    this.#recent.push([performance.now(), heldBytes]);
+    this.tick();
   }
 
   /** Something moved. */
@@ -74,12 +102,16 @@ export class Progress {
   }
 
   #event(phase: ProgressEvent["phase"]): ProgressEvent {
-    const { totalBytes, sourceBytes, acknowledgedBytes, wireBytes, tensors, totalTensors, seconds } = this;
+    const { totalBytes, sourceBytes, acknowledgedBytes, durableBytes, resumedBytes } = this;
+    const { retries, wireBytes, tensors, totalTensors, seconds } = this;
     return {
       phase,
       totalBytes,
       sourceBytes,
       acknowledgedBytes,
+      durableBytes,
+      resumedBytes,
+      retries,
       wireBytes,
       tensors,
       totalTensors,

@@ -1,10 +1,15 @@
 import {
   type Chunk,
-  type ChunkPlan,
+  type ChunkRange,
   type ChunkRecord,
   COUNT_BYTES,
+  type CodecBackend,
+  type CodecRegistry,
+  DEFAULT_LIMITS,
+  encodeAck,
   encodeCredit,
   encodeFrame,
+  encodeHeld,
   encodeTotals,
   encodeWant,
   FLAG_TO_SENDER,
@@ -12,48 +17,67 @@ import {
   FrameType,
   frameName,
   HEADER_BYTES,
+  type Limits,
   type Loan,
   type Manifest,
+  maxHeldChunks,
+  maxWantRanges,
+  missingRanges,
   parseTotals,
   RECORD_BYTES,
   sameSha256,
+  type SourceState,
   TensorwireError,
   type Totals,
 } from "@tensorwire/core";
-import type { Sink } from "../sink/sink.js";
 import type { ArrivedChunk } from "./chunk-decoder.js";
 import type { Connection, ReceivingEnd } from "./connection.js";
 import { CreditLedger, CreditNotice } from "./credit.js";
 import { type Deferred, deferred } from "./deferred.js";
-import { publishEnd } from "./diagnostics.js";
-import { checkDigest } from "./expected-digest.js";
+import { type Expectations, ExpectedChunks } from "./expected-chunks.js";
+import { checkDigest, type IntegrityDemands } from "./expected-digest.js";
 import { withinGrace } from "./grace.js";
-import { type IncomingModel, type IncomingSettings, incomingModel } from "./incoming-model.js";
+import type { HeldChunks } from "./held-chunks.js";
+import type { IncomingModel } from "./incoming-model.js";
 import { Lane } from "./lane.js";
 import type { Progress } from "./progress.js";
+import type { Arrivals, Reception } from "./reception.js";
 import { SinkPump } from "./sink-pump.js";
 import type { TransferSummary } from "./summary.js";
 import type { TransferLife } from "./transfer.js";
 
-export interface ReceiverSettings extends IncomingSettings {
-  /** Makes the sink for a model that has been announced and validated. */
-  readonly sink: (manifest: Manifest) => Sink | Promise<Sink>;
+export interface ReceiverSettings extends Pick<IntegrityDemands, "expectedDigest"> {
+  readonly reception: Reception;
+  readonly windowBytes: number;
+  readonly limits: Limits;
+  readonly registry: CodecRegistry;
+  readonly backend: CodecBackend;
   readonly progress: Progress;
+  /** Of this attempt. */
   readonly life: TransferLife;
   /** The connection is closed when the transfer is over. */
   readonly owned: boolean;
 }
 
-/** The receiving end of one transfer: validates, grants credit, verifies, decodes in order into the sink, confirms. */
-export class ModelReceiver implements ReceivingEnd {
+/**
+ * The receiving end of one attempt at a transfer: validates, says what it has and lacks, grants credit, verifies, decodes in
+ * order into the sink, confirms.
+ */
+export class ModelReceiver implements ReceivingEnd, Arrivals {
   readonly #announced = deferred<IncomingModel>();
   readonly #end = deferred<Totals>();
   readonly #arrivals = new Lane<ArrivedChunk>(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
   readonly #ledger: CreditLedger;
   readonly #credit = new CreditNotice(() => this.#sendCredit());
+  readonly #acks = new CreditNotice(() => this.#sendAck());
   #begun: IncomingModel | undefined;
+  #expected: ExpectedChunks | undefined;
+  #version: string | undefined;
   #next: Chunk | undefined;
   #transfer = 0;
+  /** Chunks that came on this connection, and their source bytes. */
+  #chunks = 0;
+  #sourceBytes = 0;
   #asked = false;
   #ended = false;
   #brake: Deferred<void> | undefined;
@@ -75,75 +99,99 @@ export class ModelReceiver implements ReceivingEnd {
   }
 
   async run(): Promise<TransferSummary> {
-    const { life, owned } = this.settings;
+    const { life, owned, reception } = this.settings;
     life.failed.catch((error) => this.#stop(error));
     let work: Promise<unknown> = Promise.resolve();
-    let opening: Promise<void> | undefined;
-    let sink: Sink | undefined;
     try {
       this.connection.receive(this);
       const begun = await life.race(this.#announced.promise);
-      sink = await this.settings.sink(begun.manifest);
-      opening = sink.open(begun);
-      await life.race(opening);
-      const streaming = this.#stream(begun, sink);
+      await life.race(reception.open(begun));
+      const streaming = this.#stream(begun);
       work = streaming;
       await life.race(streaming);
       const totals = await life.race(this.#end.promise);
       this.#compare(begun, totals);
       // From here on the model is whole: what happens to the channel, or the signal, no longer undoes it.
-      await sink.finish(totals);
+      await reception.finish(totals);
       return this.#summary(begun, totals, await this.#confirm(totals));
     } catch (error) {
       life.fail(error);
-      const aborting = Promise.resolve(opening)
-        .catch(() => {})
-        .then(() => sink?.abort(life.error!))
-        // The caller's sink may break its word; the first cause stays.
-        .catch(() => {});
       const to = { transfer: this.#transfer, flags: FLAG_TO_SENDER, owned };
       await life.abandon(this.connection, to);
       await work.catch(() => {});
-      await aborting;
       throw life.error;
     } finally {
       this.connection.release(this);
+      reception.detach(this);
       await this.#arrivals.drain(({ loan }) => loan.release());
-      const { pool, decoder } = this.#begun ?? {};
-      publishEnd({ role: "receive", error: life.error, loans: (pool?.loans ?? 0) + (decoder?.loans ?? 0) });
     }
   }
 
-  async #stream(begun: IncomingModel, sink: Sink): Promise<void> {
-    const { life, windowBytes } = this.settings;
-    const { decoder, digest, tally, plan } = begun;
-    const pump = new SinkPump(sink, decoder, life, {
+  async #stream(begun: IncomingModel): Promise<void> {
+    const { life, windowBytes, reception } = this.settings;
+    const pump = new SinkPump(reception.intake, begun.decoder, life, {
       maxBytes: windowBytes / 4,
-      verified: ({ chunk, record, sha256 }) => {
-        digest.add(chunk.ordinal, record.codec, record.hash, sha256);
-        tally.add(record, chunk.bytes);
-      },
-      finished: (chunk) => this.#finished(plan, chunk),
+      known: (arrived) => reception.known(arrived),
+      skipped: (chunk) => this.#moved(this.#ledger.skip(chunk.bytes)),
+      verified: (decoded) => reception.take(decoded, this),
     });
-    await this.#ask(plan);
+    await this.#ask(begun);
     await pump.run(this.#arrivals);
   }
 
-  async #ask(plan: ChunkPlan): Promise<void> {
-    this.#asked = true;
+  async #ask({ plan, held }: IncomingModel): Promise<void> {
+    const { life, reception, windowBytes } = this.settings;
+    const { intake } = reception;
+    // What is still in the sink's hands takes its part of the window: no chunk is asked for that there is no room for.
+    while (intake.sourceBytes + plan.maxChunkBytes > windowBytes) await life.race(intake.changed);
+    const sameVersion = reception.attach(this, this.#version);
+    const journaled = reception.resumable !== undefined;
+    this.#ledger.begin({ carried: intake.sourceBytes, journaled, unsafe: reception.unsafe });
     if (this.#oneWay) return;
-    const ranges = plan.chunks ? [{ first: 0, count: plan.chunks }] : [];
-    const { windowBytes, life } = this.settings;
-    await life.race(this.#send(FrameType.WANT, encodeWant({ windowBytes, ranges })));
+    // As many runs as WANT has room for the gaps between: what else is held is asked for, and is then no news.
+    const runs = held.ranges(this.#maxRanges - 1);
+    const ranges = missingRanges(runs, plan.chunks);
+    for (const run of runs) await life.race(this.#sendHeld(held, run));
+    this.#expect({ ranges, changed: !sameVersion });
+    this.#asked = true;
+    const want = { windowBytes: this.#ledger.limit, ranges, sameVersion };
+    await life.race(this.#send(FrameType.WANT, encodeWant(want)));
   }
 
-  #finished(plan: ChunkPlan, chunk: Chunk): void {
-    const { progress } = this.settings;
-    const announce = this.#ledger.finish(chunk.bytes);
-    progress.sourceBytes = this.#ledger.finished;
-    progress.acknowledgedBytes = this.#ledger.finished;
-    if (chunk.index === plan.range(chunk.tensor).count - 1) progress.tensors++;
-    progress.tick();
+  /** Bytes of a control frame that the peer takes, unless it has lowered its limit. */
+  get #controlBytes(): number {
+    return Math.min(this.settings.limits.maxControlBytes, DEFAULT_LIMITS.maxControlBytes);
+  }
+
+  get #maxRanges(): number {
+    return Math.max(2, maxWantRanges(this.#controlBytes));
+  }
+
+  async #sendHeld(held: HeldChunks, run: ChunkRange): Promise<void> {
+    const { integrity } = this.#begun!.digest;
+    for (const part of held.runs(run, maxHeldChunks(this.#controlBytes, integrity))) {
+      await this.#send(FrameType.HELD, encodeHeld(part, integrity));
+    }
+  }
+
+  #expect(expectations?: Expectations): void {
+    const { manifest, plan } = this.#begun!;
+    this.#expected = new ExpectedChunks(manifest, plan, this.settings.registry, expectations);
+  }
+
+  // --- Arrivals
+
+  finished(chunk: Chunk, carried: boolean): void {
+    const { bytes } = chunk;
+    this.#moved(carried ? this.#ledger.finishCarried(bytes) : this.#ledger.finish(bytes));
+  }
+
+  secured(bytes: number, ours: number): void {
+    this.#moved(this.#ledger.secure(bytes, ours));
+    if (ours > 0) this.#acks.due();
+  }
+
+  #moved(announce: boolean): void {
     if (announce) this.#credit.due();
     this.#releaseBrake();
   }
@@ -153,9 +201,19 @@ export class ModelReceiver implements ReceivingEnd {
     const { channel } = this.connection;
     const welcome = channel.welcome?.();
     if (welcome) await life.race(welcome).catch(() => {});
-    if (this.#oneWay || life.error || this.#ended) return;
     const { limit, finished } = this.#ledger;
-    await this.#send(FrameType.CREDIT, encodeCredit({ limit, finished })).catch((error) => life.fail(error));
+    await this.#tell(FrameType.CREDIT, encodeCredit({ limit, finished }));
+  }
+
+  async #sendAck(): Promise<void> {
+    await this.#tell(FrameType.ACK, encodeAck({ durable: this.#ledger.durable }));
+  }
+
+  /** Of interest to a sender that is still at it. */
+  async #tell(type: FrameType, body: Uint8Array): Promise<void> {
+    const { life } = this.settings;
+    if (this.#oneWay || !this.#asked || life.error || this.#ended) return;
+    await this.#send(type, body).catch((error) => life.fail(error));
   }
 
   #compare({ digest, bytes, manifest, tally }: IncomingModel, totals: Totals): void {
@@ -167,9 +225,8 @@ export class ModelReceiver implements ReceivingEnd {
         "the digests of the two ends differ: send the model again",
       );
     }
-    if (totals.chunks !== tally.chunks || totals.sourceBytes !== tally.sourceBytes) {
-      const { chunks, sourceBytes } = tally;
-      const message = `END counts ${totals.chunks} chunks of ${totals.sourceBytes} bytes where ${chunks} of ${sourceBytes} came`;
+    if (totals.chunks !== this.#chunks || totals.sourceBytes !== this.#sourceBytes) {
+      const message = `END counts ${totals.chunks} chunks of ${totals.sourceBytes} bytes where ${this.#chunks} of ${this.#sourceBytes} came`;
       throw new TensorwireError("PROTOCOL", message);
     }
     checkDigest(totals, this.settings);
@@ -196,8 +253,7 @@ export class ModelReceiver implements ReceivingEnd {
     const { progress, backend } = this.settings;
     // Empty tensors have no chunk to count them by.
     progress.tensors = progress.totalTensors;
-    const { wireBytes, seconds } = progress;
-    return tally.summary({ wireBytes, seconds, digest, sha256, confirmed, backend: backend.name });
+    return tally.summary({ progress, digest, sha256, confirmed, backend: backend.name });
   }
 
   #stop(error: unknown): void {
@@ -214,15 +270,16 @@ export class ModelReceiver implements ReceivingEnd {
   // --- ReceivingEnd
 
   /** Called with the manifest's bytes, while the connection parses: payloads may follow at once. */
-  begin(transfer: number, body: Uint8Array): void {
+  begin(transfer: number, bytes: Uint8Array, { version }: SourceState): void {
     this.#transfer = transfer;
-    const { life, progress } = this.settings;
-    progress.wireBytes += HEADER_BYTES + body.length;
+    this.#version = version;
+    const { life, progress, reception } = this.settings;
+    progress.wireBytes += HEADER_BYTES + bytes.length;
     try {
-      const begun = incomingModel(body, this.settings, life.jobs);
+      const begun = reception.announce({ bytes, version });
       this.#begun = begun;
-      progress.totalBytes = begun.plan.bytes;
-      progress.totalTensors = begun.manifest.tensors.length;
+      // Nobody can ask for anything: everything comes.
+      if (this.#oneWay) this.#expect();
       this.#announced.resolve(begun);
     } catch (error) {
       life.fail(error);
@@ -244,7 +301,7 @@ export class ModelReceiver implements ReceivingEnd {
     const totals = parseTotals("END", body, this.#begun!.manifest.integrity);
     this.settings.progress.wireBytes += HEADER_BYTES + body.length;
     this.#ended = true;
-    this.#begun!.expected.end();
+    this.#expected!.end();
     this.#end.resolve(totals);
     this.#arrivals.close();
   }
@@ -253,7 +310,9 @@ export class ModelReceiver implements ReceivingEnd {
     const begun = this.#begun;
     // After a failure here, chunks that were under way are read past.
     if (!begun || this.settings.life.error) return undefined;
-    const chunk = begun.expected.take(record);
+    const chunk = this.#expected!.take(record);
+    this.#chunks++;
+    this.#sourceBytes += chunk.bytes;
     this.#ledger.arrive(chunk.bytes, !this.#oneWay);
     this.#next = chunk;
     this.settings.progress.wireBytes += RECORD_BYTES + record.packedBytes;

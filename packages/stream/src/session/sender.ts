@@ -1,11 +1,11 @@
 import {
-  BufferPool,
   type ChunkPlan,
   type ChunkRange,
   type CodecBackend,
   type CodecRegistry,
   encodeDataHead,
   encodeFrame,
+  encodeJson,
   encodeManifest,
   encodeTotals,
   type FrameHeader,
@@ -13,10 +13,12 @@ import {
   frameName,
   type Loan,
   type Manifest,
+  parseAck,
   parseCredit,
+  parseHeld,
   parseTotals,
   parseWant,
-  type SlabAlignment,
+  quote,
   sameSha256,
   TensorwireError,
   type Totals,
@@ -24,29 +26,36 @@ import {
   type Want,
 } from "@tensorwire/core";
 import type { ErrorFeedback } from "../residuals/error-feedback.js";
-import { type EncodedSource, isEncodedSource, type ModelSource, READ_AHEAD_BYTES } from "../source/source.js";
+import type { EncodedSource, ModelSource } from "../source/source.js";
 import { ChunkEncoder } from "./chunk-encoder.js";
+import { inChunk } from "./chunk-fault.js";
 import type { Connection, TransferEnd } from "./connection.js";
 import { CreditGate } from "./credit.js";
 import { deferred } from "./deferred.js";
-import { publishEnd } from "./diagnostics.js";
+import { checkDivided, HeldChunks, sameDigest } from "./held-chunks.js";
 import type { OutgoingChunk } from "./outgoing-chunk.js";
+import type { OutgoingPools } from "./outgoing-pools.js";
 import type { Progress } from "./progress.js";
-import { SourcePump } from "./source-pump.js";
 import { sha256Of } from "./sha256.js";
-import { Tally, type TransferSummary } from "./summary.js";
+import { SourcePump } from "./source-pump.js";
+import type { Tally, TransferSummary } from "./summary.js";
 import type { TransferLife } from "./transfer.js";
 
 export interface SenderSettings {
   readonly manifest: Manifest;
   readonly plan: ChunkPlan;
-  /** Open. The sender closes it: what it has read ahead is lent by the sender. */
+  /** Open. */
   readonly source: ModelSource | EncodedSource;
+  /** The source's version token. */
+  readonly version: string | undefined;
+  readonly pools: OutgoingPools;
+  /** Counts what travels, in this attempt and others. */
+  readonly tally: Tally;
   readonly windowBytes: number;
   readonly registry: CodecRegistry;
   readonly backend: CodecBackend;
-  readonly alignment: SlabAlignment | undefined;
   readonly progress: Progress;
+  /** Of this attempt. */
   readonly life: TransferLife;
   /** Pack every payload that becomes smaller by it, and not only those of codecs that are made for it. */
   readonly compress: boolean;
@@ -54,6 +63,8 @@ export interface SenderSettings {
   readonly nonFinite: "exact" | "error";
   /** The peer has `lossless`, and so undoes packing. */
   readonly lossless: boolean;
+  /** What becomes of chunks that the peer holds of another state of the source. */
+  readonly ifChanged: "resend" | "restart" | "fail";
   /** Keeps what payloads leave out for the next transfer. */
   readonly feedback?: ErrorFeedback | undefined;
   /** The longest manifest that the peer takes. */
@@ -62,50 +73,58 @@ export interface SenderSettings {
   readonly owned: boolean;
 }
 
-/** The sending end of one transfer: manifest, what the peer wants, chunks as credit allows, digests, receipt. */
+/**
+ * The sending end of one attempt at a transfer: manifest, what the peer has and wants, chunks as credit allows, digests,
+ * receipt.
+ */
 export class ModelSender implements TransferEnd {
   readonly #want = deferred<Want>();
   readonly #receipt = deferred<Totals>();
   readonly #gate = new CreditGate();
-  readonly #tally: Tally;
   readonly #digest: TransferDigest;
+  /** What the peer has, as it says, and as far as that has not changed. */
+  readonly #held: HeldChunks;
   readonly #encoder: ChunkEncoder;
-  readonly #pool: BufferPool;
   readonly #pump: SourcePump;
+  /** Where the next HELD may begin. */
+  #heldEnd = 0;
   #wanted = false;
   #ended = false;
   #transfer = 0;
+  /** On this connection. */
+  #chunks = 0;
+  #durable = 0;
 
   constructor(
     private readonly connection: Connection,
     private readonly settings: SenderSettings,
   ) {
-    const { manifest, plan, source, registry, alignment } = settings;
-    this.#tally = new Tally(manifest, registry);
-    // Of an artifact: what its encoder counted.
-    if (isEncodedSource(source)) this.#tally.clamped = source.clamped ?? 0;
+    const { manifest, plan, pools } = settings;
     this.#digest = new TransferDigest(plan, sha256Of(manifest));
-    this.#pool = new BufferPool(Math.max(plan.maxChunkBytes, READ_AHEAD_BYTES), alignment);
-    this.#encoder = new ChunkEncoder(settings, this.#pool);
+    this.#held = new HeldChunks(plan, this.#digest);
+    this.#encoder = new ChunkEncoder(settings, pools);
     this.#pump = new SourcePump(settings, this.#encoder, this.#gate, (chunks) => this.#sendChunks(chunks));
+  }
+
+  /** Resolves when the source is not busy any more. */
+  get idle(): Promise<void> {
+    return this.#encoder.idle;
   }
 
   async run(): Promise<TransferSummary> {
     const { connection, settings } = this;
-    const { life, manifest, progress, plan, owned } = settings;
-    progress.totalBytes = plan.bytes;
-    progress.totalTensors = manifest.tensors.length;
+    const { life, owned } = settings;
     life.failed.catch((error) => this.#gate.fail(error));
     let work: Promise<unknown> = Promise.resolve();
     try {
       this.#transfer = connection.openSending(this);
       const bytes = this.#manifestBytes();
-      const begin = this.#send(encodeFrame(FrameType.MANIFEST, this.#transfer, 0, bytes));
+      const twoWay = connection.channel.direction === "both";
+      const begin = this.#announce(bytes, twoWay);
       work = begin;
       await life.race(begin);
-      const twoWay = connection.channel.direction === "both";
-      const ranges = twoWay ? await this.#negotiate() : this.#everything();
-      const streaming = this.#stream(ranges);
+      const want = twoWay ? await this.#negotiate() : this.#everything();
+      const streaming = this.#stream(want);
       work = streaming;
       await life.race(streaming);
       const totals = this.#totals(bytes);
@@ -122,9 +141,17 @@ export class ModelSender implements TransferEnd {
     } finally {
       connection.release(this);
       await this.#pump.drain();
-      await settings.source.close();
-      publishEnd({ role: "send", error: life.error, loans: this.#pool.loans + this.#encoder.loans });
     }
+  }
+
+  /** SOURCE is for a peer that can answer: it is no part of an artifact. */
+  async #announce(manifest: Uint8Array, twoWay: boolean): Promise<void> {
+    const { version } = this.settings;
+    const frames = [encodeFrame(FrameType.MANIFEST, this.#transfer, 0, manifest)];
+    if (twoWay && version !== undefined) {
+      frames.unshift(encodeFrame(FrameType.SOURCE, this.#transfer, 0, encodeJson({ version })));
+    }
+    await this.#send(...frames);
   }
 
   #manifestBytes(): Uint8Array {
@@ -135,28 +162,54 @@ export class ModelSender implements TransferEnd {
     throw new TensorwireError("LIMIT_EXCEEDED", message);
   }
 
-  async #negotiate(): Promise<readonly ChunkRange[]> {
-    const want = await this.settings.life.race(this.#want.promise);
-    if (want.windowBytes < this.settings.plan.maxChunkBytes) {
+  async #negotiate(): Promise<Want> {
+    const { life, plan, progress, ifChanged } = this.settings;
+    const want = await life.race(this.#want.promise);
+    if (want.windowBytes < plan.maxChunkBytes) {
       throw new TensorwireError("PROTOCOL", `the peer grants ${want.windowBytes} bytes, less than one chunk`);
     }
     this.#gate.grant(want.windowBytes);
-    return want.ranges;
+    const again = !want.sameVersion && ifChanged === "restart";
+    if (again) this.#held.clear();
+    progress.begin(this.#held.bytes, this.#held.tensors);
+    return again ? { ...want, ranges: this.#all() } : want;
   }
 
-  #everything(): ChunkRange[] {
-    // Nobody grants credit on a channel without a way back: its own back-pressure paces it.
-    this.#gate.grant(Number.MAX_SAFE_INTEGER);
-    return [{ first: 0, count: this.settings.plan.chunks }];
+  /** Nobody grants credit on a channel without a way back: its own back-pressure paces it. */
+  #everything(): Want {
+    const windowBytes = Number.MAX_SAFE_INTEGER;
+    this.#gate.grant(windowBytes);
+    this.settings.progress.begin(0, 0);
+    return { windowBytes, ranges: this.#all() };
   }
 
-  async #stream(ranges: readonly ChunkRange[]): Promise<void> {
-    await this.#pump.run(ranges);
+  #all(): ChunkRange[] {
+    const { chunks } = this.settings.plan;
+    return chunks > 0 ? [{ first: 0, count: chunks }] : [];
+  }
+
+  async #stream({ ranges, sameVersion = false }: Want): Promise<void> {
+    const compare = !sameVersion && this.#held.bytes > 0;
+    await this.#pump.run(ranges, { compare, changed: (chunk) => this.#changed(chunk) });
     const { source, life, feedback } = this.settings;
     // Before END, after which the peer may confirm: all that is left to do then is to give a file its name.
     await feedback?.complete();
     // Raced as its reads are: the caller's code may take its time, and a failure does not wait for it.
     if ("verify" in source && source.verify) await life.race(source.verify());
+  }
+
+  /** Whether a held chunk that was made again is another one: then the peer gets it. */
+  #changed({ chunk, record, sha256 }: OutgoingChunk): boolean {
+    const { ifChanged, manifest, source, progress } = this.settings;
+    if (sameDigest(this.#held.of(chunk), { ...record, sha256 })) return false;
+    if (ifChanged === "fail") {
+      const message = `${quote(source.name)} has changed since an interrupted transfer sent this chunk: begin anew, or let what has changed be sent again (ifChanged)`;
+      throw inChunk(new TensorwireError("SOURCE_CHANGED", message), manifest, chunk);
+    }
+    this.#held.remove(chunk);
+    progress.sourceBytes -= chunk.bytes;
+    progress.resumedBytes = Math.min(progress.resumedBytes, this.#held.bytes);
+    return true;
   }
 
   async #sendChunks(chunks: readonly OutgoingChunk[]): Promise<void> {
@@ -170,11 +223,12 @@ export class ModelSender implements TransferEnd {
   }
 
   #count({ chunk, record, clamped, declined, sha256 }: OutgoingChunk): void {
-    const { plan, progress } = this.settings;
+    const { plan, progress, tally } = this.settings;
     this.#digest.add(chunk.ordinal, record.codec, record.hash, sha256);
-    this.#tally.add(record, chunk.bytes);
-    this.#tally.clamped += clamped;
-    if (declined) this.#tally.declinedChunks++;
+    tally.add(record, chunk.bytes);
+    tally.clamped += clamped;
+    if (declined) tally.declinedChunks++;
+    this.#chunks++;
     progress.sourceBytes += chunk.bytes;
     if (chunk.index === plan.range(chunk.tensor).count - 1) progress.tensors++;
   }
@@ -189,9 +243,10 @@ export class ModelSender implements TransferEnd {
     return {
       digest: this.#digest.transfer(manifest, tensors.length),
       sha256: this.#digest.sha256(manifest, tensors.length),
-      chunks: this.#tally.chunks,
-      sourceBytes: this.#tally.sourceBytes,
-      clamped: this.#tally.clamped,
+      chunks: this.#chunks,
+      // All that credit was taken for is sent by now.
+      sourceBytes: this.#gate.taken,
+      clamped: this.settings.tally.clamped,
     };
   }
 
@@ -204,51 +259,95 @@ export class ModelSender implements TransferEnd {
     );
   }
 
-  #summary(totals: Totals, confirmed: boolean): TransferSummary {
-    const { progress, backend } = this.settings;
+  #summary({ digest, sha256 }: Totals, confirmed: boolean): TransferSummary {
+    const { progress, backend, tally, plan } = this.settings;
     // Empty tensors have no chunk to count them by.
     progress.tensors = progress.totalTensors;
-    if (confirmed) progress.acknowledgedBytes = totals.sourceBytes;
-    return this.#tally.summary({
-      wireBytes: progress.wireBytes,
-      seconds: progress.seconds,
-      digest: totals.digest,
-      sha256: totals.sha256,
-      confirmed,
-      backend: backend.name,
-    });
+    if (confirmed) {
+      progress.acknowledgedBytes = plan.bytes;
+      progress.durableBytes = plan.bytes;
+    }
+    return tally.summary({ progress, digest, sha256, confirmed, backend: backend.name });
   }
 
   // --- TransferEnd
 
   admit({ type }: FrameHeader): void {
-    const expected =
-      type === FrameType.WANT
-        ? !this.#wanted
-        : type === FrameType.CREDIT
-          ? this.#wanted
-          : type === FrameType.RECEIPT
-            ? this.#ended
-            : type === FrameType.ERROR || type === FrameType.CANCEL;
-    if (!expected) throw new TensorwireError("PROTOCOL", `${frameName(type)} out of its order`);
+    if (!this.#expects(type)) throw new TensorwireError("PROTOCOL", `${frameName(type)} out of its order`);
+  }
+
+  #expects(type: FrameType): boolean {
+    switch (type) {
+      case FrameType.HELD:
+      case FrameType.WANT:
+        return !this.#wanted;
+      case FrameType.CREDIT:
+      case FrameType.ACK:
+        return this.#wanted;
+      case FrameType.RECEIPT:
+        return this.#ended;
+      default:
+        return type === FrameType.ERROR || type === FrameType.CANCEL;
+    }
   }
 
   control({ type }: FrameHeader, body: Uint8Array): void {
-    if (type === FrameType.WANT) {
-      this.#wanted = true;
-      this.#want.resolve(parseWant(body, this.settings.plan.chunks));
-    } else if (type === FrameType.CREDIT) {
-      const { limit, finished } = parseCredit(body);
-      if (finished > this.#gate.taken) {
-        const message = `the peer has finished with ${finished} bytes where ${this.#gate.taken} were sent`;
-        throw new TensorwireError("PROTOCOL", message);
-      }
-      this.#gate.grant(limit);
-      this.settings.progress.acknowledgedBytes = finished;
-      this.settings.progress.tick();
-    } else {
-      this.#receipt.resolve(parseTotals("RECEIPT", body, this.settings.manifest.integrity));
+    switch (type) {
+      case FrameType.HELD:
+        return this.#takeHeld(body);
+      case FrameType.WANT:
+        return this.#takeWant(body);
+      case FrameType.CREDIT:
+        return this.#takeCredit(body);
+      case FrameType.ACK:
+        return this.#takeAck(body);
+      default:
+        this.#receipt.resolve(parseTotals("RECEIPT", body, this.#digest.integrity));
     }
+  }
+
+  #takeHeld(body: Uint8Array): void {
+    const held = parseHeld(body, this.#digest.integrity, this.#heldEnd, this.settings.plan.chunks);
+    this.#heldEnd = held.first + held.chunks.length;
+    this.#held.addRun(held);
+  }
+
+  #takeWant(body: Uint8Array): void {
+    const { plan, version } = this.settings;
+    const want = parseWant(body, plan.chunks);
+    checkDivided(this.#held.ranges(), want.ranges, plan.chunks);
+    if (want.sameVersion && version === undefined) {
+      throw new TensorwireError("PROTOCOL", "WANT speaks of the same version where none was named");
+    }
+    this.#wanted = true;
+    this.#want.resolve(want);
+  }
+
+  #takeCredit(body: Uint8Array): void {
+    const { progress } = this.settings;
+    const { limit, finished } = parseCredit(body);
+    this.#checkSent(finished, "has finished with");
+    this.#gate.grant(limit);
+    progress.acknowledgedBytes = this.#held.bytes + finished;
+    progress.tick();
+  }
+
+  #takeAck(body: Uint8Array): void {
+    const { progress } = this.settings;
+    const { durable } = parseAck(body);
+    this.#checkSent(durable, "has made durable");
+    if (durable < this.#durable) {
+      throw new TensorwireError("PROTOCOL", `ACK went back from ${this.#durable} to ${durable} bytes`);
+    }
+    this.#durable = durable;
+    progress.durableBytes = this.#held.bytes + durable;
+    progress.tick();
+  }
+
+  #checkSent(bytes: number, deed: string): void {
+    if (bytes <= this.#gate.taken) return;
+    const message = `the peer ${deed} ${bytes} bytes where ${this.#gate.taken} were sent`;
+    throw new TensorwireError("PROTOCOL", message);
   }
 
   lend(): Loan {

@@ -1,38 +1,43 @@
 import type { Answer, Chunk, Loan } from "@tensorwire/core";
-import { isEncodedSink, type ModelSink, type Sink } from "../sink/sink.js";
+import { isEncodedSink } from "../sink/sink.js";
 import type { ArrivedChunk, ChunkDecoder, DecodedChunk } from "./chunk-decoder.js";
 import { Lane } from "./lane.js";
+import type { SinkIntake } from "./sink-intake.js";
 import type { TransferLife } from "./transfer.js";
 
 export interface PumpSettings {
-  /** Decoded bytes that may wait for the sink, and, apart from them, be in its hands. */
+  /** Decoded bytes that may wait for the sink. */
   readonly maxBytes: number;
-  /** A chunk is verified, in order, and goes to the sink. */
-  verified(chunk: DecodedChunk): void;
-  /** The sink has finished with a chunk. */
-  finished(chunk: Chunk): void;
+  /** Whether the chunk is to be passed over, since the sink has it. The loan stays the pump's. */
+  known(chunk: ArrivedChunk): Answer<boolean>;
+  /** A chunk is passed over. */
+  skipped(chunk: Chunk): void;
+  /** A chunk is verified, in order, and goes to the sink: what is to be done when the sink has finished with it. */
+  verified(chunk: DecodedChunk): () => void;
 }
 
-/** Moves chunks from the channel into a sink: several are verified and decoded at once, and written in order. */
+/**
+ * Moves chunks of one connection from the channel to the sink: several are verified and decoded at once, and handed over in
+ * order.
+ */
 export class SinkPump {
   readonly #decoded: Lane<DecodedChunk>;
-  readonly #writing: Lane<void>;
-  readonly #parallel: boolean;
   /** What is out of the lane, and waits until the sink takes more. */
   #taken: DecodedChunk | undefined;
 
   constructor(
-    private readonly sink: Sink,
+    private readonly intake: SinkIntake,
     private readonly decoder: ChunkDecoder,
     private readonly life: TransferLife,
     private readonly settings: PumpSettings,
   ) {
     this.#decoded = new Lane(settings.maxBytes);
-    this.#writing = new Lane(settings.maxBytes);
-    this.#parallel = !isEncodedSink(sink) && sink.parallel;
   }
 
-  /** Resolves when `arrivals` has ended and the sink has taken everything. Then no buffer is held, nor after a failure. */
+  /**
+   * Resolves when `arrivals` has ended and the sink has finished with everything. After a failure no buffer is held here;
+   * what is in the sink's hands is the intake's.
+   */
   async run(arrivals: Lane<ArrivedChunk>): Promise<void> {
     const { life } = this;
     life.failed.catch((error) => this.#decoded.fail(error));
@@ -47,28 +52,45 @@ export class SinkPump {
   }
 
   async #decode(arrivals: Lane<ArrivedChunk>): Promise<void> {
-    const { decoder, sink } = this;
+    const { decoder, intake, settings } = this;
+    const encoded = isEncodedSink(intake.sink);
     for (;;) {
       const arrived = arrivals.take() ?? (await arrivals.next());
       if (!arrived) break;
+      const known = this.#known(arrived);
+      if (known instanceof Promise ? await this.#waiting(arrived.loan, known) : known) {
+        arrived.loan.release();
+        settings.skipped(arrived.chunk);
+        continue;
+      }
       const bytes = decoder.outputBytes(arrived.chunk);
       if (!this.#decoded.fits(bytes)) await this.#waiting(arrived.loan, this.#decoded.room(bytes));
-      if (isEncodedSink(sink)) {
+      if (encoded) {
         this.#forward(bytes, decoder.verify(arrived));
         continue;
       }
       // Waited for here, in order: the next chunk's place may be the memory that the last one is still read from.
-      const placing = this.#place(sink, arrived, bytes);
+      const placing = this.#place(arrived, bytes);
       const place = placing instanceof Promise ? await this.#waiting(arrived.loan, placing) : placing;
       this.#forward(bytes, decoder.decode(arrived, place));
     }
     this.#decoded.close();
   }
 
-  #place(sink: ModelSink, { chunk, loan }: ArrivedChunk, bytes: number): Answer<Uint8Array | undefined> {
-    try {
-      const placing = sink.place?.(chunk, bytes);
+  #known(arrived: ArrivedChunk): Answer<boolean> {
+    return this.#lent(arrived.loan, () => this.settings.known(arrived));
+  }
+
+  #place({ chunk, loan }: ArrivedChunk, bytes: number): Answer<Uint8Array | undefined> {
+    return this.#lent(loan, () => {
+      const placing = this.intake.place(chunk, bytes);
       return placing instanceof Promise ? this.life.race(placing) : placing;
+    });
+  }
+
+  #lent<T>(loan: Loan, work: () => Answer<T>): Answer<T> {
+    try {
+      return work();
     } catch (error) {
       loan.release();
       throw error;
@@ -86,52 +108,34 @@ export class SinkPump {
 
   /** To the sink at once, where nothing is before it; else in its turn. */
   #forward(bytes: number, decoded: Answer<DecodedChunk>): void {
-    const first = this.#decoded.empty && !this.#taken && this.#mayWrite(bytes);
+    const first = this.#decoded.empty && !this.#taken && this.intake.takes(bytes);
     if (first && !(decoded instanceof Promise)) this.#give(decoded);
     else this.#decoded.put(bytes, decoded);
   }
 
   async #write(): Promise<void> {
+    const { intake, life } = this;
     try {
       for (;;) {
         const next = this.#decoded.take() ?? (await this.#decoded.next());
         if (!next) break;
         this.#taken = next;
-        while (!this.#mayWrite(next.bytes.length)) await this.#writing.next();
+        while (!intake.takes(next.bytes.length)) await life.race(intake.changed);
         this.#taken = undefined;
         this.#give(next);
       }
-      while (!this.#writing.empty) await this.#writing.next();
+      while (!intake.empty) await life.race(intake.changed);
     } finally {
       this.#taken?.loan?.release();
-      await this.#writing.drain(() => {});
     }
   }
 
-  /** In turn, or, where the sink takes several at once, as many as fit. */
-  #mayWrite(bytes: number): boolean {
-    return this.#writing.empty || (this.#parallel && this.#writing.fits(bytes));
-  }
-
-  /** Hands a chunk to the sink, which has finished with it at once, or when its promise resolves. */
+  /** What has failed meanwhile goes no further: the sink may be closing. */
   #give(decoded: DecodedChunk): void {
-    const { sink, life, settings } = this;
-    const { chunk, record, bytes } = decoded;
-    let written: Promise<void> | undefined;
-    try {
-      settings.verified(decoded);
-      written = isEncodedSink(sink) ? sink.writeEncoded(chunk, record, bytes) : sink.write(chunk, bytes);
-    } catch (error) {
+    if (this.life.error) {
       decoded.loan?.release();
-      throw error;
+      throw this.life.error;
     }
-    if (!written) {
-      decoded.loan?.release();
-      settings.finished(chunk);
-      return;
-    }
-    const finished = written.finally(() => decoded.loan?.release()).then(() => settings.finished(chunk));
-    finished.catch((error) => life.fail(error));
-    this.#writing.put(bytes.length, finished);
+    this.intake.give(decoded, this.settings.verified(decoded));
   }
 }

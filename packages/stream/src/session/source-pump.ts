@@ -1,15 +1,35 @@
-import { BATCH_BYTES, BATCH_RECORDS, type ChunkRange } from "@tensorwire/core";
+import { BATCH_BYTES, BATCH_RECORDS, type Chunk, type ChunkRange } from "@tensorwire/core";
+import { whenAnswered } from "./answer.js";
 import type { ChunkEncoder } from "./chunk-encoder.js";
 import type { CreditGate } from "./credit.js";
+import { type Deferred, deferred } from "./deferred.js";
 import { Lane } from "./lane.js";
 import type { OutgoingChunk } from "./outgoing-chunk.js";
 import type { SenderSettings } from "./sender.js";
 
 type Settings = Pick<SenderSettings, "plan" | "windowBytes" | "feedback" | "life">;
 
+/** What becomes of the chunks that a peer does not want, since it has them. */
+export interface HeldPolicy {
+  /** They are made again, and `changed` is asked of each. Else they are passed over. */
+  readonly compare: boolean;
+  /** Whether a chunk is another one than the peer has, and so is sent. */
+  changed(chunk: OutgoingChunk): boolean;
+}
+
+/** A chunk in the lane. */
+interface QueuedChunk {
+  readonly chunk: OutgoingChunk;
+  /** It was made for comparison: whether it is sent, and on what credit, is yet to be seen. */
+  readonly compared: boolean;
+}
+
 /** Moves chunks from a source to the channel: as credit allows, several are encoded at once, and small ones share a frame. */
 export class SourcePump {
-  readonly #lane: Lane<OutgoingChunk>;
+  readonly #lane: Lane<QueuedChunk>;
+  /** Chunks in the lane that are yet to be compared. */
+  #comparing = 0;
+  #compared: Deferred<void> | undefined;
 
   /** @param send Sends chunks in one frame. Their loans are given back when it resolves, or rejects. */
   constructor(
@@ -24,8 +44,8 @@ export class SourcePump {
     this.#lane = new Lane(Math.min(windowBytes / 2, Math.max(plan.maxChunkBytes, BATCH_BYTES) * 4));
   }
 
-  /** Resolves when all chunks of `ranges` are sent; the others are made where they leave residuals. */
-  async run(ranges: readonly ChunkRange[]): Promise<void> {
+  /** Resolves when all chunks of `ranges` are sent, and those of the others that have changed. */
+  async run(ranges: readonly ChunkRange[], held: HeldPolicy): Promise<void> {
     const { life } = this.settings;
     life.failed.catch((error) => this.#lane.fail(error));
     // Each loop stops the other: a failed read ends the writing, a failed write ends the reading.
@@ -33,67 +53,116 @@ export class SourcePump {
       life.fail(error);
       throw error;
     };
-    const loops = [this.#produce(ranges).catch(failing), this.#write().catch(failing)];
+    const loops = [this.#produce(ranges, held).catch(failing), this.#write(held).catch(failing)];
     const results = await Promise.allSettled(loops);
     for (const result of results) if (result.status === "rejected") throw result.reason;
   }
 
   /** After a failure: waits for the chunks that are still being made, and gives their buffers back. */
   drain(): Promise<void> {
-    return this.#lane.drain(({ loan }) => loan.release());
+    return this.#lane.drain(({ chunk }) => chunk.loan.release());
   }
 
-  async #produce(ranges: readonly ChunkRange[]): Promise<void> {
+  async #produce(ranges: readonly ChunkRange[], held: HeldPolicy): Promise<void> {
     const { plan } = this.settings;
     let next = 0;
     for (const range of ranges) {
-      await this.#remake({ first: next, count: range.first - next });
+      await this.#passOver({ first: next, count: range.first - next }, held);
       for (const chunk of plan.walk([range])) {
         // Waits only where it must: a turn of the event loop for each small tensor would cost more than the tensor.
         if (!this.#lane.fits(chunk.bytes)) await this.#lane.room(chunk.bytes);
         if (!this.gate.tryTake(chunk.bytes)) await this.gate.take(chunk.bytes);
-        const reading = this.encoder.read(chunk);
-        const read = reading instanceof Promise ? await reading : reading;
-        this.#lane.put(chunk.bytes, this.encoder.encode(chunk, read));
+        const making = this.#make(chunk, false);
+        if (making) await making;
       }
       next = range.first + range.count;
     }
-    await this.#remake({ first: next, count: plan.chunks - next });
+    await this.#passOver({ first: next, count: plan.chunks - next }, held);
     this.#lane.close();
   }
 
-  /** Chunks that the peer has, and that leave residuals all the same. */
-  async #remake(range: ChunkRange): Promise<void> {
+  /** Reads a chunk, and begins to encode it. */
+  #make(chunk: Chunk, compared: boolean): Promise<void> | undefined {
+    const put = (read: Awaited<ReturnType<ChunkEncoder["read"]>>): void => {
+      const encoded = this.encoder.encode(chunk, read);
+      this.#lane.put(
+        chunk.bytes,
+        whenAnswered(encoded, (made) => ({ chunk: made, compared })),
+      );
+    };
+    const reading = this.encoder.read(chunk);
+    if (reading instanceof Promise) return reading.then(put);
+    put(reading);
+    return undefined;
+  }
+
+  /** Chunks that the peer has: to be compared, or only to leave the residuals that they leave. */
+  async #passOver(range: ChunkRange, { compare }: HeldPolicy): Promise<void> {
     const { plan, feedback, life } = this.settings;
-    if (!feedback) return;
+    if (!compare && !feedback) return;
     for (const chunk of plan.walk([range])) {
       if (life.error) throw life.error;
-      await this.encoder.remake(chunk);
+      if (!compare) {
+        await this.encoder.remake(chunk);
+        continue;
+      }
+      if (!this.#lane.fits(chunk.bytes)) await this.#lane.room(chunk.bytes);
+      this.#comparing++;
+      const making = this.#make(chunk, true);
+      if (making) await making;
+    }
+    // Credit is taken in the order of sending: what comes next must not take what a changed chunk before it needs.
+    while (this.#comparing > 0) {
+      this.#compared ??= deferred<void>();
+      await life.race(this.#compared.promise);
     }
   }
 
-  async #write(): Promise<void> {
+  async #write(held: HeldPolicy): Promise<void> {
     let batch: OutgoingChunk[] = [];
     let bytes = 0;
     const flush = async (): Promise<void> => {
       const chunks = batch;
       batch = [];
       bytes = 0;
-      await this.#flush(chunks);
+      if (chunks.length) await this.#flush(chunks);
     };
     try {
       for (;;) {
         if (batch.length && this.#lane.empty) await flush();
-        const chunk = this.#lane.take() ?? (await this.#lane.next());
-        if (!chunk) break;
+        const queued = this.#lane.take() ?? (await this.#lane.next());
+        if (!queued) break;
+        const { chunk, compared } = queued;
+        if (compared && !(await this.#changed(chunk, held, flush))) continue;
         batch.push(chunk);
         bytes += chunk.bytes.length;
         if (bytes >= BATCH_BYTES || batch.length >= BATCH_RECORDS) await flush();
       }
-      if (batch.length) await flush();
+      await flush();
     } catch (error) {
       for (const chunk of batch) chunk.loan.release();
       throw error;
+    }
+  }
+
+  /** Whether a chunk that was made again is to be sent: then there is credit for it. Else its loan has gone back. */
+  async #changed(chunk: OutgoingChunk, held: HeldPolicy, flush: () => Promise<void>): Promise<boolean> {
+    try {
+      const changed = held.changed(chunk);
+      if (changed && !this.gate.tryTake(chunk.chunk.bytes)) {
+        // What waits here has its credit, and may have to go for more to come.
+        await flush();
+        await this.gate.take(chunk.chunk.bytes);
+      }
+      if (!changed) chunk.loan.release();
+      return changed;
+    } catch (error) {
+      chunk.loan.release();
+      throw error;
+    } finally {
+      this.#comparing--;
+      this.#compared?.resolve();
+      this.#compared = undefined;
     }
   }
 

@@ -1,4 +1,5 @@
 import {
+  type ChunkPlan,
   type ChunkRecord,
   type CodecRegistry,
   formatDigest,
@@ -6,7 +7,9 @@ import {
   type Manifest,
   Packing,
 } from "@tensorwire/core";
+import type { Progress } from "./progress.js";
 
+/** What a codec carried: of chunks that travelled in this call, each as often as it did. */
 export interface CodecSummary {
   tensors: number;
   sourceBytes: number;
@@ -16,13 +19,17 @@ export interface CodecSummary {
   payloadBytes: number;
 }
 
-/** What a transfer did. Sizes are in bytes. */
+/**
+ * What a transfer did. Sizes are in bytes. Tensors, chunks and source bytes are the whole model's; what is counted of
+ * payloads is of the chunks that travelled in this call: without those that were there before, and twice of one that an
+ * interruption took back.
+ */
 export interface TransferSummary {
   tensors: number;
   chunks: number;
   /** The model's size, decoded. */
   sourceBytes: number;
-  /** What went over the channel for this transfer, frames and all; not the channel's own preamble and HELLO. */
+  /** What went over channels for this transfer, frames and all; not the channel's own preamble and HELLO. */
   wireBytes: number;
   /** Payloads without their scale data, before packing. */
   codeBytes: number;
@@ -41,8 +48,10 @@ export interface TransferSummary {
   packedChunks: number;
   /** Finite elements that were clamped to their codec's range. */
   clamped: number;
-  /** Source bytes that an earlier attempt had brought already. */
+  /** Source bytes that an earlier call had brought already. */
   resumedBytes: number;
+  /** How often this call has connected again after an interruption. */
+  retries: number;
   seconds: number;
   /** The process's peak resident set so far. */
   peakRssBytes: number;
@@ -59,8 +68,6 @@ export interface TransferSummary {
 
 /** Adds up a transfer as its chunks go by. */
 export class Tally {
-  #chunks = 0;
-  #sourceBytes = 0;
   #codeBytes = 0;
   #scaleBytes = 0;
   #fallbackChunks = 0;
@@ -72,16 +79,9 @@ export class Tally {
   constructor(
     readonly manifest: Manifest,
     readonly registry: CodecRegistry,
+    private readonly plan: ChunkPlan,
   ) {
     for (const { codec } of manifest.tensors) this.#codec(codec.name).tensors++;
-  }
-
-  get chunks(): number {
-    return this.#chunks;
-  }
-
-  get sourceBytes(): number {
-    return this.#sourceBytes;
   }
 
   add(
@@ -92,8 +92,6 @@ export class Tally {
     const codec = this.registry.byId(record.codec);
     const fallback = codec.name !== spec.name;
     const scaleBytes = fallback ? 0 : codec.scaleBytes(spec, dtype, record.elements);
-    this.#chunks++;
-    this.#sourceBytes += sourceBytes;
     this.#scaleBytes += scaleBytes;
     this.#codeBytes += record.payloadBytes - scaleBytes;
     if (fallback) this.#fallbackChunks++;
@@ -115,26 +113,27 @@ export class Tally {
   }
 
   summary(end: {
-    wireBytes: number;
-    seconds: number;
+    progress: Pick<Progress, "wireBytes" | "seconds" | "resumedBytes" | "retries">;
     digest: bigint;
     sha256: Uint8Array | undefined;
     confirmed: boolean;
     backend: string;
   }): TransferSummary {
+    const { wireBytes, seconds, resumedBytes, retries } = end.progress;
     return {
       tensors: this.manifest.tensors.length,
-      chunks: this.#chunks,
-      sourceBytes: this.#sourceBytes,
-      wireBytes: end.wireBytes,
+      chunks: this.plan.chunks,
+      sourceBytes: this.plan.bytes,
+      wireBytes,
       codeBytes: this.#codeBytes,
       scaleBytes: this.#scaleBytes,
       fallbackChunks: this.#fallbackChunks,
       declinedChunks: this.declinedChunks,
       packedChunks: this.#packedChunks,
       clamped: this.clamped,
-      resumedBytes: 0,
-      seconds: end.seconds,
+      resumedBytes,
+      retries,
+      seconds,
       peakRssBytes: process.resourceUsage().maxRSS * 1024,
       codecs: Object.fromEntries(this.#codecs),
       digest: formatDigest(end.digest),

@@ -6,7 +6,8 @@ import { withinGrace } from "./grace.js";
 
 /**
  * How a transfer fails, on either end: once, with the first cause; whatever waits is told; the peer is told, if it was
- * not the peer that failed; and nothing ends before its buffers are back.
+ * not the peer that failed; and nothing ends before its buffers are back. Where it is tried more than once, each attempt has
+ * a life of its own within it.
  */
 export class TransferLife {
   readonly #abort = new AbortController();
@@ -16,6 +17,9 @@ export class TransferLife {
   readonly #racing = new Set<(error: unknown) => void>();
   #error: TensorwireError | undefined;
   #byPeer = false;
+  /** The attempt that goes on now. */
+  #attempt: TransferLife | undefined;
+  #onFail: ((error: TensorwireError) => void) | undefined;
 
   constructor(private readonly signal: AbortSignal | undefined) {
     if (signal?.aborted) this.#onAbort();
@@ -36,6 +40,22 @@ export class TransferLife {
     return this.#failed.promise;
   }
 
+  /**
+   * The life of one attempt, which ends with this one.
+   * @param last What an attempt that fails ends everything with; `undefined` where there will be another one.
+   */
+  attempt(last: (error: TensorwireError) => TensorwireError | undefined): TransferLife {
+    const attempt = new TransferLife(undefined);
+    this.#attempt = attempt;
+    attempt.#onFail = (error) => {
+      if (this.#error) return;
+      const end = last(error);
+      if (end) this.fail(end);
+    };
+    if (this.#error) attempt.fail(this.#error);
+    return attempt;
+  }
+
   /** The first call decides. */
   fail(error: unknown, byPeer = false): void {
     if (this.#error) return;
@@ -45,6 +65,8 @@ export class TransferLife {
     for (const reject of this.#racing) reject(this.#error);
     this.#racing.clear();
     this.#abort.abort(this.#error);
+    this.#onFail?.(this.#error);
+    this.#attempt?.fail(this.#error);
   }
 
   /** `work`, or the transfer's failure if that comes first. */

@@ -1,9 +1,11 @@
-import { type Limits, TensorwireError } from "@tensorwire/core";
+import { type Limits, type SourceState, TensorwireError } from "@tensorwire/core";
 
 /** A manifest that came before anybody here asked for one. */
 export interface WaitingManifest {
   readonly transfer: number;
   readonly body: Uint8Array;
+  /** What its sender said of the source before. */
+  readonly source: SourceState;
 }
 
 // A peer may announce this many transfers before anybody here asks for one.

@@ -29,7 +29,7 @@ export class AdjoiningWrites {
   #run: Run | undefined;
   readonly #spare: Uint8Array[] = [];
   #allocated = 0;
-  #underWay = 0;
+  readonly #underWay = new Set<Promise<void>>();
   /** Small writes that wait for a buffer, in turn. */
   #line: Promise<void> | undefined;
   #change: Deferred<void> | undefined;
@@ -59,7 +59,17 @@ export class AdjoiningWrites {
   async flush(): Promise<void> {
     await this.#line?.catch(() => {});
     this.#send();
-    while (this.#underWay) await this.#changed();
+    await this.#sent();
+  }
+
+  /** Writes what was copied before the call, and waits for it, while more is taken. */
+  async settle(): Promise<void> {
+    this.#send();
+    await this.#sent();
+  }
+
+  async #sent(): Promise<void> {
+    await Promise.all(this.#underWay);
     if (this.#failed) throw this.#failed.error;
   }
 
@@ -106,19 +116,19 @@ export class AdjoiningWrites {
     const run = this.#run;
     this.#run = undefined;
     if (!run) return;
-    this.#underWay++;
     const settle = (failed?: { readonly error: unknown }): void => {
-      this.#underWay--;
+      this.#underWay.delete(writing);
       this.#spare.push(run.bytes);
       this.#failed ??= failed;
       const change = this.#change;
       this.#change = undefined;
       change?.resolve();
     };
-    run.target.write(run.bytes.subarray(0, run.length), run.position).then(
+    const writing = run.target.write(run.bytes.subarray(0, run.length), run.position).then(
       () => settle(),
       (error) => settle({ error }),
     );
+    this.#underWay.add(writing);
   }
 
   #changed(): Promise<void> {

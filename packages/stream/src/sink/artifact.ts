@@ -1,8 +1,8 @@
 import {
   BATCH_BYTES,
-  BATCH_RECORDS,
-  type Channel,
   type Chunk,
+  type ChunkDigest,
+  type ChunkPlan,
   type ChunkRecord,
   COUNT_BYTES,
   type CodecRegistry,
@@ -14,6 +14,7 @@ import {
   encodeTotals,
   FrameType,
   HEADER_BYTES,
+  type Held,
   type Hello,
   PREAMBLE,
   PROTOCOL_VERSION,
@@ -22,9 +23,11 @@ import {
   TensorwireError,
   type Totals,
 } from "@tensorwire/core";
-import { fileWriteChannel } from "../channel/file.js";
-import type { TargetOptions } from "./part-file.js";
-import type { EncodedSink, SinkModel } from "./sink.js";
+import { journalHead } from "../journal/head.js";
+import type { AppendedSoFar, Journal } from "../journal/journal.js";
+import { FrameBatch } from "./frame-batch.js";
+import { PartFile, type TargetOptions } from "./part-file.js";
+import type { EncodedSink, Resumable, SinkModel } from "./sink.js";
 
 export interface ArtifactOptions extends TargetOptions {
   /** Codecs by which the size is estimated before any data. Default: all of this library. */
@@ -43,11 +46,11 @@ export function artifactSink(path: string, options: ArtifactOptions = {}): Encod
 }
 
 class ArtifactSink implements EncodedSink {
-  #channel: Channel | undefined;
-  /** Small payloads of the frame that is being collected. */
-  readonly #batch = new Uint8Array(BATCH_BYTES);
-  #batchBytes = 0;
-  #records: ChunkRecord[] = [];
+  readonly #batch = new FrameBatch(TRANSFER);
+  #file: PartFile | undefined;
+  #position = 0;
+  #plan: ChunkPlan | undefined;
+  resumable: Resumable | undefined;
 
   constructor(
     readonly name: string,
@@ -60,54 +63,108 @@ class ArtifactSink implements EncodedSink {
       const message = `${quote(this.name)} keeps the model as it travelled, dtypes and all: leave out outputDtype`;
       throw new TensorwireError("INVALID_ARGUMENT", message);
     }
-    const { overwrite, registry = defaultCodecs } = this.options;
-    this.#channel = await fileWriteChannel(this.name, {
-      overwrite,
-      expectedBytes: estimate(model, registry),
-    });
-    this.#channel.open({ bytes() {}, end() {} });
+    const { registry = defaultCodecs, resume = true, ...options } = this.options;
     const hello = encodeFrame(FrameType.HELLO, 0, 0, encodeJson(helloFor(model)));
-    await this.#channel.send([PREAMBLE, hello, encodeFrame(FrameType.MANIFEST, TRANSFER, 0, bytes)]);
+    const topic = resume ? journalHead(model, ["artifact", hello]) : undefined;
+    const file = await PartFile.open(this.name, {
+      ...options,
+      expectedBytes: estimate(model, registry),
+      topic,
+    });
+    this.#file = file;
+    this.#plan = model.plan;
+    if (file.journal && (await this.#goOn(file, file.journal))) return;
+    await file.truncate(0);
+    await this.#append([PREAMBLE, hello, encodeFrame(FrameType.MANIFEST, TRANSFER, 0, bytes)]);
+  }
+
+  /** Where an earlier attempt got to. A file that only grows cannot take other chunks in the place of those it has. */
+  async #goOn(file: PartFile, journal: Journal): Promise<boolean> {
+    this.resumable = new AppendingResumable(journal, this.name, () => {
+      const [position, moment] = [this.#position, this.#batch.moment()];
+      return () => ({ bytes: position, tail: this.#batch.frameAt(moment) });
+    });
+    const known = journal.known.get(file.name);
+    if (!known) return false;
+    const [run, ...others] = journal.held;
+    if (!journal.sameVersion || run?.first !== 0 || others.length) {
+      await journal.restart();
+      return false;
+    }
+    await file.truncate(known.size);
+    this.#position = known.size;
+    this.#batch.restore(journal.tail);
+    return true;
   }
 
   writeEncoded(_chunk: Chunk, record: ChunkRecord, payload: Uint8Array): Promise<void> | undefined {
     if (payload.length >= BATCH_BYTES) return this.#writeLarge(record, payload);
-    if (this.#batchBytes + payload.length > BATCH_BYTES || this.#records.length === BATCH_RECORDS) {
-      return this.#flush().then(() => this.#add(record, payload));
-    }
-    this.#add(record, payload);
+    if (!this.#batch.fits(payload)) return this.#flush().then(() => this.#batch.add(record, payload));
+    this.#batch.add(record, payload);
     return undefined;
-  }
-
-  #add(record: ChunkRecord, payload: Uint8Array): void {
-    this.#batch.set(payload, this.#batchBytes);
-    this.#batchBytes += payload.length;
-    this.#records.push(record);
   }
 
   async #writeLarge(record: ChunkRecord, payload: Uint8Array): Promise<void> {
     await this.#flush();
-    await this.#channel!.send([encodeDataHead(TRANSFER, [record]), payload]);
+    await this.#append([encodeDataHead(TRANSFER, [record]), payload]);
   }
 
-  async #flush(): Promise<void> {
-    if (!this.#records.length) return;
-    const head = encodeDataHead(TRANSFER, this.#records);
-    const payloads = this.#batch.subarray(0, this.#batchBytes);
-    this.#records = [];
-    this.#batchBytes = 0;
-    await this.#channel!.send([head, payloads]);
+  #flush(): Promise<void> {
+    return this.#append(this.#batch.take());
   }
 
-  async finish(totals: Totals): Promise<void> {
+  async #append(parts: readonly Uint8Array[]): Promise<void> {
+    const position = this.#position;
+    for (const { length } of parts) this.#position += length;
+    await this.#file!.write(parts, position);
+  }
+
+  async finish({ digest, sha256, clamped }: Totals): Promise<void> {
     await this.#flush();
-    await this.#channel!.send([encodeFrame(FrameType.END, TRANSFER, 0, encodeTotals(totals))]);
-    await this.#channel!.close();
+    // Those of the last connection may be fewer.
+    const { chunks, bytes: sourceBytes } = this.#plan!;
+    const totals = { digest, sha256, chunks, sourceBytes, clamped };
+    await this.#append([encodeFrame(FrameType.END, TRANSFER, 0, encodeTotals(totals))]);
+    await this.#file!.finish();
   }
 
   async abort(error: TensorwireError): Promise<void> {
-    // A close that failed has left nothing either.
-    await this.#channel?.close(error).catch(() => {});
+    await this.#file?.abort(await this.#file.journal?.end(error));
+  }
+}
+
+/** A checkpoint takes the file as it was when the last chunk was noted: of what is being written after that, nothing. */
+class AppendingResumable implements Resumable {
+  #appended: (() => AppendedSoFar) | undefined;
+
+  constructor(
+    private readonly journal: Journal,
+    private readonly name: string,
+    private readonly mark: () => () => AppendedSoFar,
+  ) {
+    journal.appended = () => this.#appended?.();
+  }
+
+  get held(): readonly Held[] {
+    return this.journal.held;
+  }
+
+  get sameVersion(): boolean {
+    return this.journal.sameVersion;
+  }
+
+  note(chunk: Chunk, digest: ChunkDigest): void {
+    this.#appended = this.mark();
+    this.journal.note(chunk, digest);
+  }
+
+  checkpoint(): Promise<void> {
+    return this.journal.checkpoint();
+  }
+
+  async forget({ ordinal }: Chunk): Promise<void> {
+    const message = `${quote(this.name)} has chunk ${ordinal} of this very version already: start again with resume: false (--no-resume)`;
+    throw new TensorwireError("SOURCE_CHANGED", message);
   }
 }
 

@@ -1,31 +1,70 @@
-import type { Stats } from "node:fs";
-import { type FileHandle, link, lstat, open, rename, unlink } from "node:fs/promises";
-import { dirname } from "node:path";
+import type { BigIntStats } from "node:fs";
+import { type FileHandle, link, open, rename, unlink } from "node:fs/promises";
+import { basename, dirname } from "node:path";
 import { quote, TensorwireError } from "@tensorwire/core";
+import { expireParts, type PartsOptions } from "../journal/expiry.js";
+import { Journal, type JournalTopic, type PartOfJournal } from "../journal/journal.js";
+import {
+  inTheWay,
+  JOURNAL_SUFFIX,
+  openKnown,
+  PART_SUFFIX,
+  type Place,
+  takeUp,
+  tidyComplete,
+} from "../journal/leftover.js";
+import { type FileIdentity, identityOf, isOwned, lookAt, removeFile, sameFile } from "../journal/own-file.js";
+import type { JournaledFile } from "../journal/record.js";
 import { refuseFull, refuseTaken, resolveTarget, targetExists } from "./destination.js";
 import { Lock } from "./lock.js";
+import { syncData, syncFile, syncFolder } from "./synced.js";
 import { isErrno, targetError } from "./target-error.js";
 import { writeAll } from "./write-all.js";
 
 export interface TargetOptions {
   /** Replace a file that exists. Default false. A symbolic link is replaced, not followed. */
   readonly overwrite?: boolean | undefined;
+  /**
+   * Go on from what an interrupted transfer of the same model left here, and leave what this one has if it is interrupted.
+   * Default true; false starts clean, and leaves nothing.
+   */
+  readonly resume?: boolean | undefined;
+  /** Which unfinished files of other transfers stay in the folder. */
+  readonly parts?: PartsOptions | undefined;
 }
 
-export interface PartFileOptions extends TargetOptions {
+export interface PartFileOptions extends Omit<TargetOptions, "resume"> {
   /** Bytes that will be written, as far as that is known: refused at once where the disk has fewer. */
   readonly expectedBytes?: number | undefined;
   /** What its name has behind it until it is complete. Default `.part`. */
   readonly suffix?: string | undefined;
+  /** Keeps a journal beside it, and goes on from one about the same. */
+  readonly topic?: JournalTopic | undefined;
+  /** Goes on from this part file, where it still is the one that a journal named. */
+  readonly known?: JournaledFile | undefined;
+}
+
+/** What an open part file begins with. */
+interface Begun {
+  readonly handle: FileHandle;
+  readonly stats: BigIntStats;
+  readonly journal: Journal | undefined;
 }
 
 /**
  * A file that appears under its name only when it is complete. Until then it is `NAME.part`, under the lock
- * `NAME.part.lock`, and grows with what is written: nothing is allocated ahead.
+ * `NAME.part.lock`, and grows with what is written: nothing is allocated ahead. With a journal, `NAME.part.journal`, it
+ * outlasts an interruption.
  */
-export class PartFile {
+export class PartFile implements PartOfJournal {
+  readonly name: string;
+  readonly identity: FileIdentity;
+  /** What an attempt after this one goes on from. */
+  readonly journal: Journal | undefined;
   #handle: FileHandle | undefined;
-  #identity: Stats | undefined;
+  #bytes: number;
+  #unsynced = true;
+  #syncing: Promise<void> = Promise.resolve();
   #naming = false;
   #released = false;
   #failure: TensorwireError | undefined;
@@ -39,32 +78,46 @@ export class PartFile {
     private readonly part: string,
     private readonly overwrite: boolean,
     private readonly lock: Lock,
-    handle: FileHandle,
+    { handle, stats, journal }: Begun,
   ) {
+    this.name = basename(path);
+    this.identity = identityOf(stats);
+    this.journal = journal;
     this.#handle = handle;
+    this.#bytes = Number(stats.size);
+    journal?.add(this);
   }
 
   /**
-   * Refuses what cannot work before anything is taken, then creates the part file.
+   * Refuses what cannot work before anything is taken, then creates the part file, or goes on with one.
    * @throws TensorwireError `TARGET_EXISTS`, `TARGET_BUSY`, `TARGET_FULL`, `TARGET_WRITE`.
    */
-  static async open(
-    path: string,
-    { overwrite = false, expectedBytes = 0, suffix = ".part" }: PartFileOptions = {},
-  ): Promise<PartFile> {
+  static async open(path: string, options: PartFileOptions = {}): Promise<PartFile> {
+    const { overwrite = false, suffix = PART_SUFFIX, parts } = options;
     const target = await resolveTarget(path);
-    await refuseTaken(target, overwrite);
-    await refuseFull(target, expectedBytes);
     const part = `${target}${suffix}`;
+    const journal = `${part}${JOURNAL_SUFFIX}`;
+    await refuseTaken(target, overwrite).catch(async (error) => {
+      await tidyUnlocked({ target, part, journal, replace: false });
+      throw error;
+    });
     const lock = await Lock.take(`${part}.lock`, target);
     try {
+      const place = { target, part, journal, replace: overwrite || lock.inherited };
+      await tidyComplete(place);
       // Again, under the lock: another receiver may just have finished.
       await refuseTaken(target, overwrite);
-      return new PartFile(target, part, overwrite, lock, await createPart(part, overwrite || lock.inherited));
+      if (parts) await expireParts(dirname(target), journal, parts);
+      return new PartFile(target, part, overwrite, lock, await begin(place, options));
     } catch (cause) {
       await lock.release();
       throw targetError(cause, target);
     }
+  }
+
+  /** Bytes that were written, from the beginning to the end of what lies last. */
+  get bytes(): number {
+    return this.#bytes;
   }
 
   /**
@@ -77,6 +130,31 @@ export class PartFile {
 
   async #write(parts: readonly Uint8Array[], position: number): Promise<void> {
     await writeAll(this.#open(), parts, position);
+    const end = parts.reduce((sum, { length }) => sum + length, position);
+    this.#bytes = Math.max(this.#bytes, end);
+    this.#unsynced = true;
+  }
+
+  /** Makes durable what is written, while it is still being written. */
+  async sync(): Promise<void> {
+    if (this.#failure) throw this.#failure;
+    // Closed ones were synced before.
+    if (!this.#handle || !this.#unsynced) return;
+    this.#unsynced = false;
+    const syncing = this.#track(syncData(this.#handle));
+    this.#syncing = syncing.catch(() => {});
+    await syncing;
+  }
+
+  /** Takes away what an earlier attempt wrote behind this. */
+  truncate(bytes: number): Promise<void> {
+    return this.#track(
+      this.#open()
+        .truncate(bytes)
+        .then(() => {
+          this.#bytes = bytes;
+        }),
+    );
   }
 
   #open(): FileHandle {
@@ -98,9 +176,10 @@ export class PartFile {
     await Promise.allSettled(this.#underWay);
     // Delayed allocation: the disk may turn out to be full only now.
     await this.#attempt(async () => {
-      await sync(handle);
-      this.#identity = await handle.stat();
+      await syncFile(handle);
     });
+    // A checkpoint may still be at it.
+    await this.#syncing;
     await this.#attempt(() => this.#close());
   }
 
@@ -108,6 +187,8 @@ export class PartFile {
   async publish(): Promise<void> {
     const { part } = this;
     await this.#attempt(async () => {
+      const found = await lookAt(part);
+      if (found && !sameFile(identityOf(found), this.identity)) throw replaced(part);
       this.#naming = true;
       if (this.overwrite) await rename(part, this.path);
       else await nameOnce(part, this.path);
@@ -119,6 +200,7 @@ export class PartFile {
   async release(): Promise<void> {
     await this.#attempt(async () => {
       this.#released = true;
+      await this.journal?.remove();
       await this.lock.release();
     });
   }
@@ -145,26 +227,31 @@ export class PartFile {
     return new TensorwireError("ABORTED", `${quote(this.path)} is not being written any more`);
   }
 
-  /** Leaves nothing behind, unless it is finished. Waits for what is under way; never rejects. */
-  abort(): Promise<void> {
-    this.#aborting ??= this.#abort();
+  /**
+   * Leaves nothing behind, unless it is finished, or `keep` leaves the part file to an attempt after this one. Waits for
+   * what is under way; never rejects.
+   */
+  abort(keep = false): Promise<void> {
+    this.#aborting ??= this.#abort(keep);
     return this.#aborting;
   }
 
-  async #abort(): Promise<void> {
+  async #abort(keep: boolean): Promise<void> {
     await Promise.allSettled(this.#underWay);
     await this.#close().catch(() => {});
     if (this.#released) return;
-    await unlink(this.part).catch(() => {});
     if (this.#naming) await this.#withdraw().catch(() => {});
+    if (!keep) await removeFile(this.part, this.identity);
     await this.lock.release();
   }
 
   /** Takes back the name: other files that should have appeared with this one did not, or it is not known to be durable. */
   async #withdraw(): Promise<void> {
-    const { dev, ino } = await lstat(this.path);
+    const found = await lookAt(this.path);
     // What has the name may be what was there before, or somebody else's.
-    if (dev === this.#identity?.dev && ino === this.#identity.ino) await unlink(this.path);
+    if (!found || !sameFile(identityOf(found), this.identity)) return;
+    if (await lookAt(this.part)) await unlink(this.path);
+    else await rename(this.path, this.part);
   }
 
   async #close(): Promise<void> {
@@ -174,20 +261,60 @@ export class PartFile {
   }
 }
 
+/** Goes on with what an earlier attempt left, or begins anew. */
+async function begin(place: Place, options: PartFileOptions): Promise<Begun> {
+  const { expectedBytes = 0, topic, known } = options;
+  const left = await takeUp(place, topic);
+  const part = left?.part ?? (known && (await openKnown(place.part, known)));
+  try {
+    // What is there already is not taken again.
+    const there = left ? [...left.replayed.files.values()] : known && part ? [known] : [];
+    await refuseFull(
+      place.target,
+      there.reduce((left, { size }) => left - size, expectedBytes),
+    );
+    if (part) {
+      const journal = left && topic && Journal.goOn(place.journal, topic, left.file, left.replayed);
+      return { ...part, journal };
+    }
+    return await create(place, topic);
+  } catch (error) {
+    await part?.handle.close();
+    await left?.file.close();
+    throw error;
+  }
+}
+
 /** Creates `NAME.part`: always a new file, so that nothing that was put there is followed, shared or added to. */
-async function createPart(part: string, replace: boolean): Promise<FileHandle> {
+async function create({ part, journal, replace }: Place, topic: JournalTopic | undefined): Promise<Begun> {
   if (replace) {
     await unlink(part).catch((error) => {
       if (!isErrno(error, "ENOENT")) throw error;
     });
   }
+  const handle = await open(part, "wx").catch((cause) => {
+    throw isErrno(cause, "EEXIST") ? inTheWay(part, cause) : cause;
+  });
+  const stats = await handle.stat({ bigint: true });
+  // Where files are somebody else's as soon as they are made, nobody could tell them from a stranger's later.
+  return { handle, stats, journal: topic && isOwned(stats) ? Journal.begin(journal, topic) : undefined };
+}
+
+/** What is complete, and refused, may have a dead process's traces beside it. */
+async function tidyUnlocked(place: Place): Promise<void> {
+  const path = `${place.part}.lock`;
   try {
-    return await open(part, "wx");
-  } catch (cause) {
-    if (!isErrno(cause, "EEXIST")) throw cause;
-    const message = `${quote(part)} is in the way, and nobody of ours is writing it: remove it, or pass --overwrite (overwrite: true)`;
-    throw new TensorwireError("TARGET_EXISTS", message, { cause });
+    if (!(await lookAt(place.journal)) && !(await lookAt(path))) return;
+    const lock = await Lock.take(path, place.target);
+    await tidyComplete(place).finally(() => lock.release());
+  } catch {
+    // Somebody is writing it, or it is not for us to look at.
   }
+}
+
+function replaced(part: string): TensorwireError {
+  const message = `${quote(part)} is another file than the one that was written: something replaced it`;
+  return new TensorwireError("TARGET_WRITE", message);
 }
 
 const NO_LINKS = ["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK", "EXDEV", "EACCES"];
@@ -204,28 +331,4 @@ async function nameOnce(part: string, path: string): Promise<void> {
     return rename(part, path);
   }
   await unlink(part);
-}
-
-const NO_SYNC = ["EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EPERM", "EISDIR", "EACCES"];
-
-async function sync(handle: FileHandle): Promise<void> {
-  try {
-    await handle.sync();
-  } catch (error) {
-    // Some network and user-space file systems have no such call.
-    if (!isErrno(error, "EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS")) throw error;
-  }
-}
-
-/** Makes names durable. Where folders cannot be opened or synced (Windows, some file systems) the system sees to it. */
-async function syncFolder(path: string): Promise<void> {
-  let folder: FileHandle | undefined;
-  try {
-    folder = await open(path, "r");
-    await folder.sync();
-  } catch (error) {
-    if (!isErrno(error, ...NO_SYNC)) throw error;
-  } finally {
-    await folder?.close();
-  }
 }

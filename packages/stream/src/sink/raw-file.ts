@@ -1,7 +1,8 @@
 import { type Chunk, quote, TensorwireError } from "@tensorwire/core";
+import { journalHead } from "../journal/head.js";
 import { AdjoiningWrites } from "./adjoining-writes.js";
 import { PartFile, type TargetOptions } from "./part-file.js";
-import type { ModelSink, SinkModel } from "./sink.js";
+import type { ModelSink, Resumable, SinkModel } from "./sink.js";
 
 /** Writes a raw file as it was. */
 export function rawFileSink(path: string, options: TargetOptions = {}): ModelSink {
@@ -18,12 +19,19 @@ class RawFileSink implements ModelSink {
     private readonly options: TargetOptions,
   ) {}
 
-  async open({ manifest, plan }: SinkModel): Promise<void> {
-    if (manifest.kind !== "raw") {
+  async open(model: SinkModel): Promise<void> {
+    if (model.manifest.kind !== "raw") {
       const message = `a model cannot become ${quote(this.name)} as it is: name the file *.safetensors, or *.twire to keep it encoded`;
       throw new TensorwireError("INVALID_ARGUMENT", message);
     }
-    this.#file = await PartFile.open(this.name, { ...this.options, expectedBytes: plan.bytes });
+    const { resume = true, ...options } = this.options;
+    const topic = resume ? journalHead(model, ["raw"]) : undefined;
+    this.#file = await PartFile.open(this.name, { ...options, expectedBytes: model.plan.bytes, topic });
+    if (this.#file.journal) this.#file.journal.settle = () => this.#writes.settle();
+  }
+
+  get resumable(): Resumable | undefined {
+    return this.#file?.journal;
   }
 
   write({ offset }: Chunk, bytes: Uint8Array): Promise<void> | undefined {
@@ -35,7 +43,7 @@ class RawFileSink implements ModelSink {
     await this.#file!.finish();
   }
 
-  async abort(): Promise<void> {
-    await this.#file?.abort();
+  async abort(error: TensorwireError): Promise<void> {
+    await this.#file?.abort(await this.#file.journal?.end(error));
   }
 }

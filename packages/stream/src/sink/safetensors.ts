@@ -8,9 +8,10 @@ import {
   TensorwireError,
   tensorBytes,
 } from "@tensorwire/core";
+import { journalHead } from "../journal/head.js";
 import { AdjoiningWrites } from "./adjoining-writes.js";
 import { PartFile, type TargetOptions } from "./part-file.js";
-import type { ModelSink, SinkModel } from "./sink.js";
+import type { ModelSink, Resumable, SinkModel } from "./sink.js";
 
 /**
  * Writes one safetensors file, each chunk in its place. Where the source was one and no dtype changes, the file gets the
@@ -38,8 +39,15 @@ class SafetensorsSink implements ModelSink {
     const expectedBytes = header.length + dataBytes;
     this.#dtypes = model.dtypes;
     this.#begins = begins.map((begin) => header.length + begin);
-    this.#file = await PartFile.open(this.name, { ...this.options, expectedBytes });
+    const { resume = true, ...options } = this.options;
+    const topic = resume ? journalHead(model, ["safetensors", header]) : undefined;
+    this.#file = await PartFile.open(this.name, { ...options, expectedBytes, topic });
+    if (this.#file.journal) this.#file.journal.settle = () => this.#writes.settle();
     await this.#file.write(header, 0);
+  }
+
+  get resumable(): Resumable | undefined {
+    return this.#file?.journal;
   }
 
   write(chunk: Chunk, bytes: Uint8Array): Promise<void> | undefined {
@@ -53,8 +61,8 @@ class SafetensorsSink implements ModelSink {
     await this.#file!.finish();
   }
 
-  async abort(): Promise<void> {
-    await this.#file?.abort();
+  async abort(error: TensorwireError): Promise<void> {
+    await this.#file?.abort(await this.#file.journal?.end(error));
   }
 }
 

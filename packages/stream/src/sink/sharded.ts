@@ -13,11 +13,14 @@ import {
   TensorwireError,
   tensorBytes,
 } from "@tensorwire/core";
+import { journalHead } from "../journal/head.js";
+import type { Journal } from "../journal/journal.js";
+import { openKnown, PART_SUFFIX, removeParts, takeBackNames } from "../journal/leftover.js";
 import { AdjoiningWrites } from "./adjoining-writes.js";
 import { refuseTaken } from "./destination.js";
 import { PartFile, type TargetOptions } from "./part-file.js";
 import { metadataOf, refuseRaw } from "./safetensors.js";
-import type { ModelSink, SinkModel } from "./sink.js";
+import type { ModelSink, Resumable, SinkModel } from "./sink.js";
 import { isErrno, targetError } from "./target-error.js";
 
 export interface ShardedOptions extends TargetOptions {
@@ -72,15 +75,50 @@ class ShardedSink implements ModelSink {
 
   async open(model: SinkModel): Promise<void> {
     refuseRaw(this.name, model);
-    const { overwrite = false } = this.options;
+    const { overwrite = false, resume = true, parts } = this.options;
     const { folder, stem } = await this.#place();
     this.#plan(model, stem);
     this.#folder = folder;
-    for (const { file } of this.#shards) await refuseTaken(join(folder, file), overwrite);
     const expectedBytes = this.#shards.reduce((sum, { bytes }) => sum + bytes, 0);
-    // Its lock stands for all of them.
-    this.#index = await PartFile.open(join(folder, `${stem}${INDEX}`), { overwrite, expectedBytes });
-    await this.#ask(0);
+    const topic = resume ? journalHead(model, this.#layout(stem)) : undefined;
+    // Its lock stands for all of them, and so does its journal.
+    const index = join(folder, `${stem}${INDEX}`);
+    this.#index = await PartFile.open(index, { overwrite, expectedBytes, topic, parts });
+    const { journal } = this.#index;
+    try {
+      if (journal) await this.#goOn(journal);
+      for (const { file } of this.#shards) await refuseTaken(join(folder, file), overwrite);
+      await this.#ask(0);
+    } catch (error) {
+      // What an earlier attempt left is not to be lost by one that could not begin.
+      await this.#end((await journal?.close()) ?? false);
+      throw error;
+    }
+  }
+
+  /** The sizes of shards that are part of the model, and what each begins with. */
+  *#layout(stem: string): Generator<string | Uint8Array> {
+    yield "sharded safetensors";
+    yield stem;
+    for (const { file, infos } of this.#shards) {
+      yield file;
+      yield serializeSafetensorsHeader(infos, this.#metadata).bytes;
+    }
+  }
+
+  /** Makes sure that all files that hold chunks are there; else none of them is gone on with. */
+  async #goOn(journal: Journal): Promise<void> {
+    journal.settle = () => this.#writes.settle();
+    const { known } = journal;
+    await takeBackNames(this.#folder, known);
+    for (const [name, file] of known) {
+      const part = await openKnown(join(this.#folder, `${name}${PART_SUFFIX}`), file);
+      await part?.handle.close();
+      if (part) continue;
+      await journal.restart();
+      const shards = [...known].filter(([other]) => other !== this.#index!.name);
+      return removeParts(this.#folder, new Map(shards));
+    }
   }
 
   async #place(): Promise<{ folder: string; stem: string }> {
@@ -153,8 +191,11 @@ class ShardedSink implements ModelSink {
     if (this.#aborted)
       throw new TensorwireError("ABORTED", `${quote(this.name)} is not being written any more`);
     const { overwrite } = this.options;
-    const part = await PartFile.open(join(this.#folder, file), { overwrite, expectedBytes: bytes });
+    const { journal } = this.#index!;
+    const known = journal?.known.get(file);
+    const part = await PartFile.open(join(this.#folder, file), { overwrite, expectedBytes: bytes, known });
     this.#parts.push(part);
+    journal?.add(part);
     await part.write(serializeSafetensorsHeader(infos, this.#metadata).bytes, 0);
   }
 
@@ -191,11 +232,19 @@ class ShardedSink implements ModelSink {
     return serializeShardIndex(files, { total_size: total });
   }
 
-  async abort(): Promise<void> {
+  async abort(error: TensorwireError): Promise<void> {
+    await this.#end((await this.#index?.journal?.end(error)) ?? false);
+  }
+
+  async #end(keep: boolean): Promise<void> {
     this.#aborted = true;
     await this.#turn.catch(() => {});
-    for (const file of [...this.#parts, this.#index]) await file?.abort();
-    if (this.#made) await rmdir(this.#folder).catch(() => {});
+    for (const file of [...this.#parts, this.#index]) await file?.abort(keep);
+    if (this.#made && !keep) await rmdir(this.#folder).catch(() => {});
+  }
+
+  get resumable(): Resumable | undefined {
+    return this.#index?.journal;
   }
 }
 

@@ -21,6 +21,7 @@ import { specOf } from "../session/exact.js";
 import { sha256Of } from "../session/sha256.js";
 import { type ArtifactIndex, indexArtifact } from "./artifact-index.js";
 import { FileReader } from "./file-reader.js";
+import { versionToken } from "./file-version.js";
 import type { EncodedRecord, EncodedSource } from "./source.js";
 
 export interface ArtifactOptions {
@@ -67,6 +68,10 @@ class ArtifactFile implements ArtifactSource {
     private readonly options: ArtifactOptions,
   ) {
     this.#backend = options.backend ?? new PortableBackend(options.registry);
+  }
+
+  get version(): string | undefined {
+    return this.#file && versionToken([this.#file.version]);
   }
 
   async open(): Promise<Manifest> {

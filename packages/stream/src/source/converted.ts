@@ -13,6 +13,7 @@ import {
 } from "@tensorwire/core";
 import { resolveOptions } from "../options.js";
 import type { SourceLike } from "../stream-model.js";
+import { joinedToken } from "./file-version.js";
 import { openSource } from "./open.js";
 import { isEncodedSource, isModelSource, type ModelSource } from "./source.js";
 
@@ -37,6 +38,14 @@ export abstract class ConvertedSource implements ModelSource {
   constructor(private readonly given: SourceLike) {
     this.name =
       typeof given === "string" ? given : isModelSource(given) ? given.name : "converted tensors in memory";
+  }
+
+  /** Everything, besides the other source, that elements depend on. */
+  protected abstract readonly parameters: object;
+
+  get version(): string | undefined {
+    const version = this.#inner?.version;
+    return version && joinedToken(version, JSON.stringify(this.parameters));
   }
 
   /** The dtype that the tensor gets. @throws TensorwireError `INVALID_ARGUMENT` for one that is not converted. */

@@ -12,7 +12,7 @@ import {
 } from "@tensorwire/core";
 import { type Deferred, deferred } from "../session/deferred.js";
 import { SharedLoan } from "./shared-loan.js";
-import type { ModelSource } from "./source.js";
+import type { OneShotSource } from "./source.js";
 import { metadataOf, type TensorsOptions, tensorInfo } from "./tensors.js";
 
 /** Tensors up to this size are copied, so that small ones are read ahead, and share frames. */
@@ -26,18 +26,20 @@ interface Lent {
 
 /**
  * A container stream: names, dtypes and shapes up front, data tensor by tensor, in that order. The next tensor is asked
- * for only when there is credit for its first chunk; each one stays the caller's, and is not read after the next is asked for.
+ * for only when there is credit for its first chunk; each one stays the caller's, and is not read after the next is asked
+ * for. It can be read once: a transfer of it that is interrupted does not go on by itself (`retry`).
  */
 export function fromTensors(
   infos: readonly TensorInfo[],
   tensors: Iterable<Tensor> | AsyncIterable<Tensor>,
   options: Pick<TensorsOptions, "metadata"> = {},
-): ModelSource {
+): OneShotSource {
   return new DeclaredSource(infos, tensors, options);
 }
 
-class DeclaredSource implements ModelSource {
+class DeclaredSource implements OneShotSource {
   readonly name = "declared tensors";
+  readonly oneShot = true;
   #infos: readonly TensorInfo[] = [];
   #iterator: AsyncIterator<Tensor> | Iterator<Tensor> | undefined;
   /** Index of the tensor that is being read. */

@@ -50,6 +50,10 @@ class DecodedSource implements DecodedArtifact {
     throw new TensorwireError("INVALID_ARGUMENT", `${quote(this.name)} is not open`);
   }
 
+  get version(): string | undefined {
+    return this.artifact.version;
+  }
+
   async open(): Promise<ModelInfo> {
     this.#manifest = await this.artifact.open();
     const { kind, tensors, metadata, header, chunkBytes } = this.#manifest;

@@ -1,6 +1,6 @@
 import type { BufferPool, Loan } from "@tensorwire/core";
 import { FileReader } from "./file-reader.js";
-import { type FileVersion, verifyFile } from "./file-version.js";
+import { type FileVersion, verifyFile, versionToken } from "./file-version.js";
 
 /** Models come in hundreds of shards; a process may have as few as 256 files open. */
 const MAX_OPEN_FILES = 16;
@@ -18,6 +18,11 @@ export class FileSet {
 
   /** @param within The folder, without links, in which all files must lie. */
   constructor(private readonly within?: string) {}
+
+  /** The version token of all of them. */
+  get version(): string {
+    return versionToken(this.#files.map(({ version }) => version));
+  }
 
   /** Opens a file and adds it, at the next place. */
   async add(path: string): Promise<FileReader> {

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import type { BigIntStats } from "node:fs";
 import { stat } from "node:fs/promises";
 import { quote, TensorwireError } from "@tensorwire/core";
@@ -17,6 +18,22 @@ export interface FileVersion {
 
 export function fileVersion({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): FileVersion {
   return { dev, ino, size, mtimeNs, ctimeNs };
+}
+
+/** The version token of a source that is made of these files. It tells a stranger nothing of them. */
+export function versionToken(files: readonly FileVersion[]): string {
+  const hash = createHash("sha256");
+  for (const { dev, ino, size, mtimeNs, ctimeNs } of files) {
+    hash.update(`${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}\n`);
+  }
+  return hash.digest("hex").slice(0, 32);
+}
+
+/** The token of a source whose state is several tokens together. */
+export function joinedToken(...tokens: readonly string[]): string {
+  const hash = createHash("sha256");
+  for (const token of tokens) hash.update(`${token}\n`);
+  return hash.digest("hex").slice(0, 32);
 }
 
 /** @throws TensorwireError `SOURCE_CHANGED` where the two are not the same file in the same state. */

@@ -92,6 +92,10 @@ class CodesOfValues extends ConvertedSource implements LinearCodesSource {
     super(source);
   }
 
+  protected get parameters(): object {
+    return this.codes;
+  }
+
   protected dtypeOf({ name, dtype }: TensorInfo): DType {
     if (isFloatDType(dtype)) return "U32";
     const message = `${dtype} has no codes, and as it is no mask would hide it: leave it out, or send it beside the codes`;
@@ -122,6 +126,10 @@ class ValuesOfCodes extends ConvertedSource {
     private readonly options: LinearSums,
   ) {
     super(source);
+  }
+
+  protected get parameters(): object {
+    return this.options;
   }
 
   protected dtypeOf({ name, dtype }: TensorInfo): DType {

@@ -146,6 +146,10 @@ class FixedChunks implements EncodedSource {
     );
   }
 
+  get version(): string | undefined {
+    return this.artifact.version;
+  }
+
   get clamped(): number | undefined {
     return this.artifact.clamped;
   }

@@ -1,6 +1,7 @@
 import { basename } from "node:path";
 import type { BufferPool, Chunk, Loan, ModelInfo } from "@tensorwire/core";
 import { FileReader } from "./file-reader.js";
+import { versionToken } from "./file-version.js";
 import type { ModelSource } from "./source.js";
 
 /** Any file, as its bytes: one U8 tensor with the file's base name. */
@@ -12,6 +13,10 @@ class RawFileSource implements ModelSource {
   #file: FileReader | undefined;
 
   constructor(readonly name: string) {}
+
+  get version(): string | undefined {
+    return this.#file && versionToken([this.#file.version]);
+  }
 
   async open(): Promise<ModelInfo> {
     this.#file = await FileReader.open(this.name);

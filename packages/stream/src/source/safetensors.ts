@@ -11,6 +11,7 @@ import {
 } from "@tensorwire/core";
 import { inFile } from "./file-fault.js";
 import { FileReader } from "./file-reader.js";
+import { versionToken } from "./file-version.js";
 import type { ModelSource } from "./source.js";
 
 /** What the sources of files take. */
@@ -38,6 +39,10 @@ class SafetensorsSource implements ModelSource {
     readonly name: string,
     private readonly options: FileSourceOptions,
   ) {}
+
+  get version(): string | undefined {
+    return this.#file && versionToken([this.#file.version]);
+  }
 
   async open(): Promise<ModelInfo> {
     this.#file = await FileReader.open(this.name, undefined, this.options.within);

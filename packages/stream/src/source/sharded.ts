@@ -42,6 +42,10 @@ class ShardedSource implements ModelSource {
     this.#files = new FileSet(options.within);
   }
 
+  get version(): string | undefined {
+    return this.#files.version;
+  }
+
   async open(): Promise<ModelInfo> {
     const { text, version } = await readTextFile(this.name, this.options.within);
     const index = this.#parse(text);

@@ -3,7 +3,10 @@ import type { BufferPool, Chunk, ChunkRecord, Loan, Manifest, ModelInfo } from "
 /** A source may take this much from the pool at once, to read many small tensors in one piece. */
 export const READ_AHEAD_BYTES = 1024 * 1024;
 
-/** A model to send, chunk by chunk. Chunks are asked for in ascending order, one at a time. */
+/**
+ * A model to send, chunk by chunk. Chunks are asked for in ascending order, one at a time; after an interruption they can be
+ * asked for again, from any one on.
+ */
 export interface ModelSource {
   /** For messages: a path, or what kind of source it is. */
   readonly name: string;
@@ -28,6 +31,11 @@ export interface ModelSource {
   verify?(): Promise<void>;
   /** Frees everything. Called once, also after a failure of `open`. */
   close(): Promise<void>;
+}
+
+/** A source that can be read once. */
+export interface OneShotSource extends ModelSource {
+  readonly oneShot: true;
 }
 
 /** A chunk as it travels: its codec's number, payload length and hash, and its packing, where it is packed. */

@@ -41,6 +41,10 @@ class TensorflowJsSource implements ModelSource {
 
   constructor(readonly name: string) {}
 
+  get version(): string | undefined {
+    return this.#files.version;
+  }
+
   async open(): Promise<ModelInfo> {
     const { text, version } = await readTextFile(this.name);
     const groups = this.#parse(text);

@@ -1,3 +1,4 @@
+export { type PlaceUnderTest, type ResumableSuiteOptions, resumableSuite } from "./resumable-suite.js";
 export { type SampleTensor, sampleModel, sampleTensors } from "./sample-model.js";
 export { type SinkUnderTest, sinkSuite } from "./sink-suite.js";
 export { type SourceUnderTest, sourceSuite } from "./source-suite.js";

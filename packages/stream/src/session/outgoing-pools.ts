@@ -1,0 +1,37 @@
+import {
+  BufferPool,
+  type ChunkPlan,
+  type CodecRegistry,
+  type Manifest,
+  type SlabAlignment,
+} from "@tensorwire/core";
+import { READ_AHEAD_BYTES } from "../source/source.js";
+
+/** What a sender's chunks are read, encoded and packed into: the same memory for every attempt at a transfer. */
+export class OutgoingPools {
+  /** Lends what the source is read into, and has room for any chunk. */
+  readonly source: BufferPool;
+  readonly payloads: BufferPool;
+  readonly packed: BufferPool;
+
+  constructor(
+    { tensors }: Manifest,
+    plan: ChunkPlan,
+    registry: CodecRegistry,
+    alignment: SlabAlignment | undefined,
+  ) {
+    let largest = 1;
+    tensors.forEach(({ codec, dtype }, i) => {
+      if (codec.name === "none" || plan.range(i).count === 0) return;
+      const { elements } = plan.chunk(plan.range(i).first);
+      largest = Math.max(largest, registry.get(codec.name).payloadBytes(codec, dtype, elements));
+    });
+    this.source = new BufferPool(Math.max(plan.maxChunkBytes, READ_AHEAD_BYTES), alignment);
+    this.payloads = new BufferPool(largest, alignment);
+    this.packed = new BufferPool(Math.max(largest, plan.maxChunkBytes), alignment);
+  }
+
+  get loans(): number {
+    return this.source.loans + this.payloads.loans + this.packed.loans;
+  }
+}
