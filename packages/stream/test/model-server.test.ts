@@ -401,3 +401,35 @@ describe("closing", () => {
 async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
 }
+
+describe("an upload that is interrupted", () => {
+  test.each(["ws:", "http:"])(
+    "over %s goes on where it was, when the same model is sent to the same name",
+    async (scheme) => {
+      const server = await serving({ uploads: folder });
+      await makeModel(at("source.safetensors"), [{ name: "w", dtype: "F32", shape: [4096, 1024] }]);
+      const url = server.urlOf("site/m.safetensors").replace("ws:", scheme);
+      const stop = new AbortController();
+      const options = { chunkBytes: 1 << 18, windowBytes: 1 << 21 };
+      const sent = streamModel(at("source.safetensors"), url, {
+        ...options,
+        signal: stop.signal,
+        onProgress: ({ acknowledgedBytes }) => acknowledgedBytes > 6e6 && stop.abort(),
+        maxBytesPerSecond: 3e7,
+      });
+      await expect(sent).rejects.toMatchObject({ code: "ABORTED" });
+      await until(() => server.transfers === 0);
+      // Nobody has it before it is whole, and it is no model that is served.
+      expect((await readdir(at("site"))).sort()).toEqual([
+        "m.safetensors.part",
+        "m.safetensors.part.journal",
+      ]);
+      const summary = await streamModel(at("source.safetensors"), url, options);
+      expect(summary.resumedBytes).toBeGreaterThan(3e6);
+      expect(await readdir(at("site"))).toEqual(["m.safetensors"]);
+      expect(
+        (await readFile(at("site/m.safetensors"))).equals(await readFile(at("source.safetensors"))),
+      ).toBe(true);
+    },
+  );
+});
