@@ -3,6 +3,7 @@ import { createServer, Socket } from "node:net";
 import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
+import { inspect } from "node:util";
 import { createHash } from "node:crypto";
 import { type ChannelPeer, FrameType } from "@tensorwire/core";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
@@ -203,15 +204,17 @@ describe("a listener that asks for a credential", () => {
       await bearerTokens({ a: { token: { secret } as unknown as string } }).catch((error) => error),
     );
     for (const url of [
-      `ws://user:${secret}@127.0.0.1:1/?key=${secret}`,
-      `http://user:${secret}@127.0.0.1:1/?key=${secret}`,
+      ...["ws", "http", "tcp", "tls", "unix", "ftp"].map(
+        (scheme) => `${scheme}://user:${secret}@127.0.0.1:1/?key=${secret}`,
+      ),
+      ...["ws", "http", "tcp"].map((scheme) => `${scheme}://user:${secret}@[/?key=${secret}`),
     ]) {
       errors.push(await streamModel(model, url).catch((error) => error));
     }
     for (const error of errors) {
       expect(error).toSatisfy((each) => typeof each === "string" || each instanceof Error);
       for (let each = error; each; each = (each as Error).cause) {
-        expect(String((each as Error).stack ?? each)).not.toContain(secret);
+        expect(inspect(each)).not.toContain(secret);
       }
     }
     await expect(Promise.race([done, "still waiting"])).resolves.toBe("still waiting");

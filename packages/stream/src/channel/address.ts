@@ -23,7 +23,10 @@ export function hostAddress(url: string): HostAddress {
   const rest = `${pathname.replace(/^\/$/, "")}${search}${hash}${username}${password}`;
   if (!hostname || port === undefined || rest) {
     const scheme = url.slice(0, url.indexOf(":"));
-    throw new TensorwireError("INVALID_ARGUMENT", `${quote(url)} is not of the form ${scheme}://host:port`);
+    throw new TensorwireError(
+      "INVALID_ARGUMENT",
+      `${quote(shownUrl(url))} is not of the form ${scheme}://host:port`,
+    );
   }
   return { host: withoutBrackets(hostname), port: Number(port) };
 }
@@ -32,13 +35,18 @@ export function hostAddress(url: string): HostAddress {
 export function socketPath(url: string): string {
   const { host, pathname, search, hash } = parsed(url);
   if (host || search || hash || !pathname.startsWith("/")) {
-    throw new TensorwireError("INVALID_ARGUMENT", `${quote(url)} is not of the form unix:/path.sock`);
+    throw new TensorwireError(
+      "INVALID_ARGUMENT",
+      `${quote(shownUrl(url))} is not of the form unix:/path.sock`,
+    );
   }
   try {
     return checkSocketPath(fileURLToPath(`file://${pathname}`));
   } catch (cause) {
     if (cause instanceof TensorwireError) throw cause;
-    throw new TensorwireError("INVALID_ARGUMENT", `${quote(url)}: ${(cause as Error).message}`, { cause });
+    throw new TensorwireError("INVALID_ARGUMENT", `${quote(shownUrl(url))}: ${(cause as Error).message}`, {
+      cause,
+    });
   }
 }
 
@@ -68,6 +76,11 @@ export function shownUrl(url: string): string {
   return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/?#]*@/i, "$1").replace(/\?[^#]*/, "?…");
 }
 
+/** Without a cause: the system's error holds the whole URL. */
+export function noUrl(url: string): TensorwireError {
+  return new TensorwireError("INVALID_ARGUMENT", `${quote(shownUrl(url))} is no URL`);
+}
+
 /** Whether a host's name or address is this machine's loopback. */
 export function isLoopback(host: string): boolean {
   const bare = withoutBrackets(host);
@@ -80,7 +93,7 @@ export const withoutBrackets = (host: string): string => host.replace(/^\[|\]$/g
 function parsed(url: string): URL {
   try {
     return new URL(url);
-  } catch (cause) {
-    throw new TensorwireError("INVALID_ARGUMENT", `${quote(url)} is no URL`, { cause });
+  } catch {
+    throw noUrl(url);
   }
 }

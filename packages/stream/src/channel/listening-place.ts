@@ -5,6 +5,7 @@ import {
   type HostAddress,
   hostAddress,
   isLoopback,
+  shownUrl,
   socketPath,
   withoutBrackets,
 } from "./address.js";
@@ -90,7 +91,7 @@ function placeOfUrl(url: string): ListeningPlace {
     default:
       throw new TensorwireError(
         "INVALID_ARGUMENT",
-        `${quote(url)}: ws:, wss:, http:, https:, tcp:, tls: and unix: URLs can be listened on`,
+        `${quote(shownUrl(url))}: ws:, wss:, http:, https:, tcp:, tls: and unix: URLs can be listened on`,
       );
   }
 }

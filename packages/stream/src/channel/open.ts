@@ -7,7 +7,7 @@ import { Connection, type ConnectionOptions } from "../session/connection.js";
 import { deferred } from "../session/deferred.js";
 import { abortError } from "../session/transfer.js";
 import { checkPrivacy, checkToken } from "../door/credential.js";
-import { hostAddress, isLoopback, shownUrl } from "./address.js";
+import { hostAddress, isLoopback, noUrl, shownUrl } from "./address.js";
 import { duplexChannel, type StreamPair } from "./duplex.js";
 import { fileReadChannel, fileWriteChannel } from "./file.js";
 import { dialHttp, type HttpDialOptions, tryHttp } from "./http-dial.js";
@@ -184,7 +184,10 @@ export function connect(
 async function openUrl(url: string, role: Role, { signal, dial, overwrite }: OpenOptions): Promise<Channel> {
   const scheme = /^([a-z][a-z0-9+.-]+):/i.exec(url)?.[1]?.toLowerCase();
   if (dial?.tls && scheme && ["ws", "tcp", "unix", "http"].includes(scheme)) {
-    throw new TensorwireError("INVALID_ARGUMENT", `${quote(url)}: dial.tls is for wss:, tls: and https:`);
+    throw new TensorwireError(
+      "INVALID_ARGUMENT",
+      `${quote(shownUrl(url))}: dial.tls is for wss:, tls: and https:`,
+    );
   }
   switch (scheme) {
     case "ws":
@@ -211,7 +214,7 @@ async function openUrl(url: string, role: Role, { signal, dial, overwrite }: Ope
   if (!scheme || !url.startsWith("://", scheme.length)) return openFile(url, role, { dial, overwrite });
   throw new TensorwireError(
     "INVALID_ARGUMENT",
-    `${quote(url)}: ws:, wss:, http:, https:, tcp:, tls:, unix: and file: URLs can be opened`,
+    `${quote(shownUrl(url))}: ws:, wss:, http:, https:, tcp:, tls:, unix: and file: URLs can be opened`,
   );
 }
 
@@ -242,8 +245,8 @@ function openFile(path: string, role: Role, { dial, overwrite }: OpenOptions): P
 function checkUrl(url: string): void {
   try {
     new URL(url);
-  } catch (cause) {
-    throw new TensorwireError("INVALID_ARGUMENT", `${quote(url)} is no URL`, { cause });
+  } catch {
+    throw noUrl(url);
   }
 }
 

@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { quote, TensorwireError } from "@tensorwire/core";
+import { shownUrl } from "../channel/address.js";
 import { listen } from "../channel/listen.js";
 import type { ListenOptions } from "../channel/listening-place.js";
 import type { Endpoint } from "../channel/open.js";
@@ -96,7 +97,7 @@ function checkUrl(url: string, role: Role): string {
   const file = role === "send" ? "write an artifact with pack" : "read an artifact with unpack";
   throw new TensorwireError(
     "INVALID_ARGUMENT",
-    `${quote(url)} is no URL of ws://, wss://, http://, https://, tcp://, tls:// or unix:/; ${file}`,
+    `${quote(shownUrl(url))} is no URL of ws://, wss://, http://, https://, tcp://, tls:// or unix:/; ${file}`,
   );
 }
 
@@ -108,6 +109,6 @@ function parseAddress(address: string): Pick<ListenOptions, "url" | "host" | "po
   if (match && port <= 65535) return { port, ...(match[1] && { host: match[1] }) };
   throw new TensorwireError(
     "INVALID_ARGUMENT",
-    `--listen takes host:port, such as 127.0.0.1:9000, or a URL of ws:, wss:, http:, https:, tcp:, tls: or unix:, not ${quote(address)}`,
+    `--listen takes host:port, such as 127.0.0.1:9000, or a URL of ws:, wss:, http:, https:, tcp:, tls: or unix:, not ${quote(shownUrl(address))}`,
   );
 }
