@@ -18,6 +18,7 @@ import {
   type TensorMap,
   TensorwireError,
 } from "../src/index.js";
+import { hasOpenssl, makeAuthority } from "./certificates.js";
 import { makeModel } from "./cli-process.js";
 
 const model = (value = 1): TensorMap => ({
@@ -158,6 +159,28 @@ async function fetching(url: string, token?: string): Promise<{ done: Promise<un
   return { done, release };
 }
 
+test.runIf(hasOpenssl)("over TLS, a certificate can say who a peer is", async () => {
+  const { ca, server: identity, client } = makeAuthority();
+  const server = await serving({
+    url: "https://127.0.0.1:0",
+    tls: { ...identity, ca },
+    authorize: (_credential, { subject }) =>
+      subject === "CN=client" ? { name: "client", fetch: true } : undefined,
+    uploads: folder,
+  });
+  server.publish("m", model(8));
+  expect(server.url).toMatch(/^wss:/);
+  const dial = { tls: { ca, ...client } };
+  for (const url of [server.urlOf("m"), server.urlOf("m").replace("wss:", "https:")]) {
+    for await (const { data } of receiveModel(url, { dial })) {
+      expect(new Float32Array(data.slice().buffer)[0]).toBe(8);
+    }
+    await expect(streamModel(model(), url, { dial })).rejects.toMatchObject({ code: "FORBIDDEN" });
+    const stranger = receiveModel(url, { dial: { tls: { ca } }, to: at("never") }).done;
+    await expect(stranger).rejects.toMatchObject({ code: expect.stringMatching(/^CHANNEL_/) });
+  }
+});
+
 describe("limits", () => {
   const all = { publish: true, fetch: true };
   const tokens = { one: { token: "one", ...all }, two: { token: "two", ...all } };
@@ -226,6 +249,27 @@ describe("limits", () => {
     for (const { release, done } of under) {
       release();
       await done;
+    }
+  });
+
+  test("are what `retry` waits for, wherever the server says so", async () => {
+    for (const limits of [{ maxConnections: 1 }, { maxPeerTransfers: 1 }]) {
+      const server = await serving({ limits });
+      server.publish("m", model());
+      const url = server.urlOf("m");
+      const { done, release } = await fetching(url);
+      const waits: string[] = [];
+      const retry = {
+        initialDelayMs: 5,
+        maxDelayMs: 50,
+        attempts: 1000,
+        onRetry: ({ error }: { error: TensorwireError }) => void waits.push(error.code),
+      };
+      const second = receiveModel(url, { to: at(`busy-${Object.keys(limits)}`), retry }).done;
+      await until(() => waits.length > 2);
+      release();
+      await Promise.all([done, second]);
+      expect(new Set(waits)).toEqual(new Set(["SERVER_BUSY"]));
     }
   });
 

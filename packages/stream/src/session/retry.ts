@@ -107,6 +107,8 @@ export class Retries {
   /** What an attempt that fails so ends the call with; `undefined` where there will be another one. */
   #last(error: TensorwireError): TensorwireError | undefined {
     const { options, position } = this.settings;
+    // A server that says "later" has answered, also where it says so before there is a channel.
+    if (error.code === "SERVER_BUSY") this.#reached = true;
     if (!options || !this.#reached || this.#complete || !mayPass(error)) return error;
     if (position() > this.#furthest) {
       this.#furthest = position();
