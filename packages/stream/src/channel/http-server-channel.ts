@@ -10,7 +10,6 @@ import {
   endOf,
   MAX_ANSWER_BYTES,
   MAX_PART_BYTES,
-  MAX_RETAINED_BYTES,
   MOST,
   OFFSET,
   POLL_MS,
@@ -18,6 +17,8 @@ import {
 } from "./http-exchange.js";
 import { answer } from "./http-answer.js";
 import { type IncomingPart, IncomingParts } from "./incoming-parts.js";
+import { peerOf } from "./request-peer.js";
+import { MIN_PART_BYTES } from "./part-size.js";
 import { RetainedBytes } from "./retained-bytes.js";
 
 /** How long a peer may stay away whose connection broke: it repeats what it asked, well within that. */
@@ -27,7 +28,6 @@ const ABSENT_MS = 120_000;
 
 interface WaitingGet {
   readonly response: ServerResponse;
-  readonly most: number;
   readonly timer: NodeJS.Timeout;
 }
 
@@ -35,7 +35,12 @@ interface WaitingGet {
 export class HttpServerChannel implements Channel {
   readonly kind = "http";
   readonly direction = "both";
-  readonly #out = new RetainedBytes(MAX_RETAINED_BYTES, () => this.#answerGet());
+  /** What a GET's answer may have: its peer measures its own line. */
+  #most = MAX_ANSWER_BYTES;
+  readonly #out = new RetainedBytes(
+    () => 2 * this.#most,
+    () => this.#answerGet(),
+  );
   readonly #parts: IncomingParts;
   #receiver: ChannelReceiver | undefined;
   #get: WaitingGet | undefined;
@@ -119,7 +124,7 @@ export class HttpServerChannel implements Channel {
       case "PUT":
         return this.#take(request, response);
       case "GET":
-        return this.#bring(response, received, countOf(headers, MOST) ?? MAX_PART_BYTES);
+        return this.#bring(response, received, countOf(headers, MOST));
       case "HEAD":
         return this.#answer(response, received, 0);
       case "DELETE":
@@ -205,11 +210,12 @@ export class HttpServerChannel implements Channel {
 
   // --- What goes
 
-  #bring(response: ServerResponse, from: number, most: number): void {
+  #bring(response: ServerResponse, from: number, most = MAX_PART_BYTES): void {
+    this.#most = Math.max(MIN_PART_BYTES, Math.min(most, MAX_PART_BYTES));
     this.#answerGet(true);
-    if (this.#out.head > from || this.#out.finished) return this.#answer(response, from, most);
+    if (this.#out.head > from || this.#out.finished) return this.#answer(response, from, this.#most);
     const timer = setTimeout(() => this.#answerGet(true), POLL_MS);
-    this.#get = { response, most, timer };
+    this.#get = { response, timer };
     response.once("close", () => {
       if (this.#get?.response === response) this.#forgetGet();
     });
@@ -220,7 +226,7 @@ export class HttpServerChannel implements Channel {
     const get = this.#get;
     if (!get || !(anyway || this.#out.head > this.#out.tail || this.#out.finished)) return;
     this.#forgetGet();
-    this.#answer(get.response, this.#out.tail, get.most);
+    this.#answer(get.response, this.#out.tail, this.#most);
   }
 
   #forgetGet(): void {
@@ -230,7 +236,7 @@ export class HttpServerChannel implements Channel {
 
   #answer(response: ServerResponse, from: number, most: number): void {
     const out = this.#out;
-    const pieces = most > 0 ? out.read(from, Math.min(most, MAX_PART_BYTES)) : [];
+    const pieces = most > 0 ? out.read(from, most) : [];
     const bytes = pieces.reduce((sum, { length }) => sum + length, 0);
     const last = out.finished && from + bytes === out.head;
     this.#brought = Math.max(this.#brought, from + bytes);

@@ -1,16 +1,6 @@
 import { type Channel, type ChannelPeer, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
 import { withinGrace } from "../session/grace.js";
-import {
-  countOf,
-  END,
-  type EndWord,
-  endOf,
-  MAX_RETAINED_BYTES,
-  MOST,
-  OFFSET,
-  POLL_MS,
-  RECEIVED,
-} from "./http-exchange.js";
+import { countOf, END, type EndWord, endOf, MOST, OFFSET, POLL_MS, RECEIVED } from "./http-exchange.js";
 import type { HttpAnswer, HttpLine } from "./http-line.js";
 import { Attempts, StatusError } from "./http-attempts.js";
 import { PartSize } from "./part-size.js";
@@ -27,8 +17,11 @@ const PARTS_UNDER_WAY = 2;
 export class HttpChannel implements Channel {
   readonly kind = "http";
   readonly direction = "both";
-  readonly #out = new RetainedBytes(MAX_RETAINED_BYTES, () => this.#pump());
   readonly #putSize = new PartSize();
+  readonly #out = new RetainedBytes(
+    () => this.#putSize.kept,
+    () => this.#pump(),
+  );
   readonly #getSize = new PartSize();
   readonly #putAttempts = new Attempts();
   readonly #getAttempts = new Attempts();

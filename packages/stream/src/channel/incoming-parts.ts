@@ -58,7 +58,7 @@ export class IncomingParts {
       this.#waiting = this.#waiting.filter((other) => !repeated.includes(other));
       for (const { request } of repeated) request.destroy();
     }
-    if (this.#waiting.length >= MAX_WAITING) {
+    if (part.offset > this.#received && this.#waiting.length >= MAX_WAITING) {
       part.request.resume();
       return answer(part.response, 409);
     }

@@ -1,10 +1,15 @@
 import { MAX_PART_BYTES } from "./http-exchange.js";
 
 const FIRST_BYTES = 128 * 1024;
-/** A part is never smaller: its headers would outweigh it. */
+/** However long a part takes, it has no less: where the way is long, smaller ones would take as long. */
+const LEAST_BYTES = 64 * 1024;
+/** Where something between takes no bodies, its headers would outweigh a smaller part. */
 export const MIN_PART_BYTES = 4 * 1024;
-/** What lies between a peer and us ends requests that last: half of the 20 seconds that one may take. */
-const LONGEST_MS = 10_000;
+/**
+ * How long a part should take. Proxies, and people, lose patience with requests that last; and what is under way is what
+ * has to be kept, and repeated when a connection breaks.
+ */
+const PART_MS = 2_000;
 
 /** How many bytes one request carries: as many as fit into its time at the rate that earlier ones had. */
 export class PartSize {
@@ -15,11 +20,16 @@ export class PartSize {
     return this.#bytes;
   }
 
+  /** What is kept of a direction: a part that is on its way, and one that gathers meanwhile. */
+  get kept(): number {
+    return 2 * this.#bytes;
+  }
+
   /** A part was carried in that time. */
   took(bytes: number, milliseconds: number): void {
     // A small one says how far the peer is, and not how wide the line.
-    if (bytes < this.#bytes / 2 && milliseconds < LONGEST_MS) return;
-    const fitting = (bytes / Math.max(milliseconds, 1)) * LONGEST_MS;
+    if (bytes < this.#bytes / 2 && milliseconds < PART_MS) return;
+    const fitting = (bytes / Math.max(milliseconds, 1)) * PART_MS;
     this.#set(Math.min(fitting, 4 * this.#bytes));
   }
 
@@ -37,6 +47,6 @@ export class PartSize {
   }
 
   #set(bytes: number): void {
-    this.#bytes = Math.floor(Math.max(MIN_PART_BYTES, Math.min(bytes, this.#most)));
+    this.#bytes = Math.floor(Math.min(Math.max(LEAST_BYTES, bytes), this.#most));
   }
 }
