@@ -27,8 +27,8 @@ import type { Sink } from "./sink/sink.js";
 import { type ReceivedTensor, TensorsSink } from "./sink/tensors.js";
 
 /**
- * Where a model comes from: a URL (`ws:`, `wss:`, `tcp:`, `tls:`, `unix:`), the path of an artifact (`*.twire`), an open
- * `WebSocket`, a `Duplex` or pair of streams, a channel, or a listener, whose first peer that announces a model is served.
+ * Where a model comes from: a URL (`ws:`, `wss:`, `http:`, `https:`, `tcp:`, `tls:`, `unix:`; an artifact behind any web server too), the
+ * path of an artifact (`*.twire`), an open `WebSocket`, a `Duplex` or pair of streams, a channel, or a listener, whose first peer that announces a model is served.
  */
 export type Origin = Endpoint;
 

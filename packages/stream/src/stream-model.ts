@@ -44,7 +44,7 @@ import type { TensorMap } from "./source/tensors.js";
 export type SourceLike = string | TensorMap | ModelSource | EncodedSource;
 
 /**
- * Where a model goes: a URL (`ws:`, `wss:`, `tcp:`, `tls:`, `unix:`), the path of an artifact to write (`*.twire`), an
+ * Where a model goes: a URL (`ws:`, `wss:`, `http:`, `https:`, `tcp:`, `tls:`, `unix:`), the path of an artifact to write (`*.twire`), an
  * open `WebSocket`, a `Duplex` or pair of streams, a channel, or a listener, whose first peer that gets as far as HELLO is
  * served.
  */

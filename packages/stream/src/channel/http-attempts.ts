@@ -40,7 +40,7 @@ export class Attempts {
   }
 }
 
-// 200: an answer that something between has changed. 409: an earlier part is missing. The others say themselves that they may pass.
+// 200: an answer that something between has changed. 409: an earlier body is missing. The others say themselves that they may pass.
 function isPassing(status: number): boolean {
   return status === 200 || status === 408 || status === 409 || status === 429 || status >= 500;
 }

@@ -9,16 +9,15 @@ import {
   type EndWord,
   endOf,
   MAX_ANSWER_BYTES,
-  MAX_PART_BYTES,
+  MAX_BODY_BYTES,
   MOST,
   OFFSET,
   POLL_MS,
   RECEIVED,
 } from "./http-exchange.js";
 import { answer } from "./http-answer.js";
-import { type IncomingPart, IncomingParts } from "./incoming-parts.js";
-import { peerOf } from "./request-peer.js";
-import { MIN_PART_BYTES } from "./part-size.js";
+import { type IncomingPut, IncomingPuts } from "./incoming-puts.js";
+import { MIN_BODY_BYTES } from "./body-size.js";
 import { RetainedBytes } from "./retained-bytes.js";
 
 /** How long a peer may stay away whose connection broke: it repeats what it asked, well within that. */
@@ -41,7 +40,7 @@ export class HttpServerChannel implements Channel {
     () => 2 * this.#most,
     () => this.#answerGet(),
   );
-  readonly #parts: IncomingParts;
+  readonly #puts: IncomingPuts;
   #receiver: ChannelReceiver | undefined;
   #get: WaitingGet | undefined;
   /** Place behind what answers under way, or taken, have brought. */
@@ -67,9 +66,9 @@ export class HttpServerChannel implements Channel {
     readonly peer: ChannelPeer,
     private readonly onOver: () => void,
   ) {
-    this.#parts = new IncomingParts({
+    this.#puts = new IncomingPuts({
       bytes: (portion) => this.#deliver(portion),
-      taken: (part) => this.#answerPart(part),
+      taken: (put) => this.#answerPut(put),
     });
     this.#watch(request);
     this.#expect(ABSENT_MS);
@@ -78,7 +77,7 @@ export class HttpServerChannel implements Channel {
   open(receiver: ChannelReceiver): void {
     this.#receiver = receiver;
     if (this.#told) return receiver.end(this.#told.error);
-    this.#parts.start();
+    this.#puts.start();
   }
 
   send(parts: readonly Uint8Array[]): Promise<void> {
@@ -180,14 +179,14 @@ export class HttpServerChannel implements Channel {
   #take(request: IncomingMessage, response: ServerResponse): void {
     const offset = countOf(request.headers, OFFSET);
     if (offset === undefined) return answer(response, 400);
-    this.#parts.enter({ request, response, offset });
+    this.#puts.enter({ request, response, offset });
   }
 
   #deliver(portion: Uint8Array): void {
     if (!this.#told) void this.#receiver!.bytes(portion);
   }
 
-  #answerPart({ request, response }: IncomingPart): void {
+  #answerPut({ request, response }: IncomingPut): void {
     const end = endOf(request.headers);
     if (end) this.#hearEnd(end);
     // What another answer brings is not brought twice.
@@ -210,8 +209,8 @@ export class HttpServerChannel implements Channel {
 
   // --- What goes
 
-  #bring(response: ServerResponse, from: number, most = MAX_PART_BYTES): void {
-    this.#most = Math.max(MIN_PART_BYTES, Math.min(most, MAX_PART_BYTES));
+  #bring(response: ServerResponse, from: number, most = MAX_BODY_BYTES): void {
+    this.#most = Math.max(MIN_BODY_BYTES, Math.min(most, MAX_BODY_BYTES));
     this.#answerGet(true);
     if (this.#out.head > from || this.#out.finished) return this.#answer(response, from, this.#most);
     const timer = setTimeout(() => this.#answerGet(true), POLL_MS);
@@ -244,7 +243,7 @@ export class HttpServerChannel implements Channel {
     answer(
       response,
       200,
-      { [RECEIVED]: this.#parts.received, [OFFSET]: from, ...(last && { [END]: this.#endWord }) },
+      { [RECEIVED]: this.#puts.received, [OFFSET]: from, ...(last && { [END]: this.#endWord }) },
       pieces,
     );
   }
@@ -264,7 +263,7 @@ export class HttpServerChannel implements Channel {
     this.#closing ??= closed();
     this.#out.refuse(this.#closing);
     this.#answerGet(true);
-    this.#parts.stop();
+    this.#puts.stop();
     this.#left.resolve();
     this.onOver();
   }

@@ -14,7 +14,7 @@ export interface PeerEndpoint {
   readonly endpoint: Endpoint;
   /** For the call that dials it. */
   readonly dial?: { readonly tls: TlsOptions | undefined };
-  /** Nobody is told how it went: a pipe, a web server. */
+  /** Nobody may be told how it went: a pipe, a web server. */
   readonly oneWay: boolean;
   close(): Promise<void>;
 }
@@ -42,7 +42,12 @@ export async function openPeer(
   }
   if (peer === "-") return { endpoint: pipe(role), oneWay: true, close };
   const url = checkUrl(peer!, role);
-  return { endpoint: url, dial: { tls: await tlsOptions(flags) }, oneWay: /^http/i.test(url), close };
+  return {
+    endpoint: url,
+    dial: { tls: await tlsOptions(flags) },
+    oneWay: role === "receive" && /^http/i.test(url),
+    close,
+  };
 }
 
 /** TLS as the flags have it, which name files. */
@@ -80,14 +85,12 @@ function pipe(role: Role): Endpoint {
 
 function checkUrl(url: string, role: Role): string {
   if (/^unix:\//i.test(url)) return url;
-  const schemes = role === "send" ? /^(wss?|tcp|tls):\/\//i : /^(wss?|tcp|tls|https?):\/\//i;
   // A fragment says nothing to a server, and WebSockets do not take one.
-  if (schemes.test(url) && URL.canParse(url) && !url.includes("#")) return url;
-  const http = role === "send" ? "" : ", http://, https://";
+  if (/^(wss?|https?|tcp|tls):\/\//i.test(url) && URL.canParse(url) && !url.includes("#")) return url;
   const file = role === "send" ? "write an artifact with pack" : "read an artifact with unpack";
   throw new TensorwireError(
     "INVALID_ARGUMENT",
-    `${quote(url)} is no URL of ws://, wss://, tcp://, tls://${http} or unix:/; ${file}`,
+    `${quote(url)} is no URL of ws://, wss://, http://, https://, tcp://, tls:// or unix:/; ${file}`,
   );
 }
 
@@ -99,6 +102,6 @@ function parseAddress(address: string): Pick<ListenOptions, "url" | "host" | "po
   if (match && port <= 65535) return { port, ...(match[1] && { host: match[1] }) };
   throw new TensorwireError(
     "INVALID_ARGUMENT",
-    `--listen takes host:port, such as 127.0.0.1:9000, or a URL of ws:, wss:, tcp:, tls: or unix:, not ${quote(address)}`,
+    `--listen takes host:port, such as 127.0.0.1:9000, or a URL of ws:, wss:, http:, https:, tcp:, tls: or unix:, not ${quote(address)}`,
   );
 }

@@ -181,7 +181,7 @@ export function addPeerFlags(command: Command): Command {
   return command
     .option(
       "--listen <where>",
-      "wait for one peer instead of dialling: host:port for WebSockets, or a ws://, wss://, tcp://, tls:// or unix:/ URL; port 0 takes a free one",
+      "wait for one peer instead of dialling: host:port for WebSockets, or a ws://, wss://, http://, https://, tcp://, tls:// or unix:/ URL; port 0 takes a free one",
     )
     .addOption(size("--max-bytes-per-second", "leave room on the line for others (default: no bound)"))
     .option(

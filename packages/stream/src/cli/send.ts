@@ -15,7 +15,7 @@ export function declareSend(program: Command, invocation: Invocation): void {
     .argument("<model>", "safetensors file or index, TensorFlow.js model.json, artifact, or any other file")
     .argument(
       "[url]",
-      "ws://, wss://, tcp://, tls:// or unix:/ URL of the receiver; - writes to stdout, and the result to stderr",
+      "ws://, wss://, http://, https://, tcp://, tls:// or unix:/ URL of the receiver; - writes to stdout, and the result to stderr",
     )
     .action((model: string, url: string | undefined, flags: Flags) => send(model, url, flags, invocation));
   addTransferFlags(addEncodeFlags(addPeerFlags(command)));
