@@ -12,6 +12,11 @@ import {
   none,
 } from "@tensorwire/core";
 import { describe, expect, it } from "vitest";
+import { MIN_BODY_BYTES } from "../src/channel/body-size.js";
+import { PAUSES_MS } from "../src/channel/http-attempts.js";
+import { MAX_HTTP_CHANNELS } from "../src/channel/http-channels.js";
+import { MAX_ANSWER_BYTES, MAX_BODY_BYTES, POLL_MS } from "../src/channel/http-exchange.js";
+import { ABSENT_MS, BROKEN_MS } from "../src/channel/http-server-channel.js";
 import { MAX_EARLY_BYTES } from "../src/channel/early-bytes.js";
 import { MAX_PAYLOAD } from "../src/channel/websocket.js";
 import { EXIT_CODES, exitCodeOf } from "../src/cli/exit-code.js";
@@ -68,6 +73,14 @@ it("docs/limits.md has the fixed numbers of the code", () => {
     Number(new RegExp(`^\\| ${name} \\| ([\\d,]+)`, "m").exec(table)?.[1]?.replaceAll(",", ""));
   expect(numberOf("WebSocket message, as taken")).toBe(MAX_PAYLOAD);
   expect(numberOf("bytes of a connection that wait until it is taken")).toBe(MAX_EARLY_BYTES);
+  expect(numberOf("body of an HTTP channel's request or answer")).toBe(MAX_BODY_BYTES);
+  expect(numberOf("smallest body after a status 413")).toBe(MIN_BODY_BYTES);
+  expect(numberOf("what the answer to a PUT brings along")).toBe(MAX_ANSWER_BYTES);
+  expect(numberOf("how long a GET waits for an answer")).toBe(POLL_MS);
+  expect(numberOf("repetitions of an HTTP request without progress")).toBe(PAUSES_MS.length);
+  expect(numberOf("an HTTP peer whose connection broke is gone after")).toBe(BROKEN_MS);
+  expect(numberOf("an HTTP peer without any request is gone after")).toBe(ABSENT_MS);
+  expect(numberOf("HTTP channels of a server")).toBe(MAX_HTTP_CHANNELS);
   expect(numberOf("read ahead of small tensors")).toBe(READ_AHEAD_BYTES);
   expect(numberOf("safetensors header")).toBe(MAX_SAFETENSORS_HEADER_BYTES);
   expect(numberOf("shard index, `model.json`")).toBe(MAX_TEXT_FILE_BYTES);

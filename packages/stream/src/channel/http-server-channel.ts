@@ -21,9 +21,9 @@ import { MIN_BODY_BYTES } from "./body-size.js";
 import { RetainedBytes } from "./retained-bytes.js";
 
 /** How long a peer may stay away whose connection broke: it repeats what it asked, well within that. */
-const BROKEN_MS = 5_000;
+export const BROKEN_MS = 5_000;
 /** How long any other may. It always has a GET here: to stay away is to be gone. */
-const ABSENT_MS = 120_000;
+export const ABSENT_MS = 120_000;
 
 interface WaitingGet {
   readonly response: ServerResponse;
