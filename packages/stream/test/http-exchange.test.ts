@@ -9,7 +9,6 @@ import {
   dialHttp,
   HttpChannels,
   type HttpChannelsOptions,
-  type HttpVisitors,
   type Listener,
   listen,
   memoryChannelPair,
@@ -17,6 +16,7 @@ import {
   streamModel,
   type TensorMap,
 } from "../src/index.js";
+import type { Visitors } from "../src/channel/server.js";
 import { Relay } from "./relay.js";
 
 const closers: (() => unknown)[] = [];
@@ -50,7 +50,7 @@ async function serving(server: Server): Promise<string> {
 
 /** HTTP channels within a server that has other things to do. */
 async function mounted(
-  visitors: Partial<HttpVisitors> = {},
+  visitors: Partial<Visitors> = {},
   options: HttpChannelsOptions = {},
 ): Promise<{ url: string; channels: Channel[]; server: Server }> {
   const channels: Channel[] = [];
