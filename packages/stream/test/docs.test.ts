@@ -8,19 +8,26 @@ import {
   CodecRegistry,
   ERROR_CODES,
   HEADER_BYTES,
+  MAX_MODEL_NAME_BYTES,
+  MAX_MODEL_NAME_SEGMENT_BYTES,
   MAX_SAFETENSORS_HEADER_BYTES,
   none,
 } from "@tensorwire/core";
 import { describe, expect, it } from "vitest";
+<<<<<<< HEAD
 import { MIN_BODY_BYTES } from "../src/channel/body-size.js";
 import { PAUSES_MS } from "../src/channel/http-attempts.js";
 import { MAX_HTTP_CHANNELS } from "../src/channel/http-channels.js";
 import { MAX_ANSWER_BYTES, MAX_BODY_BYTES, POLL_MS } from "../src/channel/http-exchange.js";
 import { ABSENT_MS, BROKEN_MS } from "../src/channel/http-server-channel.js";
+=======
+import { MAX_SILENT } from "../src/channel/silent-sockets.js";
+>>>>>>> wip-d
 import { MAX_EARLY_BYTES } from "../src/channel/early-bytes.js";
 import { MAX_PAYLOAD } from "../src/channel/websocket.js";
 import { EXIT_CODES, exitCodeOf } from "../src/cli/exit-code.js";
-import { receiveModel, streamModel } from "../src/index.js";
+import { MAX_KNOCKING, MAX_KNOCKING_BYTES } from "../src/door/gate.js";
+import { DEFAULT_SERVER_LIMITS, receiveModel, streamModel } from "../src/index.js";
 import { READ_AHEAD_BYTES } from "../src/source/source.js";
 import { MAX_TEXT_FILE_BYTES } from "../src/source/text-file.js";
 
@@ -84,6 +91,42 @@ it("docs/limits.md has the fixed numbers of the code", () => {
   expect(numberOf("read ahead of small tensors")).toBe(READ_AHEAD_BYTES);
   expect(numberOf("safetensors header")).toBe(MAX_SAFETENSORS_HEADER_BYTES);
   expect(numberOf("shard index, `model.json`")).toBe(MAX_TEXT_FILE_BYTES);
+});
+
+it("docs/limits.md has what a server bears, and what stands before its gate", () => {
+  const table = page("limits.md").split("## What a server bears")[1]!.split("\n## ")[0]!;
+  const rows = [...table.matchAll(/^\| `(\w+)` \| ([\d,]+) \|/gm)];
+  const documented = Object.fromEntries(
+    rows.map(([, name, value]) => [name, Number(value!.replaceAll(",", ""))]),
+  );
+  expect(documented).toEqual(DEFAULT_SERVER_LIMITS);
+  const fixed = page("limits.md").split("## Fixed numbers")[1]!;
+  for (const [words, value] of [
+    ["peers before the gate of a listener with `authorize`, or of a server", MAX_KNOCKING],
+    ["bytes of a peer before the gate", MAX_KNOCKING_BYTES],
+    ["connections to a web server without a request", MAX_SILENT],
+    ["parts of a model's name", MAX_MODEL_NAME_SEGMENT_BYTES],
+    ["name of a model", MAX_MODEL_NAME_BYTES],
+  ] as const) {
+    expect(fixed).toContain(
+      `| ${words} | ${value.toLocaleString("en-US").replace(/^(\d),(\d{3})$/, "$1$2")} |`,
+    );
+  }
+});
+
+it("docs/guides/security.md names tests that exist", () => {
+  const guide = page("guides/security.md");
+  const cells = [...guide.matchAll(/^\|.*\| ([^|]+) \|$/gm)].map(([, cell]) => cell!).join("\n");
+  const named = [...cells.matchAll(/`([a-z-]+)` \(([^)]+)\)/g)];
+  expect(named.length).toBeGreaterThan(15);
+  for (const [, suite, tests] of named) {
+    const text = file(`packages/stream/test/${suite}.test.ts`);
+    for (const name of tests!.split("; ")) {
+      const words = name.replace(/^.*: /, "");
+      if (/^`/.test(words)) continue;
+      expect(text, `${suite}: ${words}`).toContain(words);
+    }
+  }
 });
 
 it("docs/errors.md has the command's exit code of every code", () => {

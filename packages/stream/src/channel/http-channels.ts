@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { asTensorwireError } from "@tensorwire/core";
+import { sameSecret } from "../door/credential.js";
 import { ID_PARAMETER, MEDIA_TYPE } from "./http-exchange.js";
 import { answer } from "./http-answer.js";
 import { HttpServerChannel } from "./http-server-channel.js";
@@ -41,7 +42,7 @@ export class HttpChannels {
     const id = new URLSearchParams(queryOf(request)).get(ID_PARAMETER);
     if (id !== null) {
       const entry = this.#entries.get(id);
-      if (entry && entry.authorization === request.headers.authorization)
+      if (entry && sameSecret(entry.authorization, request.headers.authorization))
         entry.channel.handle(request, response);
       else refuse(request, response, 404);
       return true;

@@ -74,6 +74,7 @@ export async function openConnection(
   settings: ResolvedOptions,
 ): Promise<OpenedConnection> {
   const token = options.dial?.token;
+  if (token !== undefined) checkToken(token);
   // Made for this one transfer by whoever has read the peer's HELLO: the server.
   if (endpoint instanceof Connection) return { connection: endpoint, owned: true };
   if (endpoint instanceof Listener) {
@@ -171,7 +172,7 @@ export function connect(
       maxChunkBytes: Math.min(limits.maxChunkBytes, Math.floor(windowBytes / 2)),
       maxManifestBytes: limits.maxManifestBytes,
     },
-    ...(inHello && { credential: checkToken(token) }),
+    ...(inHello && { credential: token }),
   };
   return new Connection(rate === undefined ? channel : throttledChannel(channel, rate), {
     hello,
@@ -204,10 +205,10 @@ async function openUrl(url: string, role: Role, { signal, dial, overwrite }: Ope
       checkUrl(url);
       return role === "send" ? dialHttp(url, { ...dial, signal }) : receiveOver(url, { ...dial, signal });
     case "file":
-      return openFile(fileURLToPath(url), role, overwrite);
+      return openFile(fileURLToPath(url), role, { dial, overwrite });
   }
   // Other colons may be part of a path.
-  if (!scheme || !url.startsWith("://", scheme.length)) return openFile(url, role, overwrite);
+  if (!scheme || !url.startsWith("://", scheme.length)) return openFile(url, role, { dial, overwrite });
   throw new TensorwireError(
     "INVALID_ARGUMENT",
     `${quote(url)}: ws:, wss:, http:, https:, tcp:, tls:, unix: and file: URLs can be opened`,
@@ -224,7 +225,9 @@ async function receiveOver(url: string, options: HttpDialOptions): Promise<Chann
   return dialled instanceof HttpChannel ? dialled : httpReadChannel(url, options);
 }
 
-function openFile(path: string, role: Role, overwrite: boolean | undefined): Promise<Channel> {
+function openFile(path: string, role: Role, { dial, overwrite }: OpenOptions): Promise<Channel> {
+  // An artifact begins with HELLO too, and would keep it.
+  if (dial?.token !== undefined) throw undialled("a file");
   if (path.endsWith(".twire")) {
     return role === "send" ? fileWriteChannel(path, { overwrite }) : fileReadChannel(path);
   }

@@ -1,4 +1,4 @@
-import { type Channel, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
+import { type Channel, type ChannelPeer, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
 import { ByteRate } from "./byte-rate.js";
 
 /**
@@ -26,6 +26,7 @@ export function checkRate(maxBytesPerSecond: number | undefined): void {
 
 class ThrottledChannel implements Channel, ChannelReceiver {
   readonly kind: string;
+  readonly peer: ChannelPeer | undefined;
   readonly direction: Channel["direction"];
   readonly #out: ByteRate;
   readonly #in: ByteRate;
@@ -44,6 +45,7 @@ class ThrottledChannel implements Channel, ChannelReceiver {
     bytesPerSecond: number,
   ) {
     this.kind = inner.kind;
+    this.peer = inner.peer;
     this.direction = inner.direction;
     this.#out = new ByteRate(bytesPerSecond);
     this.#in = new ByteRate(bytesPerSecond);

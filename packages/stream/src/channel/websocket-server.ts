@@ -2,6 +2,7 @@ import { createServer, type RequestListener } from "node:http";
 import { createServer as createSecureServer } from "node:https";
 import { type HostAddress, hostUrl } from "./address.js";
 import { boundTo, type ChannelServer, type Visitors } from "./server.js";
+import { boundSilence } from "./silent-sockets.js";
 import { serverTls, type TlsOptions } from "./tls-options.js";
 import { WebSocketUpgrades } from "./websocket-upgrades.js";
 
@@ -18,6 +19,7 @@ export async function serveWebSocket(
   visitors: Visitors,
 ): Promise<ChannelServer> {
   const server = tls ? createSecureServer(serverTls(tls), NO_UPGRADE) : createServer(NO_UPGRADE);
+  boundSilence(server);
   const upgrades = new WebSocketUpgrades(visitors);
   server.on("upgrade", (request, socket, head) => void upgrades.handle(request, socket, head));
   const url = hostUrl(tls ? "wss" : "ws", await boundTo(server, address));

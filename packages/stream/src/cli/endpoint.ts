@@ -4,8 +4,10 @@ import { listen } from "../channel/listen.js";
 import type { ListenOptions } from "../channel/listening-place.js";
 import type { Endpoint } from "../channel/open.js";
 import type { TlsOptions } from "../channel/tls-options.js";
+import { bearerTokens } from "../door/bearer-tokens.js";
 import type { Flags } from "./flags.js";
 import type { Output } from "./output.js";
+import { readToken } from "./token.js";
 
 type Role = "send" | "receive";
 
@@ -13,8 +15,8 @@ type Role = "send" | "receive";
 export interface PeerEndpoint {
   readonly endpoint: Endpoint;
   /** For the call that dials it. */
-  readonly dial?: { readonly tls: TlsOptions | undefined };
-  /** Nobody may be told how it went: a pipe, a web server. */
+  readonly dial?: { readonly tls: TlsOptions | undefined; readonly token: string | undefined };
+  /** Nobody is told how it went: a pipe, a web server. */
   readonly oneWay: boolean;
   close(): Promise<void>;
 }
@@ -26,7 +28,7 @@ export async function openPeer(
   flags: Flags,
   output: Output,
 ): Promise<PeerEndpoint> {
-  const { listen: address, insecure } = flags;
+  const { listen: address } = flags;
   const close = async (): Promise<void> => {};
   if ((peer === undefined) === (address === undefined)) {
     throw new TensorwireError(
@@ -35,19 +37,22 @@ export async function openPeer(
     );
   }
   if (address !== undefined) {
-    const tls = await tlsOptions(flags);
-    const listener = await listen({ ...parseAddress(address), tls, insecure });
+    const listener = await listen(await listeningOptions(flags, address));
     output.note(`tensorwire: listening on ${listener.url}`);
     return { endpoint: listener, oneWay: false, close: () => listener.close() };
   }
   if (peer === "-") return { endpoint: pipe(role), oneWay: true, close };
   const url = checkUrl(peer!, role);
-  return {
-    endpoint: url,
-    dial: { tls: await tlsOptions(flags) },
-    oneWay: role === "receive" && /^http/i.test(url),
-    close,
-  };
+  const dial = { tls: await tlsOptions(flags), token: await readToken(flags.tokenFile) };
+  // What a web server gives may be a file, which it does not ask after.
+  return { endpoint: url, dial, oneWay: role === "receive" && /^http/i.test(url), close };
+}
+
+/** Where to wait for peers, and for whom, as the flags have it. */
+export async function listeningOptions(flags: Flags, address: string): Promise<ListenOptions> {
+  const { insecure, tokens } = flags;
+  const authorize = tokens === undefined ? undefined : await bearerTokens(tokens);
+  return { ...parseAddress(address), tls: await tlsOptions(flags), insecure, authorize };
 }
 
 /** TLS as the flags have it, which name files. */
@@ -85,8 +90,9 @@ function pipe(role: Role): Endpoint {
 
 function checkUrl(url: string, role: Role): string {
   if (/^unix:\//i.test(url)) return url;
+  const schemes = /^(wss?|https?|tcp|tls):\/\//i;
   // A fragment says nothing to a server, and WebSockets do not take one.
-  if (/^(wss?|https?|tcp|tls):\/\//i.test(url) && URL.canParse(url) && !url.includes("#")) return url;
+  if (schemes.test(url) && URL.canParse(url) && !url.includes("#")) return url;
   const file = role === "send" ? "write an artifact with pack" : "read an artifact with unpack";
   throw new TensorwireError(
     "INVALID_ARGUMENT",

@@ -21,6 +21,7 @@ import { checkExpectedDigest } from "../session/expected-digest.js";
 import { checkSeed } from "../session/seed.js";
 import { parseDuration } from "./durations.js";
 import { parseSize } from "./sizes.js";
+import { TOKEN_VARIABLE } from "./token.js";
 
 /** What the options of all commands parse to. */
 export interface Flags {
@@ -50,6 +51,8 @@ export interface Flags {
   readonly tlsCert?: string;
   readonly tlsKey?: string;
   readonly tlsServername?: string;
+  readonly tokenFile?: string;
+  readonly tokens?: string;
   readonly out?: string;
   readonly json?: boolean;
   readonly quiet?: boolean;
@@ -90,8 +93,22 @@ export function addReadingFlags(command: Command): Command {
   return command.addOption(windowOption()).addOption(chunkOption());
 }
 
-/** Options of commands that encode. */
+/** Options of commands that encode one model. */
 export function addEncodeFlags(command: Command): Command {
+  return addCodecFlags(command)
+    .option("--residuals <file>", "carry what codecs leave out to the next transfer, in this file")
+    .addOption(
+      new Option("--raw", "the file's bytes as they are, whatever its name says").conflicts([
+        "codec",
+        "policy",
+        "minElements",
+        "residuals",
+      ]),
+    );
+}
+
+/** Options of commands that encode. */
+export function addCodecFlags(command: Command): Command {
   return command
     .addOption(
       new Option(
@@ -121,16 +138,7 @@ export function addEncodeFlags(command: Command): Command {
       ),
     )
     .addOption(integrityOption("hash chunks with SHA-256 too; a digest against people, not accidents alone"))
-    .option("--residuals <file>", "carry what codecs leave out to the next transfer, in this file")
-    .addOption(chunkOption())
-    .addOption(
-      new Option("--raw", "the file's bytes as they are, whatever its name says").conflicts([
-        "codec",
-        "policy",
-        "minElements",
-        "residuals",
-      ]),
-    );
+    .addOption(chunkOption());
 }
 
 /** Options of commands that write a model. */
@@ -178,23 +186,33 @@ export function addOverwriteFlag(command: Command): Command {
 
 /** Options of commands that have a peer, which they dial or wait for. */
 export function addPeerFlags(command: Command): Command {
+  return addListeningFlags(command)
+    .option(
+      "--token-file <file>",
+      `a file with the token to show to the peer that is dialled (default: $${TOKEN_VARIABLE}); never in clear text beyond loopback`,
+    )
+    .option("--tls-servername <name>", "the name that the peer's certificate must have (default: the host)");
+}
+
+/** Options of commands that can wait for peers. */
+export function addListeningFlags(command: Command): Command {
   return command
     .option(
       "--listen <where>",
-      "wait for one peer instead of dialling: host:port for WebSockets, or a ws://, wss://, http://, https://, tcp://, tls:// or unix:/ URL; port 0 takes a free one",
+      "where to wait for peers: host:port, or a ws://, wss://, http://, https://, tcp://, tls:// or unix:/ URL; port 0 takes a free one",
     )
     .addOption(size("--max-bytes-per-second", "leave room on the line for others (default: no bound)"))
+    .option("--tokens <file>", "JSON: who may come in, by the tokens that they show, and what they may do")
     .option(
       "--insecure",
-      "listen beyond loopback, without credentials: any peer that reaches the port is taken",
+      "listen beyond loopback without credentials, or take them in clear text: any peer that reaches the port is taken",
     )
     .option(
       "--tls-ca <file>",
       "PEM: who vouches for the peer's certificate; with --listen, peers must have one of it",
     )
     .option("--tls-cert <file>", "PEM: this end's certificate; with --listen, makes host:port a wss: URL")
-    .option("--tls-key <file>", "PEM: the key of --tls-cert")
-    .option("--tls-servername <name>", "the name that the peer's certificate must have (default: the host)");
+    .option("--tls-key <file>", "PEM: the key of --tls-cert");
 }
 
 export function transferOptions({ window, maxModelBytes, maxBytesPerSecond }: Flags): TransferOptions {

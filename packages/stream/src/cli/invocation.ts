@@ -1,5 +1,6 @@
 import type { TransferOptions } from "../options.js";
 import type { TransferSummary } from "../session/summary.js";
+import type { Interrupt } from "./interrupt.js";
 import type { Output } from "./output.js";
 import type { PositionCounter } from "./position.js";
 import { openProgressView } from "./progress-view.js";
@@ -10,6 +11,7 @@ export interface Invocation {
   readonly output: Output;
   /** Aborts when the user cancels. */
   readonly signal: AbortSignal;
+  readonly interrupt: Interrupt;
 }
 
 /** How a transfer is shown. */

@@ -12,6 +12,7 @@ import { declarePack } from "./pack.js";
 import { declareReceive } from "./receive.js";
 import { errorJson, errorText } from "./report.js";
 import { declareSend } from "./send.js";
+import { declareServe } from "./serve.js";
 import { declareUnpack } from "./unpack.js";
 
 /** The command `tensorwire`: runs what the arguments say and returns the exit code. */
@@ -19,7 +20,7 @@ export async function main(args: readonly string[]): Promise<number> {
   const output = new Output(args.includes("--json"));
   const interrupt = new Interrupt();
   try {
-    await declare({ output, signal: interrupt.signal }).parseAsync(args, { from: "user" });
+    await declare({ output, signal: interrupt.signal, interrupt }).parseAsync(args, { from: "user" });
     return EXIT_CODES.ok;
   } catch (cause) {
     const error = commandError(cause);
@@ -41,7 +42,7 @@ function declare(invocation: Invocation): Command {
     .configureOutput({ outputError: () => {} })
     .showSuggestionAfterError()
     .addHelpText("after", `\n${exitCodeHelp()}\n\nSizes are bytes, or powers of 1024 as in 4M and 32MiB.`);
-  const transfers = [declareSend, declareReceive, declarePack, declareUnpack];
+  const transfers = [declareSend, declareReceive, declareServe, declarePack, declareUnpack];
   const measurements = [declareInspect, declareCompare, declareEvaluate];
   for (const declareCommand of [...transfers, ...measurements]) declareCommand(program, invocation);
   return program;

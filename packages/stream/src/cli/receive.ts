@@ -23,7 +23,7 @@ export function declareReceive(program: Command, invocation: Invocation): void {
     )
     .argument(
       "[url]",
-      "ws://, wss://, http://, https://, tcp://, tls:// or unix:/ URL of the sender, or http(s):// URL of an artifact; - reads stdin",
+      "ws://, wss://, http://, https://, tcp://, tls:// or unix:/ URL of the sender, or URL of an artifact; - reads stdin",
     )
     .requiredOption(
       "--out <path>",

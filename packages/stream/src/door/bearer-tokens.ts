@@ -85,6 +85,8 @@ function json(text: string, where: string): unknown {
 }
 
 function parsed(tokens: unknown, where: string): Entry[] {
+  if (Array.isArray(tokens))
+    throw invalid(`${where} are a list: an object with a member for each principal is expected`);
   const result = v.safeParse(TokensSchema, tokens, { abortEarly: true });
   if (!result.success) {
     const [issue] = result.issues;

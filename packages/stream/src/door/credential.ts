@@ -1,3 +1,4 @@
+import { createHash, timingSafeEqual } from "node:crypto";
 import { type ChannelPeer, TensorwireError } from "@tensorwire/core";
 import { isLoopback } from "../channel/address.js";
 
@@ -20,6 +21,13 @@ export interface ShownHeaders {
   readonly token?: string | undefined;
   readonly headers?: Readonly<Record<string, string>> | undefined;
 }
+
+/** Whether two texts are the same; the time that it takes says nothing of where they differ. */
+export function sameSecret(a: string | undefined, b: string | undefined): boolean {
+  return timingSafeEqual(digestOf(a), digestOf(b));
+}
+
+const digestOf = (text = ""): Buffer => createHash("sha256").update(text).digest();
 
 /** What is sent with a request to `url`. @throws TensorwireError `INVALID_ARGUMENT` for a token that is none, or in clear text. */
 export function headersWith(

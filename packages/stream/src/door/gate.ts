@@ -67,6 +67,11 @@ export class Gate implements Visitors {
     return this.#closed !== undefined || this.options.full();
   }
 
+  /** How many stand here. */
+  get knocking(): number {
+    return this.#knocking.size;
+  }
+
   /**
    * For channels with headers: who comes, before there is a channel.
    * @param gone Aborts when the peer has left.

@@ -192,7 +192,7 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
     this.#gate.close(new TensorwireError("SERVER_BUSY", "the server is closing: try again later"));
     // Refusals are told over the place that is about to close.
     while (this.#visits.size > 0) await Promise.allSettled(this.#visits);
-    await this.#place.close();
+    await this.#place.close(this.#force.signal);
   }
 
   async #download(request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -7,7 +7,15 @@ import { checkModelName } from "./model-path.js";
 /** How a published model is encoded, for each receiver anew. */
 export type PublishOptions = Pick<
   StreamOptions,
-  "codec" | "policy" | "minElements" | "compress" | "nonFinite" | "seed" | "chunkBytes"
+  | "codec"
+  | "policy"
+  | "minElements"
+  | "compress"
+  | "nonFinite"
+  | "seed"
+  | "chunkBytes"
+  | "integrity"
+  | "version"
 >;
 
 /** A model that receivers can have: opened for each of them. */

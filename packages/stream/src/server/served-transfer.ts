@@ -21,7 +21,10 @@ import type { Seat } from "./seats.js";
 import type { UploadFolder } from "./upload-folder.js";
 
 /** How a received model is written. */
-export type UploadOptions = Pick<ReceiveOptions, "overwrite" | "outputDtype">;
+export type UploadOptions = Pick<
+  ReceiveOptions,
+  "overwrite" | "resume" | "parts" | "outputDtype" | "integrity"
+>;
 
 /** What all transfers of a server have in common. */
 export interface TransferTerms {

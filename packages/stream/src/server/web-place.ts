@@ -6,6 +6,7 @@ import { type HostAddress, hostUrl } from "../channel/address.js";
 import { HttpChannels } from "../channel/http-channels.js";
 import { type ListenOptions, listeningPlace } from "../channel/listening-place.js";
 import { boundTo, type Visitors } from "../channel/server.js";
+import { boundSilence } from "../channel/silent-sockets.js";
 import { serverTls } from "../channel/tls-options.js";
 import { WebSocketUpgrades } from "../channel/websocket-upgrades.js";
 import { mount, type Routes, type WebServer } from "./mount.js";
@@ -27,12 +28,13 @@ export interface Page {
 export interface WebPlace {
   /** `ws://host:port`. @throws TensorwireError `INVALID_ARGUMENT` where the caller's server does not listen yet. */
   readonly url: string;
-  /** Takes no more channels, and leaves the place to others when those that there are have ended. */
-  close(): Promise<void>;
+  /**
+   * Takes no more channels, and leaves the place to others when those that there are have ended: over HTTP a peer still
+   * fetches the last words of a transfer that is over here.
+   * @param force Aborts when nobody waits for that any more.
+   */
+  close(force: AbortSignal): Promise<void>;
 }
-
-/** Whom a web server may have beside those that are let in: who waits for an answer, or has had it. */
-const SPARE_CONNECTIONS = 1024;
 
 export interface WebPlaceParts {
   /** Where the models are: what begins so is answered here. */
@@ -53,10 +55,9 @@ export async function webPlace(options: WebPlaceOptions, parts: WebPlaceParts): 
   const { server, tls } = options;
   if (server) {
     const unmount = mount(server, routes);
-    const close = async (): Promise<void> => {
+    const close = async (force: AbortSignal): Promise<void> => {
       upgrades.close();
-      // Its requests are answered to the last.
-      await channels.close();
+      await Promise.race([channels.close(), aborted(force)]);
       unmount();
     };
     return {
@@ -68,20 +69,28 @@ export async function webPlace(options: WebPlaceOptions, parts: WebPlaceParts): 
   }
   const { scheme, address } = ownPlace(options);
   const own = scheme === "wss" ? createSecureServer(serverTls(tls)) : createServer();
-  own.maxConnections = maxConnections + SPARE_CONNECTIONS;
+  boundSilence(own);
   own.on("request", (request, response) => {
     if (routes.owns(request)) routes.request(request, response);
     else notFound(request, response);
   });
   own.on("upgrade", (request, socket, head) => routes.upgrade(request, socket, head));
   const url = hostUrl(scheme, await boundTo(own, address));
-  const close = async (): Promise<void> => {
+  const close = async (force: AbortSignal): Promise<void> => {
     upgrades.close();
-    await channels.close();
+    await Promise.race([channels.close(), aborted(force)]);
     own.close();
-    own.closeIdleConnections();
+    if (force.aborted) own.closeAllConnections();
+    else own.closeIdleConnections();
   };
   return { url, close };
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
 }
 
 function ownPlace({ url, host, port, tls, insecure, authorize }: WebPlaceOptions): {

@@ -77,6 +77,8 @@ export class Connection implements ChannelReceiver, FrameHandler {
   readonly #hello = deferred<Hello>();
   readonly #firstManifest = deferred<void>();
   #greeted = false;
+  /** This side has written something: the preamble is out. */
+  #begun = false;
   #transfers = 0;
   /** The peer's latest transfer: its ids only rise. */
   #announced = 0;
@@ -96,6 +98,7 @@ export class Connection implements ChannelReceiver, FrameHandler {
   }
 
   #greet(): void {
+    this.#begun = true;
     const hello: Hello = { versions: [PROTOCOL_VERSION], ...this.options.hello };
     this.send([PREAMBLE, encodeFrame(FrameType.HELLO, 0, 0, encodeJson(hello))]).catch((error) =>
       this.#fail(asTensorwireError(error, "CHANNEL_CLOSED")),
@@ -162,7 +165,12 @@ export class Connection implements ChannelReceiver, FrameHandler {
     const { discreet = (words: string) => words } = this.options;
     const message = discreet(fault.message).slice(0, 4096);
     const body = encodeJson({ ...fault, message });
-    const told = this.send([encodeFrame(FrameType[type], transfer, flags, body)]).catch(() => {});
+    // What came early can be at fault before this side has said HELLO.
+    const preamble = this.#begun ? [] : [PREAMBLE];
+    this.#begun = true;
+    const told = this.send([...preamble, encodeFrame(FrameType[type], transfer, flags, body)]).catch(
+      () => {},
+    );
     this.channel.hurry?.();
     await told;
   }

@@ -30,6 +30,8 @@ export interface ArtifactOptions {
   readonly registry?: CodecRegistry | undefined;
   /** Unpacks payloads, and hashes them. Default: the portable one. */
   readonly backend?: Pick<CodecBackend, "hash" | "unpack"> | undefined;
+  /** The folder, without links, that it must lie in. Default: it lies anywhere. */
+  readonly within?: string | undefined;
 }
 
 /** An artifact as a source, with what `inspect` shows of it. The getters speak once it is open. */
@@ -73,8 +75,8 @@ class ArtifactFile implements ArtifactSource {
   }
 
   async open(): Promise<Manifest> {
-    const { limits, registry = defaultCodecs } = this.options;
-    this.#file = await FileReader.open(this.name);
+    const { limits, registry = defaultCodecs, within } = this.options;
+    this.#file = await FileReader.open(this.name, undefined, within);
     this.#index = await indexArtifact(this.#file, resolveLimits(limits), registry);
     const { manifest, plan } = this.#index;
     const sha256 = sha256Of(manifest);

@@ -1,6 +1,7 @@
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { type BufferPool, type Loan, quote, TensorwireError } from "@tensorwire/core";
+import { checkWithin } from "./confinement.js";
 import { fileFault } from "./file-fault.js";
 import { checkVersion, type FileVersion, fileVersion } from "./file-version.js";
 import { SharedLoan } from "./shared-loan.js";
@@ -44,9 +45,10 @@ export class FileReader {
 
   /**
    * @param expected The state that the file must be in, when it is opened again.
+   * @param within The folder, without links, in which the file must lie.
    * @throws TensorwireError `SOURCE_READ`, `SOURCE_INVALID` for what is no regular file, `SOURCE_CHANGED`.
    */
-  static async open(path: string, expected?: FileVersion): Promise<FileReader> {
+  static async open(path: string, expected?: FileVersion, within?: string): Promise<FileReader> {
     let handle: FileHandle | undefined;
     try {
       handle = await open(path, OPEN_FLAGS);
@@ -58,6 +60,7 @@ export class FileReader {
           `${quote(path)} is ${what}: it cannot be read by position`,
         );
       }
+      if (within !== undefined) await checkWithin(within, path, handle);
       const version = fileVersion(stats);
       if (expected) checkVersion(path, expected, version);
       return new FileReader(path, handle, version);

@@ -16,6 +16,9 @@ export class FileSet {
   #last: FileReader | undefined;
   #closed = false;
 
+  /** @param within The folder, without links, in which all files must lie. */
+  constructor(private readonly within?: string) {}
+
   /** The version token of all of them. */
   get version(): string {
     return versionToken(this.#files.map(({ version }) => version));
@@ -23,7 +26,7 @@ export class FileSet {
 
   /** Opens a file and adds it, at the next place. */
   async add(path: string): Promise<FileReader> {
-    const reader = await FileReader.open(path);
+    const reader = await FileReader.open(path, undefined, this.within);
     return this.#use(this.#files.push({ path, version: reader.version }) - 1, reader);
   }
 
@@ -47,7 +50,7 @@ export class FileSet {
     const known = this.#open.get(file);
     if (known) return this.#use(file, known);
     const { path, version } = this.#files[file]!;
-    return this.#use(file, await FileReader.open(path, version));
+    return this.#use(file, await FileReader.open(path, version, this.within));
   }
 
   async #use(file: number, reader: FileReader): Promise<FileReader> {

@@ -18,6 +18,8 @@ import type { ModelSource } from "./source.js";
 export interface FileSourceOptions {
   /** What a file may announce. Default: core's. */
   readonly limits?: SafetensorsLimits | undefined;
+  /** The folder, without links, that files must lie in: a link that leads out of it is refused. Default: they lie anywhere. */
+  readonly within?: string | undefined;
 }
 
 /**
@@ -43,7 +45,7 @@ class SafetensorsSource implements ModelSource {
   }
 
   async open(): Promise<ModelInfo> {
-    this.#file = await FileReader.open(this.name);
+    this.#file = await FileReader.open(this.name, undefined, this.options.within);
     const { tensors, metadata, text, headerBytes } = await readSafetensorsHeader(this.#file, this.options);
     const data = SAFETENSORS_PREFIX_BYTES + headerBytes;
     this.#begins = Float64Array.from(tensors, ({ begin }) => data + begin);

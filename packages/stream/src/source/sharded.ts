@@ -28,7 +28,7 @@ export function shardedSafetensorsSource(indexPath: string, options: FileSourceO
 }
 
 class ShardedSource implements ModelSource {
-  readonly #files = new FileSet();
+  readonly #files: FileSet;
   readonly #infos: TensorInfo[] = [];
   readonly #metadata = new Map<string, string>();
   /** File of each tensor, and where in it the tensor begins. */
@@ -38,14 +38,16 @@ class ShardedSource implements ModelSource {
   constructor(
     readonly name: string,
     private readonly options: FileSourceOptions,
-  ) {}
+  ) {
+    this.#files = new FileSet(options.within);
+  }
 
   get version(): string | undefined {
     return this.#files.version;
   }
 
   async open(): Promise<ModelInfo> {
-    const { text, version } = await readTextFile(this.name);
+    const { text, version } = await readTextFile(this.name, this.options.within);
     const index = this.#parse(text);
     const found = new Map<string, string>();
     for (const [shard, file] of index.files.entries()) await this.#addShard(index, shard, file, found);

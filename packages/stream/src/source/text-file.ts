@@ -10,9 +10,13 @@ export interface TextFile {
   readonly version: FileVersion;
 }
 
-/** Reads a file of UTF-8 whole. @throws TensorwireError `SOURCE_READ`, `SOURCE_INVALID`. */
-export async function readTextFile(path: string): Promise<TextFile> {
-  const reader = await FileReader.open(path);
+/**
+ * Reads a file of UTF-8 whole.
+ * @param within The folder, without links, in which it must lie.
+ * @throws TensorwireError `SOURCE_READ`, `SOURCE_INVALID`.
+ */
+export async function readTextFile(path: string, within?: string): Promise<TextFile> {
+  const reader = await FileReader.open(path, undefined, within);
   try {
     if (reader.size > MAX_TEXT_FILE_BYTES) {
       const message = `${quote(path)} has ${reader.size} bytes, and is read only up to ${MAX_TEXT_FILE_BYTES}`;

@@ -1,0 +1,97 @@
+import { TensorwireError } from "@tensorwire/core";
+import type { Command } from "commander";
+import {
+  createModelServer,
+  type ModelServer,
+  type Refusal,
+  type ServedTransfer,
+} from "../server/model-server.js";
+import { ServedFolder } from "../server/served-folder.js";
+import { listeningOptions } from "./endpoint.js";
+import { addCodecFlags, addListeningFlags, addTransferFlags, type Flags, streamOptions } from "./flags.js";
+import type { Invocation } from "./invocation.js";
+import { printable } from "./printable.js";
+import { errorJson, summaryJson } from "./report.js";
+import { formatRate, formatSize } from "./sizes.js";
+
+export interface ServeFlags extends Flags {
+  readonly uploads?: string;
+}
+
+const ANYWHERE = "127.0.0.1:0";
+
+export function declareServe(program: Command, invocation: Invocation): void {
+  const command = program
+    .command("serve")
+    .summary("serve the models of a folder, and take others")
+    .description(
+      "Publishes the models of a folder, and of those below it, by their paths: *.safetensors, *.safetensors.index.json, *.twire. " +
+        "Speaks WebSocket and HTTP on one port. The first SIGINT or SIGTERM lets transfers end, the second ends them.",
+    )
+    .argument("<folder>", "where the models are; new files are found when somebody asks for them")
+    .option("--uploads <folder>", "take models that peers send, into this folder (default: none are taken)")
+    .action((folder: string, flags: ServeFlags) => serve(folder, flags, invocation));
+  addTransferFlags(addCodecFlags(addListeningFlags(command)));
+}
+
+async function serve(folder: string, flags: ServeFlags, invocation: Invocation): Promise<void> {
+  const { output, interrupt } = invocation;
+  const options = await streamOptions(flags);
+  const { codec, policy, minElements, compress, nonFinite, seed, chunkBytes, integrity } = options;
+  const encoding = { codec, policy, minElements, compress, nonFinite, seed, chunkBytes, integrity };
+  const models = await ServedFolder.open(folder, encoding);
+  const { windowBytes, maxBytesPerSecond, limits: modelLimits } = options;
+  const server = await createModelServer({
+    ...(await listeningOptions(flags, flags.listen ?? ANYWHERE)),
+    ...{ windowBytes, maxBytesPerSecond, modelLimits },
+    uploads: flags.uploads,
+    find: (name) => models.find(name),
+  });
+  tell(server, flags, invocation);
+  output.note(`tensorwire: listening on ${server.url}`);
+  const force = interrupt.stage();
+  await aborted(interrupt.signal);
+  if (server.transfers > 0) output.note("tensorwire: waiting for transfers to end; once more to end them");
+  await server.close({ signal: force });
+  if (force.aborted) throw new TensorwireError("ABORTED", "transfers were ended before they were complete");
+}
+
+function tell(server: ModelServer, { quiet = false }: Flags, { output }: Invocation): void {
+  const say = (json: object, text: string): void => {
+    if (output.json) output.result(JSON.stringify(json));
+    else if (!quiet) output.note(printable(text));
+  };
+  server.on("refused", ({ error, peer }: Refusal) => {
+    say(
+      { event: "refused", peer: peer.address, ...JSON.parse(errorJson(error)) },
+      `refused ${peer.address}: ${error.code}: ${error.message}`,
+    );
+  });
+  server.on("transfer", ({ id, direction, name, peer, done }: ServedTransfer) => {
+    const principal = peer.principal?.name ?? null;
+    const whose = principal === null ? peer.address : `${principal} (${peer.address})`;
+    const what = { id, direction, name, peer: peer.address, principal };
+    done.then(
+      (summary) => {
+        const { sourceBytes, seconds } = summary;
+        const size = `${formatSize(sourceBytes)} at ${formatRate(sourceBytes, seconds)}`;
+        const deed = direction === "fetch" ? `sent ${name} to ${whose}` : `received ${name} from ${whose}`;
+        say({ event: "done", ...what, ...JSON.parse(summaryJson(summary)) }, `${deed}: ${size}`);
+      },
+      (error: TensorwireError) => {
+        const deed = direction === "fetch" ? `${name} to ${whose}` : `${name} from ${whose}`;
+        say(
+          { event: "failed", ...what, ...JSON.parse(errorJson(error)) },
+          `${deed}: ${error.code}: ${error.message}`,
+        );
+      },
+    );
+  });
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}

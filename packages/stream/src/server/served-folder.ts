@@ -1,0 +1,72 @@
+import { readdir, realpath, stat } from "node:fs/promises";
+import { join, sep } from "node:path";
+import { modelNameFault, quote, TensorwireError } from "@tensorwire/core";
+import { defaultBackend } from "@tensorwire/quant-native";
+import { artifactSource } from "../source/artifact.js";
+import { safetensorsSource } from "../source/safetensors.js";
+import { shardedSafetensorsSource } from "../source/sharded.js";
+import type { SourceLike } from "../stream-model.js";
+import type { Publication, PublishOptions } from "./publications.js";
+
+const INDEX = ".safetensors.index.json";
+const MODELS = [".safetensors", INDEX, ".twire"];
+
+/**
+ * The models in a folder, and in those below it, by their paths: `*.safetensors`, `*.safetensors.index.json`, `*.twire`. It is
+ * looked at when somebody asks: files that are new are found. Links that stay in the folder are followed.
+ */
+export class ServedFolder {
+  readonly #backend = defaultBackend();
+
+  private constructor(
+    /** Without links. */
+    readonly path: string,
+    private readonly options: PublishOptions,
+  ) {}
+
+  /** @throws TensorwireError `INVALID_ARGUMENT` for what is no folder. */
+  static async open(path: string, options: PublishOptions = {}): Promise<ServedFolder> {
+    try {
+      const real = await realpath(path);
+      if ((await stat(real)).isDirectory()) return new ServedFolder(real, options);
+    } catch (cause) {
+      const { message } = cause as Error;
+      throw new TensorwireError("INVALID_ARGUMENT", `${quote(path)} cannot be served: ${message}`, { cause });
+    }
+    throw new TensorwireError("INVALID_ARGUMENT", `${quote(path)} cannot be served: it is no folder`);
+  }
+
+  /** The model of that name, if there is one: for a server's `find`. */
+  async find(name: string): Promise<Publication | undefined> {
+    if (modelNameFault(name) !== undefined || !MODELS.some((end) => name.endsWith(end))) return undefined;
+    const path = await this.#pathOf(name);
+    return path === undefined ? undefined : { options: this.options, open: () => this.#source(path) };
+  }
+
+  /** Where it lies, with the folder's own spelling of every part: where case means nothing, a name still is one name. */
+  async #pathOf(name: string): Promise<string | undefined> {
+    let path = this.path;
+    try {
+      for (const segment of name.split("/")) {
+        if (!(await readdir(path)).includes(segment)) return undefined;
+        path = join(path, segment);
+      }
+      const real = await realpath(path);
+      return real.startsWith(this.path.endsWith(sep) ? this.path : this.path + sep) &&
+        (await stat(real)).isFile()
+        ? path
+        : undefined;
+    } catch {
+      // Gone meanwhile, or not to be read: there is no model for anybody who asks.
+      return undefined;
+    }
+  }
+
+  /** Looked at again when the file is open: a link may have come between. */
+  #source(path: string): SourceLike {
+    const within = this.path;
+    if (path.endsWith(INDEX)) return shardedSafetensorsSource(path, { within });
+    if (!path.endsWith(".twire")) return safetensorsSource(path, { within });
+    return artifactSource(path, { within, backend: this.#backend });
+  }
+}

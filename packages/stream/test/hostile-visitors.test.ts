@@ -1,0 +1,316 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { request } from "node:http";
+import { connect, type Socket } from "node:net";
+import { fileURLToPath } from "node:url";
+import { encodeFrame, encodeJson, FrameType, PREAMBLE, TensorwireError } from "@tensorwire/core";
+import { afterEach, describe, expect, test } from "vitest";
+import type { ChannelServer } from "../src/channel/server.js";
+import { MAX_SILENT } from "../src/channel/silent-sockets.js";
+import { dialTcp, serveTcp } from "../src/channel/tcp.js";
+import { Gate, type GateOptions, MAX_KNOCKING, type Visitor } from "../src/door/gate.js";
+import {
+  type Authorize,
+  createModelServer,
+  type ModelServer,
+  type ModelServerOptions,
+  receiveModel,
+  type TensorMap,
+} from "../src/index.js";
+import { ScriptedPeer } from "./scripted-peer.js";
+
+const model: TensorMap = { w: { dtype: "F32", shape: [1000], data: new Float32Array(1000).fill(7) } };
+const TOKEN = "let-me-in";
+const authorize: Authorize = (credential) =>
+  credential === TOKEN ? { name: "somebody", publish: true, fetch: true } : undefined;
+
+const closers: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const close of closers.splice(0).reverse()) await close();
+});
+
+async function serving(options: ModelServerOptions = {}): Promise<ModelServer> {
+  const server = await createModelServer({ authorize, ...options });
+  closers.push(() => server.close({ signal: AbortSignal.abort() }));
+  server.publish("model", model);
+  return server;
+}
+
+/** A gate of which nothing is behind, on a port. */
+async function gated(
+  options: Partial<GateOptions> = {},
+): Promise<{ gate: Gate; server: ChannelServer; visitors: Visitor[]; refused: TensorwireError[] }> {
+  const visitors: Visitor[] = [];
+  const refused: TensorwireError[] = [];
+  const gate = new Gate({
+    authorize,
+    full: () => false,
+    enter: (visitor) => visitors.push(visitor),
+    refused: (error) => refused.push(error),
+    helloTimeoutMs: 0,
+    ...options,
+  });
+  const server = await serveTcp({ host: "127.0.0.1", port: 0 }, gate);
+  closers.push(() => server.close());
+  return { gate, server, visitors, refused };
+}
+
+function socketTo(url: string): Socket {
+  const { port, hostname } = new URL(url);
+  const socket = connect(Number(port), hostname);
+  socket.on("error", () => {});
+  closers.push(() => socket.destroy());
+  return socket;
+}
+
+const closed = (socket: Socket): Promise<unknown> =>
+  new Promise((resolve) => (socket.resume().destroyed ? resolve(0) : socket.once("close", resolve)));
+
+const HELLO = {
+  versions: [1],
+  software: "a stranger",
+  role: "receive" as const,
+  codecs: ["none"],
+  limits: { maxChunkBytes: 2 ** 30, maxManifestBytes: 2 ** 30 },
+};
+const helloBytes = (more: object = {}): Uint8Array =>
+  Buffer.concat([PREAMBLE, encodeFrame(FrameType.HELLO, 0, 0, encodeJson({ ...HELLO, ...more }))]);
+
+async function fetches(server: ModelServer): Promise<void> {
+  for await (const { data } of receiveModel(server.urlOf("model"), { dial: { token: TOKEN } })) {
+    expect(new Float32Array(data.slice().buffer)[999]).toBe(7);
+  }
+}
+
+/** Resolves when the condition holds. */
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+describe("a peer before the gate", () => {
+  test("that says no HELLO, or never the end of it, loses its place when its time is over", async () => {
+    const { server, refused, visitors } = await gated({ helloTimeoutMs: 300 });
+    const silent = socketTo(server.url);
+    const slow = socketTo(server.url);
+    slow.write(helloBytes().subarray(0, 50));
+    // A byte now and then is no HELLO.
+    const dribble = setInterval(() => slow.write(helloBytes().subarray(50, 51)), 50);
+    await Promise.all([closed(silent), closed(slow)]);
+    clearInterval(dribble);
+    expect(refused.map(({ code }) => code)).toEqual([
+      "IDLE_TIMEOUT",
+      expect.stringMatching(/IDLE_TIMEOUT|FRAME_CORRUPT|PROTOCOL/),
+    ]);
+    expect(visitors).toEqual([]);
+  });
+
+  test("whose HELLO comes byte by byte is let in", async () => {
+    const { server, visitors } = await gated();
+    const socket = socketTo(server.url).setNoDelay();
+    for (const byte of helloBytes({ credential: TOKEN })) {
+      await new Promise((resolve) => socket.write(Uint8Array.of(byte), resolve));
+    }
+    await until(() => visitors.length === 1);
+    expect(visitors[0]).toMatchObject({ hello: HELLO, principal: { name: "somebody" } });
+    expect(JSON.stringify(visitors)).not.toContain(TOKEN);
+  });
+
+  test("that sends other things than HELLO is told so, and nothing of it is acted on", async () => {
+    const cases: [Uint8Array, RegExp][] = [
+      [Buffer.from("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), /PROTOCOL/],
+      [Buffer.concat([PREAMBLE, encodeFrame(FrameType.MANIFEST, 1, 0, Buffer.from("{}"))]), /PROTOCOL/],
+      [Buffer.concat([PREAMBLE, encodeFrame(FrameType.HELLO, 0, 0, Buffer.from("{}"))]), /PROTOCOL/],
+      [Buffer.concat([PREAMBLE, encodeFrame(FrameType.HELLO, 0, 0, Buffer.from("{"))]), /PROTOCOL/],
+      [helloBytes({ credential: "x".repeat(8193) }), /PROTOCOL/],
+      [helloBytes({ credential: ["x"] }), /PROTOCOL/],
+      [helloBytes().map((byte, i) => (i === 60 ? byte ^ 1 : byte)), /FRAME_CORRUPT/],
+    ];
+    let asked = 0;
+    const { server, visitors, refused } = await gated({
+      authorize: () => {
+        asked++;
+        return { name: "anybody" };
+      },
+    });
+    for (const [bytes, code] of cases) {
+      const socket = socketTo(server.url);
+      const answer: Buffer[] = [];
+      socket.on("data", (data: Buffer) => answer.push(data));
+      socket.write(bytes);
+      await closed(socket);
+      expect(refused.pop()!.code).toMatch(code);
+      expect(Buffer.concat(answer).toString("latin1")).toMatch(code);
+    }
+    expect([asked, visitors]).toEqual([0, []]);
+  });
+
+  test("holds no more than 32 KiB while it waits, whatever it sends behind its HELLO", async () => {
+    const { server, visitors, refused } = await gated({ authorize: () => new Promise(() => {}) });
+    const socket = socketTo(server.url);
+    socket.write(helloBytes({ credential: TOKEN }));
+    for (let i = 0; i < 64; i++) socket.write(Buffer.alloc(1024));
+    await closed(socket);
+    expect(refused.map(({ code, message }) => `${code} ${message}`)).toEqual([
+      expect.stringMatching(/PROTOCOL.*too many bytes/),
+    ]);
+    expect(visitors).toEqual([]);
+  });
+
+  test("leaves its place when it goes, though authorize never answers", async () => {
+    const { server, refused } = await gated({ authorize: () => new Promise(() => {}) });
+    const socket = socketTo(server.url);
+    socket.write(helloBytes({ credential: TOKEN }), () => socket.destroy());
+    await until(() => refused.length === 1);
+    expect(refused[0]!.code).toBe("CHANNEL_CLOSED");
+  });
+
+  test("that waits for an authorize which never answers keeps nobody else out", async () => {
+    const { server, visitors, refused } = await gated({
+      authorize: (credential) => (credential === TOKEN ? { name: "somebody" } : new Promise(() => {})),
+    });
+    for (let i = 0; i < MAX_KNOCKING + 10; i++) socketTo(server.url).write(helloBytes({ credential: "?" }));
+    await until(() => refused.length >= 10);
+    const peer = new ScriptedPeer(await dialTcp(server.url));
+    await peer.hello("receive", { credential: TOKEN });
+    await until(() => visitors.length === 1);
+    // The oldest had to go, and were told to come again.
+    expect(new Set(refused.map(({ code }) => code))).toEqual(new Set(["SERVER_BUSY"]));
+    expect(refused.length).toBeLessThanOrEqual(12);
+  });
+
+  test("is sent away when the gate closes", async () => {
+    const { gate, server, refused } = await gated();
+    const sockets = [socketTo(server.url), socketTo(server.url)];
+    sockets[1]!.write(helloBytes().subarray(0, 20));
+    await until(() => gate.knocking === 2);
+    gate.close(new TensorwireError("SERVER_BUSY", "closing"));
+    await Promise.all(sockets.map(closed));
+    expect(refused.map(({ code }) => code)).toEqual(["SERVER_BUSY", "SERVER_BUSY"]);
+  });
+});
+
+describe("a model server", () => {
+  test("answers requests to become a WebSocket that show nothing, or too much, with their status", async () => {
+    const server = await serving();
+    const { port } = new URL(server.url);
+    const ask = (headers: Record<string, string>, path = "/models/model") =>
+      new Promise<number>((resolve, reject) => {
+        const upgrade = {
+          connection: "Upgrade",
+          upgrade: "websocket",
+          "sec-websocket-version": "13",
+          "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        };
+        const asked = request({ port, path, headers: { ...upgrade, ...headers } });
+        asked.on("response", ({ statusCode }) => resolve(statusCode!));
+        asked.on("upgrade", (_response, socket) => {
+          socket.destroy();
+          resolve(101);
+        });
+        asked.on("error", reject);
+        asked.end();
+      });
+    const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
+    expect(await ask({})).toBe(401);
+    expect(await ask(bearer("wrong"))).toBe(401);
+    expect(await ask({ authorization: `Basic ${TOKEN}` })).toBe(401);
+    expect(await ask(bearer(`${TOKEN} ${TOKEN}`))).toBe(401);
+    expect(await ask(bearer("x".repeat(9000)))).toBe(401);
+    expect(await ask(bearer("x".repeat(20_000)))).toBe(431);
+    expect(await ask(bearer(TOKEN), "/elsewhere")).toBe(404);
+    expect(await ask({ ...bearer(TOKEN), "sec-websocket-version": "1" })).toBe(400);
+    expect(await ask(bearer(TOKEN))).toBe(101);
+    await fetches(server);
+  });
+
+  test("serves while thousands of connections knock, and holds little for them", async () => {
+    const server = await serving();
+    const { port } = new URL(server.url);
+    const knocker = fork(fileURLToPath(new URL("knocker.mjs", import.meta.url)), [port, "10000"]);
+    closers.push(() => knocker.kill("SIGKILL"));
+    const before = process.memoryUsage().rss;
+    const said = messages(knocker);
+    for (let i = 0; i < 5; i++) await fetches(server);
+    expect(await said.next()).toBe("knocked");
+    for (let i = 0; i < 5; i++) await fetches(server);
+    expect((process.memoryUsage().rss - before) / 2 ** 20).toBeLessThan(200);
+    knocker.kill("SIGKILL");
+    await fetches(server);
+    await until(() => server.transfers === 0);
+  }, 120_000);
+
+  test("takes a transfer URL from nobody else than who opened it", async () => {
+    const server = await serving({
+      authorize: (credential) => (credential && { name: credential, fetch: true }) || undefined,
+    });
+    const url = server.urlOf("model").replace("ws:", "http:");
+    const ask = async (method: string, to: string, token?: string, headers: Record<string, string> = {}) => {
+      const answer = await fetch(to, {
+        method,
+        headers: { ...headers, ...(token && { authorization: `Bearer ${token}` }) },
+      });
+      await answer.arrayBuffer();
+      return answer;
+    };
+    const type = { "content-type": "application/vnd.tensorwire.channel" };
+    expect((await ask("POST", url, undefined, type)).status).toBe(401);
+    const opened = await ask("POST", url, "owner", type);
+    expect(opened.status).toBe(201);
+    const transfer = new URL(opened.headers.get("location")!, url).href;
+    for (const token of [undefined, "thief", "OWNER"]) {
+      for (const method of ["GET", "PUT", "HEAD", "DELETE"]) {
+        expect((await ask(method, transfer, token, { "tensorwire-received": "0" })).status).toBe(404);
+      }
+    }
+    expect((await ask("HEAD", transfer, "owner", { "tensorwire-received": "0" })).status).toBe(200);
+    expect((await ask("DELETE", transfer, "owner", { "tensorwire-received": "0" })).status).toBe(204);
+  });
+
+  test("is open to others while more connections say nothing than it keeps", async () => {
+    const server = await serving();
+    const sockets = Array.from({ length: MAX_SILENT + 50 }, () => socketTo(server.url));
+    for (const socket of sockets) socket.write("GET /models/model HTTP/1.1\r\n");
+    await until(() => sockets.filter(({ destroyed }) => destroyed).length >= 50);
+    await fetches(server);
+    expect(sockets.filter(({ destroyed }) => !destroyed).length).toBeGreaterThan(MAX_SILENT - 10);
+  });
+
+  test("hears of peers that leave in the middle, and forgets them", async () => {
+    const server = await serving({ limits: { maxPeerTransfers: 2, maxConnections: 4 } });
+    for (let i = 0; i < 20; i++) {
+      const stop = new AbortController();
+      const { manifest, done } = receiveModel(server.urlOf("model"), {
+        dial: { token: TOKEN },
+        signal: stop.signal,
+        to: { ...nowhere(), write: () => new Promise<void>(() => {}) },
+      });
+      await manifest;
+      stop.abort();
+      await expect(done).rejects.toMatchObject({ code: "ABORTED" });
+      await until(() => server.transfers === 0);
+    }
+    await fetches(server);
+  });
+});
+
+const nowhere = () => ({
+  name: "nowhere",
+  parallel: false,
+  open: async () => {},
+  write: (): Promise<void> | undefined => undefined,
+  finish: async () => {},
+  abort: async () => {},
+});
+
+function messages(child: ChildProcess): { next(): Promise<unknown> } {
+  const arrived: unknown[] = [];
+  const waiting: ((message: unknown) => void)[] = [];
+  child.on("message", (message) => {
+    const next = waiting.shift();
+    if (next) next(message);
+    else arrived.push(message);
+  });
+  return {
+    next: () =>
+      arrived.length ? Promise.resolve(arrived.shift()) : new Promise((resolve) => waiting.push(resolve)),
+  };
+}
