@@ -20,9 +20,10 @@ import type { DialOptions } from "./channel/websocket.js";
 import type { ProgressEvent } from "./session/progress.js";
 import { type RetryOptions, resolveRetry } from "./session/retry.js";
 import { checkSeed } from "./session/seed.js";
+import { resolveTimeouts, type TimeoutOptions, type Timeouts } from "./session/timeouts.js";
 
 /** Options of both ends. */
-export interface TransferOptions {
+export interface TransferOptions extends TimeoutOptions {
   /** Source bytes that this end may hold at once. Default 32 MiB. At least twice the chunk size. */
   readonly windowBytes?: number | undefined;
   /** Cancels the transfer; the peer is told. */
@@ -101,7 +102,7 @@ export interface StreamOptions extends TransferOptions {
   readonly overwrite?: boolean | undefined;
 }
 
-export interface ResolvedOptions {
+export interface ResolvedOptions extends Timeouts {
   readonly windowBytes: number;
   readonly limits: Limits;
   readonly backend: CodecBackend;
@@ -130,6 +131,7 @@ export async function resolveOptions(options: TransferOptions): Promise<Resolved
     alignment: slabAlignment(),
     maxBytesPerSecond: options.maxBytesPerSecond,
     retry: resolveRetry(options.retry),
+    ...resolveTimeouts(options),
   };
 }
 

@@ -169,7 +169,8 @@ class Sending {
       return summary;
     } catch (error) {
       life.fail(error);
-      if (owned) await connection?.close(life.error);
+      // Before there is a transfer the peer is told of the connection.
+      if (owned && connection) await life.abandon(connection, { transfer: 0, flags: 0, owned });
       throw life.error;
     }
   }

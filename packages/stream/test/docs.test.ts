@@ -5,7 +5,9 @@ import { PassThrough, Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import {
+  BATCH_BYTES,
   CodecRegistry,
+  defaultCodecs,
   ERROR_CODES,
   HEADER_BYTES,
   MAX_SAFETENSORS_HEADER_BYTES,
@@ -16,6 +18,13 @@ import { MAX_EARLY_BYTES } from "../src/channel/early-bytes.js";
 import { MAX_PAYLOAD } from "../src/channel/websocket.js";
 import { EXIT_CODES, exitCodeOf } from "../src/cli/exit-code.js";
 import { receiveModel, streamModel } from "../src/index.js";
+import {
+  DEFAULT_IDLE_TIMEOUT_MS,
+  MAX_TIMEOUT_MS,
+  MIN_TIMEOUT_MS,
+  resolveTimeouts,
+  SERVER_STALL_TIMEOUT_MS,
+} from "../src/session/timeouts.js";
 import { READ_AHEAD_BYTES } from "../src/source/source.js";
 import { MAX_TEXT_FILE_BYTES } from "../src/source/text-file.js";
 
@@ -71,6 +80,39 @@ it("docs/limits.md has the fixed numbers of the code", () => {
   expect(numberOf("read ahead of small tensors")).toBe(READ_AHEAD_BYTES);
   expect(numberOf("safetensors header")).toBe(MAX_SAFETENSORS_HEADER_BYTES);
   expect(numberOf("shard index, `model.json`")).toBe(MAX_TEXT_FILE_BYTES);
+});
+
+describe("docs/limits.md, of how long a peer may be silent", () => {
+  const text = page("limits.md").split("## How long a peer may be silent")[1]!.split("\n## ")[0]!;
+  const number = (digits: string) => Number(digits.replaceAll(",", ""));
+
+  it("has the times of the code", () => {
+    const found = [...text.matchAll(/^\| ([^|]+) \| ([\d,]+) \|/gm)].map(([, name, value]) => [
+      name,
+      number(value!),
+    ]);
+    const { idleTimeoutMs, stallTimeoutMs } = resolveTimeouts({});
+    expect(Object.fromEntries(found)).toEqual({
+      "`idleTimeoutMs`": idleTimeoutMs,
+      "`stallTimeoutMs`": stallTimeoutMs,
+      "`stallTimeoutMs` of a server": SERVER_STALL_TIMEOUT_MS,
+      "smallest of either": MIN_TIMEOUT_MS,
+      "largest of either": MAX_TIMEOUT_MS,
+    });
+  });
+
+  it("computes the rate that a line needs as it says", () => {
+    const units: Record<string, number> = { KiB: 1024, MiB: 1024 ** 2 };
+    const table = [...text.matchAll(/^\| (\d+) (KiB|MiB) \| `(\w+)` \| ([\d,]+) \|$/gm)];
+    expect(table.length).toBeGreaterThan(3);
+    for (const [, count, unit, name, rate] of table) {
+      const elements = (Number(count) * units[unit!]!) / 4;
+      const codec = defaultCodecs.get(name!);
+      const payload = codec.payloadBytes(codec.resolve({ name: name! }), "F32", elements);
+      const least = (payload + BATCH_BYTES) / (DEFAULT_IDLE_TIMEOUT_MS / 1000);
+      expect(number(rate!), `${count} ${unit} as ${name}`).toBe(Math.ceil(least));
+    }
+  });
 });
 
 it("docs/errors.md has the command's exit code of every code", () => {

@@ -38,6 +38,8 @@ export interface Flags {
   readonly window?: number;
   readonly maxModelBytes?: number;
   readonly maxBytesPerSecond?: number;
+  readonly idleTimeout?: number;
+  readonly stallTimeout?: number;
   readonly overwrite?: boolean;
   readonly shardSize?: number;
   readonly outputDtype?: FloatDType;
@@ -57,6 +59,9 @@ export interface Flags {
 
 const size = (flag: string, description: string): Option =>
   new Option(`${flag} <size>`, description).argParser((text) => parseSize(text, flag));
+
+const duration = (flag: string, description: string): Option =>
+  new Option(`${flag} <time>`, description).argParser((text) => parseDuration(text, flag));
 
 const windowOption = (): Option =>
   size("--window", "model bytes held at once, at least twice the chunk size (default 32MiB)");
@@ -184,6 +189,18 @@ export function addPeerFlags(command: Command): Command {
       "wait for one peer instead of dialling: host:port for WebSockets, or a ws://, wss://, tcp://, tls:// or unix:/ URL; port 0 takes a free one",
     )
     .addOption(size("--max-bytes-per-second", "leave room on the line for others (default: no bound)"))
+    .addOption(
+      duration(
+        "--idle-timeout",
+        "a peer that is silent for so long, without a heartbeat, is gone (default 2m)",
+      ),
+    )
+    .addOption(
+      duration(
+        "--stall-timeout",
+        "give a peer up that lives, but moves nothing for so long (default: never)",
+      ),
+    )
     .option(
       "--insecure",
       "listen beyond loopback, without credentials: any peer that reaches the port is taken",
@@ -197,9 +214,10 @@ export function addPeerFlags(command: Command): Command {
     .option("--tls-servername <name>", "the name that the peer's certificate must have (default: the host)");
 }
 
-export function transferOptions({ window, maxModelBytes, maxBytesPerSecond }: Flags): TransferOptions {
-  const limits = { maxModelBytes: maxModelBytes ?? DEFAULT_LIMITS.maxModelBytes };
-  return { windowBytes: window, limits, maxBytesPerSecond };
+export function transferOptions(flags: Flags): TransferOptions {
+  const { window, maxModelBytes = DEFAULT_LIMITS.maxModelBytes, maxBytesPerSecond } = flags;
+  const timeouts = { idleTimeoutMs: flags.idleTimeout, stallTimeoutMs: flags.stallTimeout };
+  return { windowBytes: window, limits: { maxModelBytes }, maxBytesPerSecond, ...timeouts };
 }
 
 export function readingOptions({ window, chunk }: Flags): ReadingOptions {

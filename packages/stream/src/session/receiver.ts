@@ -31,7 +31,7 @@ import {
   type Totals,
 } from "@tensorwire/core";
 import type { ArrivedChunk } from "./chunk-decoder.js";
-import type { Connection, ReceivingEnd } from "./connection.js";
+import type { Connection } from "./connection.js";
 import { CreditLedger, CreditNotice } from "./credit.js";
 import { type Deferred, deferred } from "./deferred.js";
 import { type Expectations, ExpectedChunks } from "./expected-chunks.js";
@@ -43,8 +43,10 @@ import { Lane } from "./lane.js";
 import type { Progress } from "./progress.js";
 import type { Arrivals, Reception } from "./reception.js";
 import { SinkPump } from "./sink-pump.js";
+import { StallWatch } from "./stall-watch.js";
 import type { TransferSummary } from "./summary.js";
 import type { TransferLife } from "./transfer.js";
+import type { ReceivingEnd } from "./transfer-end.js";
 
 export interface ReceiverSettings extends Pick<IntegrityDemands, "expectedDigest"> {
   readonly reception: Reception;
@@ -55,6 +57,8 @@ export interface ReceiverSettings extends Pick<IntegrityDemands, "expectedDigest
   readonly progress: Progress;
   /** Of this attempt. */
   readonly life: TransferLife;
+  /** How long the peer may do nothing for it. 0: for ever. */
+  readonly stallTimeoutMs: number;
   /** The connection is closed when the transfer is over. */
   readonly owned: boolean;
 }
@@ -81,6 +85,7 @@ export class ModelReceiver implements ReceivingEnd, Arrivals {
   #asked = false;
   #ended = false;
   #brake: Deferred<void> | undefined;
+  #writing = 0;
 
   constructor(
     private readonly connection: Connection,
@@ -99,8 +104,9 @@ export class ModelReceiver implements ReceivingEnd, Arrivals {
   }
 
   async run(): Promise<TransferSummary> {
-    const { life, owned, reception } = this.settings;
+    const { life, owned, reception, stallTimeoutMs } = this.settings;
     life.failed.catch((error) => this.#stop(error));
+    const stall = new StallWatch(this, stallTimeoutMs, life);
     let work: Promise<unknown> = Promise.resolve();
     try {
       this.connection.receive(this);
@@ -121,6 +127,7 @@ export class ModelReceiver implements ReceivingEnd, Arrivals {
       await work.catch(() => {});
       throw life.error;
     } finally {
+      stall.stop();
       this.connection.release(this);
       reception.detach(this);
       await this.#arrivals.drain(({ loan }) => loan.release());
@@ -246,7 +253,9 @@ export class ModelReceiver implements ReceivingEnd, Arrivals {
   }
 
   async #send(type: FrameType, body: Uint8Array): Promise<void> {
-    await this.connection.send([encodeFrame(type, this.#transfer, FLAG_TO_SENDER, body)]);
+    this.#writing++;
+    const sent = this.connection.send([encodeFrame(type, this.#transfer, FLAG_TO_SENDER, body)]);
+    await sent.finally(() => this.#writing--);
   }
 
   #summary({ tally }: IncomingModel, { digest, sha256 }: Totals, confirmed: boolean): TransferSummary {
@@ -265,6 +274,21 @@ export class ModelReceiver implements ReceivingEnd, Arrivals {
   #releaseBrake(): void {
     this.#brake?.resolve();
     this.#brake = undefined;
+  }
+
+  // --- WatchedEnd
+
+  /** A write that does not leave, an announcement, or chunks that it may send: all that came is finished with. */
+  get awaitsPeer(): boolean {
+    if (this.#writing > 0 || !this.#begun) return true;
+    if (this.#ended || !(this.#asked || this.#oneWay) || this.#credit.busy) return false;
+    const { held, limit } = this.#ledger;
+    if (held > (this.#next?.bytes ?? 0)) return false;
+    return this.#oneWay || limit - this.#sourceBytes >= this.#begun.plan.maxChunkBytes;
+  }
+
+  get moves(): number {
+    return this.#sourceBytes;
   }
 
   // --- ReceivingEnd

@@ -29,7 +29,7 @@ import type { ErrorFeedback } from "../residuals/error-feedback.js";
 import type { EncodedSource, ModelSource } from "../source/source.js";
 import { ChunkEncoder } from "./chunk-encoder.js";
 import { inChunk } from "./chunk-fault.js";
-import type { Connection, TransferEnd } from "./connection.js";
+import type { Connection } from "./connection.js";
 import { CreditGate } from "./credit.js";
 import { deferred } from "./deferred.js";
 import { checkDivided, HeldChunks, sameDigest } from "./held-chunks.js";
@@ -38,8 +38,10 @@ import type { OutgoingPools } from "./outgoing-pools.js";
 import type { Progress } from "./progress.js";
 import { sha256Of } from "./sha256.js";
 import { SourcePump } from "./source-pump.js";
+import { StallWatch } from "./stall-watch.js";
 import type { Tally, TransferSummary } from "./summary.js";
 import type { TransferLife } from "./transfer.js";
+import type { TransferEnd } from "./transfer-end.js";
 
 export interface SenderSettings {
   readonly manifest: Manifest;
@@ -57,6 +59,8 @@ export interface SenderSettings {
   readonly progress: Progress;
   /** Of this attempt. */
   readonly life: TransferLife;
+  /** How long the peer may do nothing for it. 0: for ever. */
+  readonly stallTimeoutMs: number;
   /** Pack every payload that becomes smaller by it, and not only those of codecs that are made for it. */
   readonly compress: boolean;
   /** What becomes of a chunk with a value that its codec cannot carry: it travels exactly, or ends the transfer. */
@@ -94,6 +98,7 @@ export class ModelSender implements TransferEnd {
   /** On this connection. */
   #chunks = 0;
   #durable = 0;
+  #writing = 0;
 
   constructor(
     private readonly connection: Connection,
@@ -115,6 +120,7 @@ export class ModelSender implements TransferEnd {
     const { connection, settings } = this;
     const { life, owned } = settings;
     life.failed.catch((error) => this.#gate.fail(error));
+    const stall = new StallWatch(this, settings.stallTimeoutMs, life);
     let work: Promise<unknown> = Promise.resolve();
     try {
       this.#transfer = connection.openSending(this);
@@ -139,6 +145,7 @@ export class ModelSender implements TransferEnd {
       await life.abandon(connection, { transfer: this.#transfer, flags: 0, owned }, work);
       throw life.error;
     } finally {
+      stall.stop();
       connection.release(this);
       await this.#pump.drain();
     }
@@ -234,7 +241,8 @@ export class ModelSender implements TransferEnd {
   }
 
   async #send(...parts: Uint8Array[]): Promise<void> {
-    await this.connection.send(parts);
+    this.#writing++;
+    await this.connection.send(parts).finally(() => this.#writing--);
     for (const part of parts) this.settings.progress.wireBytes += part.length;
   }
 
@@ -268,6 +276,19 @@ export class ModelSender implements TransferEnd {
       progress.durableBytes = plan.bytes;
     }
     return tally.summary({ progress, digest, sha256, confirmed, backend: backend.name });
+  }
+
+  // --- WatchedEnd
+
+  /** A write that does not leave, credit, the answer to the manifest or to END. A source that takes its time is no peer. */
+  get awaitsPeer(): boolean {
+    if (this.#writing > 0 || this.#gate.waiting || this.#ended) return true;
+    return this.#transfer > 0 && !this.#wanted && this.connection.channel.direction === "both";
+  }
+
+  get moves(): number {
+    const { acknowledgedBytes, durableBytes } = this.settings.progress;
+    return this.#gate.taken + this.#gate.limit + acknowledgedBytes + durableBytes;
   }
 
   // --- TransferEnd
