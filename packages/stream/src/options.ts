@@ -17,6 +17,7 @@ import {
 import { addressOffset, defaultBackend } from "@tensorwire/quant-native";
 import { checkRate } from "./channel/throttled.js";
 import type { DialOptions } from "./channel/websocket.js";
+import type { Logger } from "./diagnostics/logger.js";
 import type { ProgressEvent } from "./session/progress.js";
 import { type RetryOptions, resolveRetry } from "./session/retry.js";
 import { checkSeed } from "./session/seed.js";
@@ -45,6 +46,8 @@ export interface TransferOptions extends TimeoutOptions {
    * Default false. `true` stands for the defaults of `RetryOptions`.
    */
   readonly retry?: RetryOptions | boolean | undefined;
+  /** Where this transfer, and no other, is logged: pino, `console`, or what takes an object and a message. Default: nowhere. */
+  readonly logger?: Logger | undefined;
   /** How a URL is dialled. */
   readonly dial?: Omit<DialOptions, "signal"> | undefined;
 }

@@ -30,7 +30,7 @@ import {
   type TensorMap,
 } from "../src/index.js";
 import { Connection } from "../src/session/connection.js";
-import { COMMAND, CliProcess, makeSparseModel } from "./cli-process.js";
+import { CliProcess, COMMAND, makeSparseModel } from "./cli-process.js";
 import { FreezingLine } from "./freezing-line.js";
 import { ScriptedPeer } from "./scripted-peer.js";
 

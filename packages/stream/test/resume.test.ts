@@ -11,7 +11,7 @@ import {
   type TensorValue,
   type TransferSummary,
 } from "../src/index.js";
-import type { TransferEndMessage } from "../src/session/diagnostics.js";
+import type { TransferEndMessage } from "../src/diagnostics/events.js";
 import { arriving } from "./arriving.js";
 import { BrokenLine } from "./broken-line.js";
 import { Disk, ResumableSink } from "./resumable-sink.js";

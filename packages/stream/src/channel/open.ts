@@ -16,9 +16,9 @@ import { httpReadChannel } from "./http-get.js";
 import { HttpChannel } from "./http.js";
 import { Listener } from "./listen.js";
 import { dialTcp } from "./tcp.js";
+import { throttledChannel } from "./throttled.js";
 import { dialTls } from "./tls.js";
 import { dialUnix } from "./unix.js";
-import { throttledChannel } from "./throttled.js";
 import { type WebStreamPair, webStreamsChannel } from "./web-streams.js";
 import { dialWebSocket, webSocketChannel } from "./websocket.js";
 

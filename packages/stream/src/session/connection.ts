@@ -24,6 +24,7 @@ import {
   SourceStateSchema,
   TensorwireError,
 } from "@tensorwire/core";
+import { ConnectionTrace } from "../diagnostics/connection-trace.js";
 import { deferred } from "./deferred.js";
 import { faultOf, peerError } from "./fault.js";
 import { checkAddress } from "./frame-address.js";
@@ -50,6 +51,7 @@ export class Connection implements ChannelReceiver, FrameHandler {
   readonly #parser: FrameParser;
   readonly #writer: FrameWriter;
   readonly #idle: IdleWatch;
+  readonly #trace: ConnectionTrace;
   readonly #sending = new Map<number, TransferEnd>();
   readonly #receiving = new Map<number, TransferEnd>();
   readonly #manifests: WaitingManifests;
@@ -74,6 +76,7 @@ export class Connection implements ChannelReceiver, FrameHandler {
     this.#parser = new FrameParser(this, options.limits);
     this.#manifests = new WaitingManifests(options.limits);
     this.#writer = new FrameWriter(channel);
+    this.#trace = new ConnectionTrace(channel);
     const idleTimeoutMs = channel.direction === "both" ? options.idleTimeoutMs : 0;
     this.#idle = new IdleWatch(this.#parser, this.#writer, this, idleTimeoutMs);
     channel.open(this);
@@ -160,6 +163,7 @@ export class Connection implements ChannelReceiver, FrameHandler {
   /** Ends the channel: orderly, or at once with the error that everyone who waits gets. */
   close(error?: TensorwireError): Promise<void> {
     this.#closing ??= error ? this.channel.close(error) : this.#idle.closing(this.channel);
+    if (!error) this.#trace.close();
     this.#fail(error ?? new TensorwireError("CHANNEL_CLOSED", "the connection was closed on this side"));
     return this.#closing;
   }
@@ -325,6 +329,7 @@ export class Connection implements ChannelReceiver, FrameHandler {
   #fail(error: TensorwireError): void {
     if (this.#failure) return;
     this.#failure = error;
+    this.#trace.close(error);
     this.#idle.stop();
     this.#parser.close();
     this.#hello.reject(error);

@@ -30,6 +30,8 @@ import {
   TensorwireError,
   type Totals,
 } from "@tensorwire/core";
+import type { WaitingBytes } from "../diagnostics/events.js";
+import type { TransferTrace } from "../diagnostics/transfer-trace.js";
 import type { ArrivedChunk } from "./chunk-decoder.js";
 import type { Connection } from "./connection.js";
 import { CreditLedger, CreditNotice } from "./credit.js";
@@ -43,7 +45,7 @@ import { Lane } from "./lane.js";
 import type { Progress } from "./progress.js";
 import type { Arrivals, Reception } from "./reception.js";
 import { SinkPump } from "./sink-pump.js";
-import { StallWatch } from "./stall-watch.js";
+import { StallWatch, type WatchedEnd } from "./stall-watch.js";
 import type { TransferSummary } from "./summary.js";
 import type { TransferLife } from "./transfer.js";
 import type { ReceivingEnd } from "./transfer-end.js";
@@ -57,6 +59,7 @@ export interface ReceiverSettings extends Pick<IntegrityDemands, "expectedDigest
   readonly progress: Progress;
   /** Of this attempt. */
   readonly life: TransferLife;
+  readonly trace: TransferTrace;
   /** How long the peer may do nothing for it. 0: for ever. */
   readonly stallTimeoutMs: number;
   /** The connection is closed when the transfer is over. */
@@ -67,7 +70,7 @@ export interface ReceiverSettings extends Pick<IntegrityDemands, "expectedDigest
  * The receiving end of one attempt at a transfer: validates, says what it has and lacks, grants credit, verifies, decodes in
  * order into the sink, confirms.
  */
-export class ModelReceiver implements ReceivingEnd, Arrivals {
+export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, WaitingBytes {
   readonly #announced = deferred<IncomingModel>();
   readonly #end = deferred<Totals>();
   readonly #arrivals = new Lane<ArrivedChunk>(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
@@ -104,8 +107,9 @@ export class ModelReceiver implements ReceivingEnd, Arrivals {
   }
 
   async run(): Promise<TransferSummary> {
-    const { life, owned, reception, stallTimeoutMs } = this.settings;
+    const { life, owned, reception, stallTimeoutMs, trace } = this.settings;
     life.failed.catch((error) => this.#stop(error));
+    trace.attempt(this.connection, this);
     const stall = new StallWatch(this, stallTimeoutMs, life);
     let work: Promise<unknown> = Promise.resolve();
     try {
@@ -128,6 +132,7 @@ export class ModelReceiver implements ReceivingEnd, Arrivals {
       throw life.error;
     } finally {
       stall.stop();
+      trace.attempted();
       this.connection.release(this);
       reception.detach(this);
       await this.#arrivals.drain(({ loan }) => loan.release());
@@ -151,6 +156,7 @@ export class ModelReceiver implements ReceivingEnd, Arrivals {
     const { intake } = reception;
     // What is still in the sink's hands takes its part of the window: no chunk is asked for that there is no room for.
     while (intake.sourceBytes + plan.maxChunkBytes > windowBytes) await life.race(intake.changed);
+    this.settings.trace.resume(held.bytes);
     const sameVersion = reception.attach(this, this.#version);
     const journaled = reception.resumable !== undefined;
     this.#ledger.begin({ carried: intake.sourceBytes, journaled, unsafe: reception.unsafe });
@@ -274,6 +280,17 @@ export class ModelReceiver implements ReceivingEnd, Arrivals {
   #releaseBrake(): void {
     this.#brake?.resolve();
     this.#brake = undefined;
+  }
+
+  // --- WaitingBytes
+
+  /** What the peer has sent, and has not arrived, it alone knows. */
+  get inFlightBytes(): number {
+    return 0;
+  }
+
+  get queuedBytes(): number {
+    return this.#ledger.held;
   }
 
   // --- WatchedEnd
