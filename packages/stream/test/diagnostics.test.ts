@@ -19,6 +19,7 @@ import {
   type TensorMap,
   type TransferSummary,
 } from "../src/index.js";
+import { FaultyLine } from "./faulty-line.js";
 import { ScriptedPeer } from "./scripted-peer.js";
 
 const closers: (() => unknown)[] = [];
@@ -102,6 +103,40 @@ describe("events have stable names, and say what happens", () => {
         summary: { digest: summary.digest, sourceBytes: BYTES, chunks: CHUNKS },
       });
     }
+  });
+
+  test("of a transfer that is interrupted: one call, however many attempts it takes", async () => {
+    const heard = hearing();
+    const [logger, lines] = collecting();
+    const listener = await listening();
+    const line = await FaultyLine.to(listener.url);
+    closers.push(() => line.close());
+    const large: TensorMap = { w: { dtype: "U8", shape: [40 * 32768], data: new Uint8Array(40 * 32768) } };
+    const slow = { ...discarding, write: () => new Promise<void>((resolve) => setTimeout(resolve, 3)) };
+    const { done } = receiveModel(listener, { ...small, retry: true, to: slow });
+    let cut = false;
+    const summary = await streamModel(large, `ws://127.0.0.1:${line.port}`, {
+      ...small,
+      logger,
+      retry: { initialDelayMs: 1 },
+      onProgress: ({ acknowledgedBytes, totalBytes }) => {
+        if (cut || acknowledgedBytes < totalBytes / 4) return;
+        cut = true;
+        line.cut();
+      },
+    });
+    await done;
+    for (const role of ["send", "receive"]) {
+      const own = heard.filter(({ message }) => "transfer" in message && message.transfer.role === role);
+      expect(new Set(own.map(({ message }) => "transfer" in message && message.transfer)).size).toBe(1);
+      const names = own.map(({ name }) => name.split(":").at(-1));
+      expect(names.filter((name) => name !== "chunk")).toEqual(["start", "retry", "resume", "end"]);
+      const retry = own.find(({ name }) => name === "tensorwire:transfer:retry")!.message;
+      expect(retry).toMatchObject({ attempt: 1, error: { code: "CHANNEL_CLOSED" } });
+      expect(own.at(-1)!.message).toMatchObject({ error: undefined, loans: 0 });
+    }
+    expect(summary.confirmed).toBe(true);
+    expect(lines.map(({ level }) => level)).toEqual(["debug", "warn", "info", "info"]);
   });
 
   test("of a transfer that fails, also where it never began", async () => {

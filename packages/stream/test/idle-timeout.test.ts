@@ -31,7 +31,7 @@ import {
 } from "../src/index.js";
 import { Connection } from "../src/session/connection.js";
 import { CliProcess, COMMAND, makeSparseModel } from "./cli-process.js";
-import { FreezingLine } from "./freezing-line.js";
+import { FaultyLine } from "./faulty-line.js";
 import { ScriptedPeer } from "./scripted-peer.js";
 
 const closers: (() => unknown)[] = [];
@@ -135,7 +135,7 @@ describe.runIf(built)("a half-open peer is let go by the idle timeout: a process
 describe("a half-open peer is let go by the idle timeout: a line that went dead", () => {
   test.each(["ws", "tcp"])("both ends of it over %s", async (scheme) => {
     const listener = await listening({ url: `${scheme}://127.0.0.1:0` });
-    const line = await FreezingLine.to(listener.url);
+    const line = await FaultyLine.to(listener.url);
     closers.push(() => line.close());
     const never = gatedSink(new Promise(() => {}));
     const { done } = receiveModel(listener, { ...small, idleTimeoutMs: 300, to: never });

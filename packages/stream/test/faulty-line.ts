@@ -1,19 +1,19 @@
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 
 /**
- * A line to a TCP port that can go dead: from then on nothing passes, and neither end hears that it was cut. What a lost
- * network, or a host without power, looks like.
+ * A line to a TCP port that can be cut, or go dead: then nothing passes, and neither end hears of it. What a lost network,
+ * or a host without power, looks like.
  */
-export class FreezingLine {
+export class FaultyLine {
   readonly #sockets = new Set<Socket>();
   #frozen = false;
 
   private constructor(private readonly server: Server) {}
 
-  static async to(url: string): Promise<FreezingLine> {
+  static async to(url: string): Promise<FaultyLine> {
     const { hostname, port } = new URL(url);
     const server = createServer({ pauseOnConnect: true });
-    const line = new FreezingLine(server);
+    const line = new FaultyLine(server);
     server.on("connection", (near) => line.#join(near, connect(Number(port), hostname)));
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     return line;
@@ -41,8 +41,14 @@ export class FreezingLine {
     for (const socket of this.#sockets) socket.pause();
   }
 
-  close(): void {
+  /** Both ends hear of it; whoever dials again gets through. */
+  cut(): void {
     for (const socket of this.#sockets) socket.destroy();
+    this.#sockets.clear();
+  }
+
+  close(): void {
+    this.cut();
     this.server.close();
   }
 }
