@@ -86,12 +86,7 @@ describe.runIf(built)("a half-open peer is let go by the idle timeout: a process
     const to = join(folder, "received.safetensors");
     const receiver = new CliProcess(["receive", "--listen", `${scheme}://127.0.0.1:0`, "--out", to]);
     let bytes = 0;
-    const large = fromTensors(
-      [{ name: "w", dtype: "F32", shape: [64 << 20] }],
-      (async function* () {
-        yield { name: "w", dtype: "F32" as const, shape: [64 << 20], data: new Float32Array(64 << 20) };
-      })(),
-    );
+    const large = { w: { dtype: "U8", shape: [128 << 20], data: new Uint8Array(128 << 20) } } as const;
     const sending = streamModel(large, await receiver.url(), {
       idleTimeoutMs: 400,
       onProgress: ({ acknowledgedBytes }) => {
