@@ -18,7 +18,7 @@ import {
   type TensorValue,
   type TransferSummary,
 } from "../src/index.js";
-import type { TransferEndMessage } from "../src/session/diagnostics.js";
+import type { TransferEndMessage } from "../src/diagnostics/events.js";
 import { BreakingProxy } from "./breaking-proxy.js";
 import { Disk, ResumableSink } from "./resumable-sink.js";
 
