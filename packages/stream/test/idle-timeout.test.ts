@@ -414,7 +414,7 @@ test.runIf(built)("the command takes times as people write them", async () => {
   const sending = run(process.execPath, [COMMAND, "send", "x", "ws://127.0.0.1:1", "--idle-timeout", "soon"]);
   await expect(sending).rejects.toMatchObject({
     code: 2,
-    stderr: expect.stringMatching(/--idle-timeout takes a time such as 90s/),
+    stderr: expect.stringMatching(/--idle-timeout takes a time such as 500ms/),
   });
   const server = createServer(() => {}).listen(0, "127.0.0.1");
   closers.push(() => server.close());
