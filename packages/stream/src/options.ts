@@ -17,12 +17,14 @@ import {
 import { addressOffset, defaultBackend } from "@tensorwire/quant-native";
 import { checkRate } from "./channel/throttled.js";
 import type { DialOptions } from "./channel/websocket.js";
+import type { Logger } from "./diagnostics/logger.js";
 import type { ProgressEvent } from "./session/progress.js";
 import { type RetryOptions, resolveRetry } from "./session/retry.js";
 import { checkSeed } from "./session/seed.js";
+import { resolveTimeouts, type TimeoutOptions, type Timeouts } from "./session/timeouts.js";
 
 /** Options of both ends. */
-export interface TransferOptions {
+export interface TransferOptions extends TimeoutOptions {
   /** Source bytes that this end may hold at once. Default 32 MiB. At least twice the chunk size. */
   readonly windowBytes?: number | undefined;
   /** Cancels the transfer; the peer is told. */
@@ -44,6 +46,8 @@ export interface TransferOptions {
    * Default false. `true` stands for the defaults of `RetryOptions`.
    */
   readonly retry?: RetryOptions | boolean | undefined;
+  /** Where this transfer, and no other, is logged: pino, `console`, or what takes an object and a message. Default: nowhere. */
+  readonly logger?: Logger | undefined;
   /** How a URL is dialled. */
   readonly dial?: Omit<DialOptions, "signal"> | undefined;
 }
@@ -101,7 +105,7 @@ export interface StreamOptions extends TransferOptions {
   readonly overwrite?: boolean | undefined;
 }
 
-export interface ResolvedOptions {
+export interface ResolvedOptions extends Timeouts {
   readonly windowBytes: number;
   readonly limits: Limits;
   readonly backend: CodecBackend;
@@ -130,6 +134,7 @@ export async function resolveOptions(options: TransferOptions): Promise<Resolved
     alignment: slabAlignment(),
     maxBytesPerSecond: options.maxBytesPerSecond,
     retry: resolveRetry(options.retry),
+    ...resolveTimeouts(options),
   };
 }
 

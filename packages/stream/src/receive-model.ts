@@ -9,6 +9,7 @@ import {
 } from "@tensorwire/core";
 import { Listener } from "./channel/listen.js";
 import { checkReopens, type Endpoint, openConnection } from "./channel/open.js";
+import { TransferTrace } from "./diagnostics/transfer-trace.js";
 import { checkParts, type PartsOptions } from "./journal/expiry.js";
 import { checkWord, type ResolvedOptions, resolveOptions, type TransferOptions } from "./options.js";
 import type { Connection } from "./session/connection.js";
@@ -27,8 +28,8 @@ import type { Sink } from "./sink/sink.js";
 import { type ReceivedTensor, TensorsSink } from "./sink/tensors.js";
 
 /**
- * Where a model comes from: a URL (`ws:`, `wss:`, `tcp:`, `tls:`, `unix:`), the path of an artifact (`*.twire`), an open
- * `WebSocket`, a `Duplex` or pair of streams, a channel, or a listener, whose first peer that announces a model is served.
+ * Where a model comes from: a URL (`ws:`, `wss:`, `http:`, `https:`, `tcp:`, `tls:`, `unix:`; an artifact behind any web server too), the
+ * path of an artifact (`*.twire`), an open `WebSocket`, a `Duplex` or pair of streams, a channel, or a listener, whose first peer that announces a model is served.
  */
 export type Origin = Endpoint;
 
@@ -94,6 +95,7 @@ export function receiveModel(origin: Origin, options: ReceiveOptions = {}): Rece
 
 class Receiving implements ReceivedModel {
   readonly done: Promise<TransferSummary>;
+  readonly #trace: TransferTrace;
   readonly #life: TransferLife;
   readonly #manifest = deferred<Manifest>();
   readonly #sink = deferred<Sink>();
@@ -103,6 +105,7 @@ class Receiving implements ReceivedModel {
     origin: Origin,
     private readonly options: ReceiveOptions,
   ) {
+    this.#trace = new TransferTrace("receive", options.logger);
     this.#life = new TransferLife(options.signal);
     this.#life.failed.catch((error) => {
       this.#manifest.reject(error);
@@ -145,7 +148,9 @@ class Receiving implements ReceivedModel {
   async #run(origin: Origin): Promise<TransferSummary> {
     const { options } = this;
     const life = this.#life;
+    const trace = this.#trace;
     let reception: Reception | undefined;
+    let outcome: TransferSummary | TensorwireError | undefined;
     try {
       checkOptions(options);
       const settings = await resolveOptions(options);
@@ -161,25 +166,28 @@ class Receiving implements ReceivedModel {
         renewable: typeof options.to === "string",
         progress,
         life,
+        trace,
       });
       const retries = new Retries({
         options: settings.retry,
         life,
+        trace,
         listening: origin instanceof Listener,
         position: () => progress.acknowledgedBytes,
         retrying: () => progress.retries++,
       });
-      const call = { settings, reception, progress, retries };
-      const summary = await retries.run((own) => this.#attempt(origin, { ...call, life: own }));
+      const call = { settings, reception, progress, trace, retries };
+      outcome = await retries.run((own) => this.#attempt(origin, { ...call, life: own }));
       progress.done();
-      return summary;
+      return outcome;
     } catch (error) {
       life.fail(error);
       await reception?.abort(life.error!);
-      throw life.error;
+      outcome = life.error!;
+      throw outcome;
     } finally {
       life.end();
-      reception?.end();
+      trace.end(outcome!, reception?.loans ?? 0);
     }
   }
 
@@ -220,6 +228,7 @@ interface Call {
   readonly settings: ResolvedOptions;
   readonly reception: Reception;
   readonly progress: Progress;
+  readonly trace: TransferTrace;
   readonly retries: Retries;
   readonly life: TransferLife;
 }

@@ -18,6 +18,7 @@ import {
   resolveOptions,
   type StreamOptions,
 } from "./options.js";
+import { TransferTrace } from "./diagnostics/transfer-trace.js";
 import { ErrorFeedback } from "./residuals/error-feedback.js";
 import { ResidualFile } from "./residuals/residual-file.js";
 import type { Connection } from "./session/connection.js";
@@ -44,7 +45,7 @@ import type { TensorMap } from "./source/tensors.js";
 export type SourceLike = string | TensorMap | ModelSource | EncodedSource;
 
 /**
- * Where a model goes: a URL (`ws:`, `wss:`, `tcp:`, `tls:`, `unix:`), the path of an artifact to write (`*.twire`), an
+ * Where a model goes: a URL (`ws:`, `wss:`, `http:`, `https:`, `tcp:`, `tls:`, `unix:`), the path of an artifact to write (`*.twire`), an
  * open `WebSocket`, a `Duplex` or pair of streams, a channel, or a listener, whose first peer that gets as far as HELLO is
  * served.
  */
@@ -74,6 +75,7 @@ export async function streamModel<S extends SourceLike>(
 
 /** One call: a source, and attempts to bring it to its destination. */
 class Sending {
+  readonly #trace: TransferTrace;
   readonly #life: TransferLife;
   readonly #progress: Progress;
   #source: ModelSource | EncodedSource | undefined;
@@ -88,22 +90,26 @@ class Sending {
     private readonly destination: Destination,
     private readonly options: StreamOptions,
   ) {
+    this.#trace = new TransferTrace("send", options.logger);
     this.#life = new TransferLife(options.signal);
     this.#progress = new Progress(options.onProgress, (error) => this.#life.fail(error));
   }
 
   async run(): Promise<TransferSummary> {
     const life = this.#life;
+    let outcome: TransferSummary | TensorwireError | undefined;
     try {
-      return await this.#run();
+      outcome = await this.#run();
+      return outcome;
     } catch (error) {
       life.fail(error);
       await this.#residuals?.abort();
-      throw this.#advised(life.error!);
+      outcome = this.#advised(life.error!);
+      throw outcome;
     } finally {
       life.end();
-      if (this.#model) await this.#model.close(life);
-      else await this.#source?.close();
+      await this.#source?.close();
+      this.#trace.end(outcome!, this.#model?.loans ?? 0);
     }
   }
 
@@ -120,6 +126,7 @@ class Sending {
     const retries = new Retries({
       options: retryOf(settings, from, destination),
       life,
+      trace: this.#trace,
       listening: destination instanceof Listener,
       position: () => progress.acknowledgedBytes,
       retrying: () => progress.retries++,
@@ -155,6 +162,7 @@ class Sending {
         ...this.#encoding(settings, hello),
         progress: this.#progress,
         life,
+        trace: this.#trace,
         maxManifestBytes: (hello?.limits ?? settings.limits).maxManifestBytes,
         ifChanged: this.options.ifChanged ?? "resend",
         owned,
@@ -169,7 +177,8 @@ class Sending {
       return summary;
     } catch (error) {
       life.fail(error);
-      if (owned) await connection?.close(life.error);
+      // Before there is a transfer the peer is told of the connection.
+      if (owned && connection) await life.abandon(connection, { transfer: 0, flags: 0, owned });
       throw life.error;
     }
   }
@@ -188,6 +197,7 @@ class Sending {
     const manifest = describe(info, source, {
       ...{ hello, policy, settings, chunkBytes, seed, version, integrity },
     });
+    this.#trace.manifest = manifest;
     const plan = planManifest(manifest, settings.limits, settings.registry);
     this.#progress.totalBytes = plan.bytes;
     this.#progress.totalTensors = manifest.tensors.length;

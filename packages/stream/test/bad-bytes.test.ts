@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PortableBackend, TensorwireError } from "@tensorwire/core";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { TransferEndMessage } from "../src/diagnostics/events.js";
 import { memoryChannelPair, receiveModel, streamModel } from "../src/index.js";
-import type { TransferEndMessage } from "../src/session/diagnostics.js";
 import { flip, frameNames, type Tampering, type TravellingFrame, tampered } from "./tamper.js";
 
 // What travels: two chunks of one tensor, a small one, an empty one and a scalar; small enough to try every bit.

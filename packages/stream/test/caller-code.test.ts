@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Codec, CodecRegistry, float16 } from "@tensorwire/core";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import type { TransferEndMessage } from "../src/diagnostics/events.js";
 import {
   type ModelSink,
   memoryChannelPair,
@@ -12,7 +13,6 @@ import {
   streamModel,
   type TensorMap,
 } from "../src/index.js";
-import type { TransferEndMessage } from "../src/session/diagnostics.js";
 
 const ends: TransferEndMessage[] = [];
 const unhandled: unknown[] = [];

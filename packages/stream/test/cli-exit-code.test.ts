@@ -54,7 +54,7 @@ describe("usage", () => {
     "two peers": ["send", "MODEL", "ws://127.0.0.1:1", "--listen", "0"],
     "no output": ["receive", "ws://127.0.0.1:1"],
     "a URL that is none": ["send", "MODEL", "127.0.0.1:9000"],
-    "a URL of another scheme": ["send", "MODEL", "http://127.0.0.1:1"],
+    "a URL of another scheme": ["send", "MODEL", "ftp://127.0.0.1:1"],
     "a URL with a fragment": ["send", "MODEL", "ws://127.0.0.1:1/#x"],
     "a port that is none": ["send", "MODEL", "--listen", "localhost:99999"],
     "a size that is none": ["pack", "MODEL", "x.twire", "--chunk", "32MB"],

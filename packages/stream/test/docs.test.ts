@@ -5,21 +5,40 @@ import { PassThrough, Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import {
+  BATCH_BYTES,
   CodecRegistry,
+  defaultCodecs,
   ERROR_CODES,
   HEADER_BYTES,
   MAX_MODEL_NAME_BYTES,
   MAX_MODEL_NAME_SEGMENT_BYTES,
   MAX_SAFETENSORS_HEADER_BYTES,
   none,
+  TensorwireError,
 } from "@tensorwire/core";
 import { describe, expect, it } from "vitest";
+import { MIN_BODY_BYTES } from "../src/channel/body-size.js";
+import { PAUSES_MS } from "../src/channel/http-attempts.js";
+import { MAX_HTTP_CHANNELS } from "../src/channel/http-channels.js";
+import { MAX_ANSWER_BYTES, MAX_BODY_BYTES, POLL_MS } from "../src/channel/http-exchange.js";
+import { ABSENT_MS, BROKEN_MS } from "../src/channel/http-server-channel.js";
 import { MAX_SILENT } from "../src/channel/silent-sockets.js";
 import { MAX_EARLY_BYTES } from "../src/channel/early-bytes.js";
 import { MAX_PAYLOAD } from "../src/channel/websocket.js";
 import { EXIT_CODES, exitCodeOf } from "../src/cli/exit-code.js";
 import { MAX_KNOCKING, MAX_KNOCKING_BYTES } from "../src/door/gate.js";
-import { DEFAULT_SERVER_LIMITS, receiveModel, streamModel } from "../src/index.js";
+import { ConnectionTrace } from "../src/diagnostics/connection-trace.js";
+import { EVENT_NAMES, listenTo, publish } from "../src/diagnostics/events.js";
+import { METRIC_NAMES, METRICS, openTelemetryName, prometheusName } from "../src/diagnostics/metrics.js";
+import { TransferTrace } from "../src/diagnostics/transfer-trace.js";
+import { DEFAULT_SERVER_LIMITS, memoryChannelPair, receiveModel, streamModel } from "../src/index.js";
+import {
+  DEFAULT_IDLE_TIMEOUT_MS,
+  MAX_TIMEOUT_MS,
+  MIN_TIMEOUT_MS,
+  resolveTimeouts,
+  SERVER_STALL_TIMEOUT_MS,
+} from "../src/session/timeouts.js";
 import { READ_AHEAD_BYTES } from "../src/source/source.js";
 import { MAX_TEXT_FILE_BYTES } from "../src/source/text-file.js";
 
@@ -72,6 +91,14 @@ it("docs/limits.md has the fixed numbers of the code", () => {
     Number(new RegExp(`^\\| ${name} \\| ([\\d,]+)`, "m").exec(table)?.[1]?.replaceAll(",", ""));
   expect(numberOf("WebSocket message, as taken")).toBe(MAX_PAYLOAD);
   expect(numberOf("bytes of a connection that wait until it is taken")).toBe(MAX_EARLY_BYTES);
+  expect(numberOf("body of an HTTP channel's request or answer")).toBe(MAX_BODY_BYTES);
+  expect(numberOf("smallest body after a status 413")).toBe(MIN_BODY_BYTES);
+  expect(numberOf("what the answer to a PUT brings along")).toBe(MAX_ANSWER_BYTES);
+  expect(numberOf("how long a GET waits for an answer")).toBe(POLL_MS);
+  expect(numberOf("repetitions of an HTTP request without progress")).toBe(PAUSES_MS.length);
+  expect(numberOf("an HTTP peer whose connection broke is gone after")).toBe(BROKEN_MS);
+  expect(numberOf("an HTTP peer without any request is gone after")).toBe(ABSENT_MS);
+  expect(numberOf("HTTP channels of a server")).toBe(MAX_HTTP_CHANNELS);
   expect(numberOf("read ahead of small tensors")).toBe(READ_AHEAD_BYTES);
   expect(numberOf("safetensors header")).toBe(MAX_SAFETENSORS_HEADER_BYTES);
   expect(numberOf("shard index, `model.json`")).toBe(MAX_TEXT_FILE_BYTES);
@@ -111,6 +138,104 @@ it("docs/guides/security.md names tests that exist", () => {
       expect(text, `${suite}: ${words}`).toContain(words);
     }
   }
+});
+
+describe("docs/limits.md, of how long a peer may be silent", () => {
+  const text = page("limits.md").split("## How long a peer may be silent")[1]!.split("\n## ")[0]!;
+  const number = (digits: string) => Number(digits.replaceAll(",", ""));
+
+  it("has the times of the code", () => {
+    const found = [...text.matchAll(/^\| ([^|]+) \| ([\d,]+) \|/gm)].map(([, name, value]) => [
+      name,
+      number(value!),
+    ]);
+    const { idleTimeoutMs, stallTimeoutMs } = resolveTimeouts({});
+    expect(Object.fromEntries(found)).toEqual({
+      "`idleTimeoutMs`": idleTimeoutMs,
+      "`stallTimeoutMs`": stallTimeoutMs,
+      "`stallTimeoutMs` of a server": SERVER_STALL_TIMEOUT_MS,
+      "smallest of either": MIN_TIMEOUT_MS,
+      "largest of either": MAX_TIMEOUT_MS,
+    });
+  });
+
+  it("computes the rate that a line needs as it says", () => {
+    const units: Record<string, number> = { KiB: 1024, MiB: 1024 ** 2 };
+    const table = [...text.matchAll(/^\| (\d+) (KiB|MiB) \| `(\w+)` \| ([\d,]+) \|$/gm)];
+    expect(table.length).toBeGreaterThan(3);
+    for (const [, count, unit, name, rate] of table) {
+      const elements = (Number(count) * units[unit!]!) / 4;
+      const codec = defaultCodecs.get(name!);
+      const payload = codec.payloadBytes(codec.resolve({ name: name! }), "F32", elements);
+      const least = (payload + BATCH_BYTES) / (DEFAULT_IDLE_TIMEOUT_MS / 1000);
+      expect(number(rate!), `${count} ${unit} as ${name}`).toBe(Math.ceil(least));
+    }
+  });
+});
+
+describe("docs/guides/observability.md", () => {
+  const guide = page("guides/observability.md");
+  const rowsOf = (title: string) => {
+    const text = guide.split(`\n## ${title}\n`)[1]!.split("\n## ")[0]!;
+    return [...text.matchAll(/^\| (`.*) \|$/gm)].map(([, row]) =>
+      row!.split(/\s*\|\s*/).map((cell) => cell.replaceAll("`", "")),
+    );
+  };
+
+  it("has every event, and what its message has", async () => {
+    const heard = new Map<string, object>();
+    const listeners = EVENT_NAMES.map((name) => [name, (message: object) => void heard.set(name, message)]);
+    const stop = listenTo(Object.fromEntries(listeners));
+    const trace = new TransferTrace("send", undefined);
+    const error = new TensorwireError("CHANNEL_CLOSED", "cut");
+    trace.resume(2);
+    trace.checkpoint(3);
+    trace.retry(2, 1, error);
+    trace.chunk({ tensor: 0, index: 0, ordinal: 0, first: 0, elements: 1, bytes: 4 } as never, {} as never);
+    trace.end(error, 0);
+    new ConnectionTrace(memoryChannelPair()[0]).close();
+    publish("tensorwire:server:refuse", () => ({
+      server: {},
+      code: "FORBIDDEN",
+      reason: "",
+      peer: undefined,
+    }));
+    stop();
+    const documented = rowsOf("Events").map(([name, , message]) => [
+      name,
+      message!
+        .replace(/ \([^)]*\)/g, "")
+        .split(", ")
+        .sort(),
+    ]);
+    const found = [...heard].map(([name, message]) => [name, Object.keys(message).sort()]);
+    expect(Object.fromEntries(documented)).toEqual(Object.fromEntries(found));
+    expect(documented.map(([name]) => name)).toEqual(EVENT_NAMES);
+  });
+
+  it("has every metric, as Prometheus and as OpenTelemetry spell it", () => {
+    const found = rowsOf("Prometheus").map(([name, kind, labels, help]) => [name, kind, labels, help]);
+    expect(found).toEqual(
+      METRIC_NAMES.map((name) => {
+        const { kind, labels, help } = METRICS[name];
+        return [prometheusName(name), kind, labels.join(", "), help];
+      }),
+    );
+    const spelt = rowsOf("OpenTelemetry").filter(([, kind]) =>
+      ["counter", "gauge", "histogram"].includes(kind!),
+    );
+    expect(spelt).toEqual(METRIC_NAMES.map((name) => [openTelemetryName(name), METRICS[name].kind]));
+  });
+
+  it("has every span and attribute", () => {
+    const source = file("packages/stream/src/diagnostics/opentelemetry.ts");
+    const attributes = new Set(
+      [...source.matchAll(/"(tensorwire\.[a-z_.]+|error\.type)"/g)].map(([, name]) => name!),
+    );
+    expect(attributes.size).toBeGreaterThan(10);
+    for (const name of [...attributes, "tensorwire.send", "tensorwire.receive"])
+      expect(guide).toContain(`\`${name}\``);
+  });
 });
 
 it("docs/errors.md has the command's exit code of every code", () => {

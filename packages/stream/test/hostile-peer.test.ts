@@ -15,8 +15,8 @@ import {
   xxh64,
 } from "@tensorwire/core";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { TransferEndMessage } from "../src/diagnostics/events.js";
 import { memoryChannelPair, type ReceiveOptions, receiveModel, streamModel } from "../src/index.js";
-import type { TransferEndMessage } from "../src/session/diagnostics.js";
 import { ScriptedPeer } from "./scripted-peer.js";
 
 const backend = new PortableBackend();

@@ -14,8 +14,8 @@ import {
   xxh64,
 } from "@tensorwire/core";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { TransferEndMessage } from "../src/diagnostics/events.js";
 import { memoryChannelPair, receiveModel, type StreamOptions, streamModel } from "../src/index.js";
-import type { TransferEndMessage } from "../src/session/diagnostics.js";
 import { Disk, ResumableSink } from "./resumable-sink.js";
 import { ScriptedPeer } from "./scripted-peer.js";
 

@@ -132,6 +132,39 @@ describe("an interrupted transfer", () => {
     expect(listing(at)).toEqual([]);
   });
 
+  test("in shards starts clean where a shard is gone, and stays where it cannot go on for now", async () => {
+    const at = folder();
+    const index = join(at, "model.safetensors.index.json");
+    const tensors = Array.from(
+      { length: 6 },
+      (_, i) => ({ name: `t${i}`, dtype: "U8", shape: [32_768] }) as const,
+    );
+    const many: SinkModel = { ...modelOf(tensors), version: "v1" };
+    const begin = async (): Promise<ModelSink> => {
+      const sink = shardedSafetensorsSink(index, { maxShardBytes: 70_000 });
+      sinks.push(sink);
+      await sink.open(many);
+      return sink;
+    };
+    const first = await begin();
+    await fill(first, many, 0, 6);
+    await first.abort(INTERRUPTION);
+    writeFileSync(join(at, "model-00002-of-00003.safetensors"), "somebody else's");
+    const error = await failure(begin());
+    expect(error.code).toBe("TARGET_EXISTS");
+    await sinks.at(-1)!.abort(error);
+    unlinkSync(join(at, "model-00002-of-00003.safetensors"));
+    const second = await begin();
+    expect(heldBy(second.resumable!)).toHaveLength(6);
+    await second.abort(INTERRUPTION);
+    unlinkSync(join(at, "model-00002-of-00003.safetensors.part"));
+    const third = await begin();
+    expect(heldBy(third.resumable!)).toEqual([]);
+    await fill(third, many, 0, 6);
+    await third.finish(TOTALS);
+    expect(listing(at)).toHaveLength(4);
+  });
+
   test("needs only the room that it does not have yet", async () => {
     const disk = smallDisk("size=600k");
     if (!disk) return;

@@ -13,6 +13,7 @@ import {
   PortableBackend,
 } from "@tensorwire/core";
 import { afterEach, beforeEach, expect } from "vitest";
+import type { TransferEndMessage } from "../src/diagnostics/events.js";
 import {
   memoryChannelPair,
   type ReceivedTensor,
@@ -23,7 +24,6 @@ import {
   type TensorMap,
   type TransferSummary,
 } from "../src/index.js";
-import type { TransferEndMessage } from "../src/session/diagnostics.js";
 import { runPacker } from "./run-packer.js";
 
 /** Says of chunks that begin below zero that it saves nothing on them; of constant ones it keeps one element. */

@@ -139,7 +139,7 @@ describe("HTTP_PROXY", () => {
     const { port } = files.address() as { port: number };
     const { done } = receiveModel(`http://model.example:${port}/m.twire`, { to: nowhere });
     await expect(done).rejects.toMatchObject({
-      code: "CHANNEL_OPEN",
+      code: "NOT_FOUND",
       message: expect.stringContaining("404"),
     });
     expect(proxy.asked).toEqual([`GET model.example:${port}`]);

@@ -1,17 +1,20 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 
+type Way = "toServer" | "toClient";
+
 /** The wire between a client, however many connections it makes, and a server: it can be held up, and cut. */
 export class Relay {
   readonly #server = createServer({ allowHalfOpen: true }, (socket) => this.#join(socket));
   /** Both sides of each connection: the client's, the server's. */
   readonly #joined = new Set<readonly [Socket, Socket]>();
-  readonly #held = new Set<"toServer" | "toClient">();
+  readonly #held = new Set<Way>();
   #cut = false;
-  /** Connections that there were. */
-  connections = 0;
-  /** Is shown what passes towards the server. */
-  onRequest: (portion: Buffer) => void = () => {};
+  /** Breaks the connections whenever so many bytes have passed that way. */
+  cutting: { readonly way: Way; readonly everyBytes: number } | undefined;
+  /** How often they were broken so. */
+  cuts = 0;
+  #passed = 0;
 
   private constructor(private readonly target: number) {}
 
@@ -27,11 +30,10 @@ export class Relay {
   }
 
   #join(client: Socket): void {
-    this.connections++;
     const server = connect({ port: this.target, host: "127.0.0.1", allowHalfOpen: true });
     const pair = [client, server] as const;
     this.#joined.add(pair);
-    this.#copy(client, server, "toServer", this.onRequest);
+    this.#copy(client, server, "toServer");
     this.#copy(server, client, "toClient");
     for (const socket of pair) {
       socket.setNoDelay(true);
@@ -44,9 +46,13 @@ export class Relay {
     if (this.#cut) this.cut();
   }
 
-  #copy(from: Socket, to: Socket, way: "toServer" | "toClient", seen?: (portion: Buffer) => void): void {
+  #copy(from: Socket, to: Socket, way: Way): void {
     from.on("data", (portion: Buffer) => {
-      seen?.(portion);
+      if (this.cutting?.way === way && (this.#passed += portion.length) >= this.cutting.everyBytes) {
+        this.#passed = 0;
+        this.cuts++;
+        return this.cut();
+      }
       if (to.write(portion)) return;
       from.pause();
       to.once("drain", () => {
@@ -58,7 +64,7 @@ export class Relay {
   }
 
   /** Takes no more of what goes that way, until the function that it returns is called. */
-  hold(way: "toServer" | "toClient"): () => void {
+  hold(way: Way): () => void {
     this.#held.add(way);
     const side = way === "toServer" ? 0 : 1;
     for (const pair of this.#joined) pair[side].pause();

@@ -16,6 +16,7 @@ import {
   resolveLimits,
 } from "@tensorwire/core";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { TransferEndMessage } from "../src/diagnostics/events.js";
 import {
   fromTensors,
   memoryChannelPair,
@@ -32,7 +33,6 @@ import { ResidualFile } from "../src/residuals/residual-file.js";
 import { ChunkEncoder } from "../src/session/chunk-encoder.js";
 import { OutgoingPools } from "../src/session/outgoing-pools.js";
 import { TransferLife } from "../src/session/transfer.js";
-import type { TransferEndMessage } from "../src/session/diagnostics.js";
 import { ScriptedPeer } from "./scripted-peer.js";
 import { readWhole } from "./source-reading.js";
 

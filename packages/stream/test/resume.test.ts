@@ -2,6 +2,7 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { type CodecSpec, defaultCodecs, type Tensor } from "@tensorwire/core";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { TransferEndMessage } from "../src/diagnostics/events.js";
 import {
   memoryChannelPair,
   type ReceiveOptions,
@@ -11,7 +12,6 @@ import {
   type TensorValue,
   type TransferSummary,
 } from "../src/index.js";
-import type { TransferEndMessage } from "../src/session/diagnostics.js";
 import { arriving } from "./arriving.js";
 import { BrokenLine } from "./broken-line.js";
 import { Disk, ResumableSink } from "./resumable-sink.js";

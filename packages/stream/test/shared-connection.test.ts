@@ -1,6 +1,7 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { encodeCredit, encodeDataHead, encodeWant, FLAG_TO_SENDER, FrameType, xxh64 } from "@tensorwire/core";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import type { TransferEndMessage } from "../src/diagnostics/events.js";
 import {
   memoryChannelPair,
   type ReceivedModel,
@@ -9,7 +10,6 @@ import {
   streamModel,
   type TensorMap,
 } from "../src/index.js";
-import type { TransferEndMessage } from "../src/session/diagnostics.js";
 import { ScriptedPeer } from "./scripted-peer.js";
 
 const ends: TransferEndMessage[] = [];

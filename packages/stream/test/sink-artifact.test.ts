@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   type Chunk,
@@ -24,6 +24,7 @@ import { describe, expect, test } from "vitest";
 import { receiveModel, streamModel } from "../src/index.js";
 import { artifactSink } from "../src/sink/artifact.js";
 import type { SinkModel } from "../src/sink/sink.js";
+import { killed } from "./journal-fixture.js";
 import { dataOf, failure, folder, listing, modelOf, noise, smallDisk, TOTALS } from "./sink-fixture.js";
 
 const gone = new TensorwireError("CHANNEL_CLOSED", "the peer went away");
@@ -100,6 +101,67 @@ const infos: readonly TensorInfo[] = [
   ),
   { name: "last", dtype: "I64", shape: [70_000] },
 ];
+
+describe("an artifact that was interrupted", () => {
+  const small = Array.from(
+    { length: 9000 },
+    (_, i): TensorInfo => ({ name: `w${i}`, dtype: "U8", shape: [(i % 200) + 1] }),
+  );
+  const model: SinkModel = {
+    ...modelOf([...small, { name: "last", dtype: "I64", shape: [150_000] }]),
+    version: "v1",
+  };
+
+  test("goes on within a frame, whenever the checkpoint came, and is byte for byte as if undisturbed", async () => {
+    const straight = join(folder(), "model.twire");
+    const totals = await write(straight, model);
+    const at = folder();
+    const path = join(at, "model.twire");
+    const data = dataOf(model);
+    // What was written after the last checkpoint, and more: none of it may stay.
+    const stops = [700, 1023, 1024, 1025, 5000, 9003, model.plan.chunks];
+    const forsaken: ReturnType<typeof artifactSink>[] = [];
+    let before = 0;
+    let noted = 0;
+    for (const stop of stops) {
+      const sink = artifactSink(path);
+      await sink.open(model);
+      const resumable = sink.resumable!;
+      const held = resumable.held.reduce((sum, { chunks }) => sum + chunks.length, 0);
+      // Of one that was killed, what its last checkpoint took.
+      if (before % 2) expect(held).toBe(before);
+      else expect(held).toBe(noted);
+      noted = held;
+      let due = Promise.resolve();
+      for (const chunk of model.plan.walk([{ first: held, count: stop - held }])) {
+        const payload = data[chunk.tensor]!.slice(chunk.offset, chunk.offset + chunk.bytes);
+        const record = recordOf(chunk, payload);
+        const written = sink.writeEncoded(chunk, record, payload);
+        const checkpoint = (): void => {
+          due = resumable.checkpoint();
+          noted = chunk.ordinal;
+        };
+        // Just before a chunk is noted that began another frame: its memory holds the next one already.
+        if (written) await written.then(checkpoint);
+        payload.fill(0xee);
+        resumable.note(chunk, { codec: record.codec, hash: record.hash });
+      }
+      await due;
+      if (stop === model.plan.chunks) await sink.finish({ ...totals, chunks: 0, sourceBytes: 0 });
+      else if (stop % 2) await sink.abort(gone);
+      else {
+        forsaken.push(sink);
+        killed(at);
+        appendFileSync(`${path}.part`, noise(2_000_000, 1));
+      }
+      before = stop;
+    }
+    expect(listing(at)).toEqual(["model.twire"]);
+    expect(readFileSync(path).equals(readFileSync(straight))).toBe(true);
+    // Their files are open still.
+    for (const sink of forsaken) await sink.abort(gone);
+  });
+});
 
 describe("an artifact", () => {
   test("is what a channel without a way back carries", async () => {

@@ -53,11 +53,17 @@ export class FrameParser {
   #loan: Loan | undefined;
   #failed: { readonly error: unknown } | undefined;
   #closed = false;
+  #frames = 0;
 
   constructor(
     private readonly handler: FrameHandler,
     private readonly limits: Limits,
   ) {}
+
+  /** Frames that have come, each whole and within its checksum. */
+  get frames(): number {
+    return this.#frames;
+  }
 
   /** Whether the bytes so far end between two frames. */
   get atBoundary(): boolean {
@@ -174,6 +180,7 @@ export class FrameParser {
     const header = this.#header!;
     verifyFrame(this.#headerBytes, header, body);
     this.#await(At.Header, HEADER_BYTES);
+    this.#frames++;
     this.handler.control(header, body);
     // A large manifest's memory is not kept for the small frames that follow.
     if (this.#small.length > 64 * 1024) this.#small = new Uint8Array(1024);
@@ -191,6 +198,7 @@ export class FrameParser {
       this.#deliver();
     }
     this.#records = [];
+    this.#frames++;
     this.#await(At.Header, HEADER_BYTES);
   }
 

@@ -15,6 +15,8 @@ export function answer(
     "cache-control": "no-store, no-transform",
     ...headers,
   });
+  response.cork();
   for (const piece of pieces) response.write(piece);
   response.end();
+  response.uncork();
 }

@@ -12,7 +12,7 @@ export class StatusError extends Error {
  * Milliseconds before each repetition of a request that did not get through. All of them together are less than the server
  * waits for a peer whose connection broke, and more than a proxy takes to start again.
  */
-const PAUSES_MS = [0, 100, 300, 900, 2700];
+export const PAUSES_MS = [0, 100, 300, 900, 2700];
 
 /** Repetitions of a request that does not get through: so many, until there is progress. */
 export class Attempts {
@@ -40,7 +40,7 @@ export class Attempts {
   }
 }
 
-// 200: an answer that something between has changed. 409: an earlier part is missing. The others say themselves that they may pass.
+// 200: an answer that something between has changed. 409: an earlier body is missing. The others say themselves that they may pass.
 function isPassing(status: number): boolean {
   return status === 200 || status === 408 || status === 409 || status === 429 || status >= 500;
 }

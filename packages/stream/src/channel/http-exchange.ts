@@ -18,10 +18,7 @@ export const MOST = "tensorwire-most";
 export type EndWord = "complete" | "dropped";
 
 /** Bytes of one body, at most. Fewer where the line is slow, or where something between takes less. */
-export const MAX_PART_BYTES = 8 * 1024 * 1024;
-
-/** Bytes that each direction keeps until the other end has them: two bodies, one on its way while another gathers. */
-export const MAX_RETAINED_BYTES = 2 * MAX_PART_BYTES;
+export const MAX_BODY_BYTES = 8 * 1024 * 1024;
 
 /** Bytes that the answer to a PUT brings along. */
 export const MAX_ANSWER_BYTES = 64 * 1024;

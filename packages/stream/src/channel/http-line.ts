@@ -27,7 +27,7 @@ export interface HttpLineOptions {
   readonly headers?: Readonly<Record<string, string>> | undefined;
 }
 
-interface Asking {
+export interface Asking {
   readonly method: "GET" | "HEAD" | "POST" | "PUT" | "DELETE";
   readonly headers?: Record<string, string>;
   readonly body?: Uint8Array;

@@ -9,25 +9,24 @@ import {
   type EndWord,
   endOf,
   MAX_ANSWER_BYTES,
-  MAX_PART_BYTES,
-  MAX_RETAINED_BYTES,
+  MAX_BODY_BYTES,
   MOST,
   OFFSET,
   POLL_MS,
   RECEIVED,
 } from "./http-exchange.js";
 import { answer } from "./http-answer.js";
-import { type IncomingPart, IncomingParts } from "./incoming-parts.js";
+import { type IncomingPut, IncomingPuts } from "./incoming-puts.js";
+import { MIN_BODY_BYTES } from "./body-size.js";
 import { RetainedBytes } from "./retained-bytes.js";
 
 /** How long a peer may stay away whose connection broke: it repeats what it asked, well within that. */
-const BROKEN_MS = 5_000;
+export const BROKEN_MS = 5_000;
 /** How long any other may. It always has a GET here: to stay away is to be gone. */
-const ABSENT_MS = 120_000;
+export const ABSENT_MS = 120_000;
 
 interface WaitingGet {
   readonly response: ServerResponse;
-  readonly most: number;
   readonly timer: NodeJS.Timeout;
 }
 
@@ -35,8 +34,13 @@ interface WaitingGet {
 export class HttpServerChannel implements Channel {
   readonly kind = "http";
   readonly direction = "both";
-  readonly #out = new RetainedBytes(MAX_RETAINED_BYTES, () => this.#answerGet());
-  readonly #parts: IncomingParts;
+  /** What a GET's answer may have: its peer measures its own line. */
+  #most = MAX_ANSWER_BYTES;
+  readonly #out = new RetainedBytes(
+    () => 2 * this.#most,
+    () => this.#answerGet(),
+  );
+  readonly #puts: IncomingPuts;
   #receiver: ChannelReceiver | undefined;
   #get: WaitingGet | undefined;
   /** Place behind what answers under way, or taken, have brought. */
@@ -62,9 +66,9 @@ export class HttpServerChannel implements Channel {
     readonly peer: ChannelPeer,
     private readonly onOver: () => void,
   ) {
-    this.#parts = new IncomingParts({
+    this.#puts = new IncomingPuts({
       bytes: (portion) => this.#deliver(portion),
-      taken: (part) => this.#answerPart(part),
+      taken: (put) => this.#answerPut(put),
     });
     this.#watch(request);
     this.#expect(ABSENT_MS);
@@ -73,7 +77,7 @@ export class HttpServerChannel implements Channel {
   open(receiver: ChannelReceiver): void {
     this.#receiver = receiver;
     if (this.#told) return receiver.end(this.#told.error);
-    this.#parts.start();
+    this.#puts.start();
   }
 
   send(parts: readonly Uint8Array[]): Promise<void> {
@@ -119,7 +123,7 @@ export class HttpServerChannel implements Channel {
       case "PUT":
         return this.#take(request, response);
       case "GET":
-        return this.#bring(response, received, countOf(headers, MOST) ?? MAX_PART_BYTES);
+        return this.#bring(response, received, countOf(headers, MOST));
       case "HEAD":
         return this.#answer(response, received, 0);
       case "DELETE":
@@ -175,14 +179,14 @@ export class HttpServerChannel implements Channel {
   #take(request: IncomingMessage, response: ServerResponse): void {
     const offset = countOf(request.headers, OFFSET);
     if (offset === undefined) return answer(response, 400);
-    this.#parts.enter({ request, response, offset });
+    this.#puts.enter({ request, response, offset });
   }
 
   #deliver(portion: Uint8Array): void {
     if (!this.#told) void this.#receiver!.bytes(portion);
   }
 
-  #answerPart({ request, response }: IncomingPart): void {
+  #answerPut({ request, response }: IncomingPut): void {
     const end = endOf(request.headers);
     if (end) this.#hearEnd(end);
     // What another answer brings is not brought twice.
@@ -205,11 +209,12 @@ export class HttpServerChannel implements Channel {
 
   // --- What goes
 
-  #bring(response: ServerResponse, from: number, most: number): void {
+  #bring(response: ServerResponse, from: number, most = MAX_BODY_BYTES): void {
+    this.#most = Math.max(MIN_BODY_BYTES, Math.min(most, MAX_BODY_BYTES));
     this.#answerGet(true);
-    if (this.#out.head > from || this.#out.finished) return this.#answer(response, from, most);
+    if (this.#out.head > from || this.#out.finished) return this.#answer(response, from, this.#most);
     const timer = setTimeout(() => this.#answerGet(true), POLL_MS);
-    this.#get = { response, most, timer };
+    this.#get = { response, timer };
     response.once("close", () => {
       if (this.#get?.response === response) this.#forgetGet();
     });
@@ -220,7 +225,7 @@ export class HttpServerChannel implements Channel {
     const get = this.#get;
     if (!get || !(anyway || this.#out.head > this.#out.tail || this.#out.finished)) return;
     this.#forgetGet();
-    this.#answer(get.response, this.#out.tail, get.most);
+    this.#answer(get.response, this.#out.tail, this.#most);
   }
 
   #forgetGet(): void {
@@ -230,7 +235,7 @@ export class HttpServerChannel implements Channel {
 
   #answer(response: ServerResponse, from: number, most: number): void {
     const out = this.#out;
-    const pieces = most > 0 ? out.read(from, Math.min(most, MAX_PART_BYTES)) : [];
+    const pieces = most > 0 ? out.read(from, most) : [];
     const bytes = pieces.reduce((sum, { length }) => sum + length, 0);
     const last = out.finished && from + bytes === out.head;
     this.#brought = Math.max(this.#brought, from + bytes);
@@ -238,7 +243,7 @@ export class HttpServerChannel implements Channel {
     answer(
       response,
       200,
-      { [RECEIVED]: this.#parts.received, [OFFSET]: from, ...(last && { [END]: this.#endWord }) },
+      { [RECEIVED]: this.#puts.received, [OFFSET]: from, ...(last && { [END]: this.#endWord }) },
       pieces,
     );
   }
@@ -258,7 +263,7 @@ export class HttpServerChannel implements Channel {
     this.#closing ??= closed();
     this.#out.refuse(this.#closing);
     this.#answerGet(true);
-    this.#parts.stop();
+    this.#puts.stop();
     this.#left.resolve();
     this.onOver();
   }

@@ -1,23 +1,13 @@
 import { type Channel, type ChannelPeer, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
 import { withinGrace } from "../session/grace.js";
-import {
-  countOf,
-  END,
-  type EndWord,
-  endOf,
-  MAX_RETAINED_BYTES,
-  MOST,
-  OFFSET,
-  POLL_MS,
-  RECEIVED,
-} from "./http-exchange.js";
-import type { HttpAnswer, HttpLine } from "./http-line.js";
+import { countOf, END, type EndWord, endOf, MOST, OFFSET, POLL_MS, RECEIVED } from "./http-exchange.js";
+import type { Asking, HttpAnswer, HttpLine } from "./http-line.js";
 import { Attempts, StatusError } from "./http-attempts.js";
-import { PartSize } from "./part-size.js";
+import { BodySize } from "./body-size.js";
 import { RetainedBytes } from "./retained-bytes.js";
 
-/** Parts under way at once: the second is on its way while the first is answered. */
-const PARTS_UNDER_WAY = 2;
+/** PUTs under way at once: the second is on its way while the first is answered. */
+const PUTS_UNDER_WAY = 2;
 
 /**
  * The end of an HTTP channel that makes the requests: what is sent goes in PUTs, each with its place, and what comes is
@@ -27,9 +17,12 @@ const PARTS_UNDER_WAY = 2;
 export class HttpChannel implements Channel {
   readonly kind = "http";
   readonly direction = "both";
-  readonly #out = new RetainedBytes(MAX_RETAINED_BYTES, () => this.#pump());
-  readonly #putSize = new PartSize();
-  readonly #getSize = new PartSize();
+  readonly #putSize = new BodySize();
+  readonly #out = new RetainedBytes(
+    () => this.#putSize.kept,
+    () => this.#pump(),
+  );
+  readonly #getSize = new BodySize();
   readonly #putAttempts = new Attempts();
   readonly #getAttempts = new Attempts();
   #receiver: ChannelReceiver | undefined;
@@ -40,6 +33,8 @@ export class HttpChannel implements Channel {
   #putting = 0;
   #endPut = false;
   #recovering = false;
+  /** What the server had when a PUT got lost last. */
+  #recoveredAt = -1;
   /** Ends the PUTs that are under way. */
   #puts = new AbortController();
   /** Ends everything. */
@@ -108,7 +103,7 @@ export class HttpChannel implements Channel {
   #pump(): void {
     if (this.#over || this.#recovering) return;
     const out = this.#out;
-    while (this.#putting < PARTS_UNDER_WAY) {
+    while (this.#putting < PUTS_UNDER_WAY) {
       const waiting = out.head - this.#next;
       const ending = out.finished && !this.#endPut;
       if (waiting === 0 && !ending) return;
@@ -132,7 +127,7 @@ export class HttpChannel implements Channel {
         [RECEIVED]: String(this.#taken),
         ...(last && { [END]: this.#endWord }),
       };
-      await this.#hear(await this.line.ask(this.url, { method: "PUT", headers, body, signal }));
+      await this.#hear(await this.#ask({ method: "PUT", headers, body, signal }));
       if (this.#out.tail < offset + body.length) throw new Error("the server did not take all of it");
     } catch (error) {
       // Of those that were given up for the repetition of an earlier one nothing is to be said.
@@ -152,7 +147,8 @@ export class HttpChannel implements Channel {
     this.#recovering = true;
     this.#puts.abort();
     this.#puts = new AbortController();
-    const before = this.#out.tail;
+    if (this.#out.tail > this.#recoveredAt) this.#putAttempts.progress();
+    this.#recoveredAt = this.#out.tail;
     try {
       for (let cause = error; ; ) {
         if (this.#over) return;
@@ -163,7 +159,7 @@ export class HttpChannel implements Channel {
         }
         try {
           await this.#hear(
-            await this.line.ask(this.url, {
+            await this.#ask({
               method: "HEAD",
               headers: this.#having(),
               signal: this.#stop.signal,
@@ -179,7 +175,6 @@ export class HttpChannel implements Channel {
     } finally {
       this.#recovering = false;
     }
-    if (this.#out.tail > before) this.#putAttempts.progress();
     this.#next = this.#out.tail;
     this.#endPut = false;
     this.#putting = 0;
@@ -198,12 +193,10 @@ export class HttpChannel implements Channel {
     while (!this.#heardAll && !this.#over) {
       const headers = { ...this.#having(), [MOST]: String(this.#getSize.bytes) };
       try {
-        const answer = await this.line.ask(this.url, {
+        const answer = await this.#ask({
           method: "GET",
           headers,
           signal: this.#stop.signal,
-          // Not the end of the transfer: another one is made then.
-          headersTimeout: 3 * POLL_MS,
         });
         const start = performance.now();
         this.#getSize.took(await this.#hear(answer), performance.now() - start);
@@ -222,6 +215,11 @@ export class HttpChannel implements Channel {
 
   #having(): Record<string, string> {
     return { [RECEIVED]: String(this.#taken) };
+  }
+
+  /** A request of this channel. One that is not answered in time is repeated, as one that breaks: no transfer fails by that. */
+  #ask(asking: Asking): Promise<HttpAnswer> {
+    return this.line.ask(this.url, { ...asking, headersTimeout: 3 * POLL_MS });
   }
 
   /** Takes an answer: what the server has, and what it says. How many bytes it had. */
@@ -295,7 +293,7 @@ export class HttpChannel implements Channel {
     this.#puts.abort();
     this.#leave();
     if (tell) {
-      const told = this.line.ask(this.url, { method: "DELETE", headers: this.#having() });
+      const told = this.#ask({ method: "DELETE", headers: this.#having() });
       await withinGrace(
         told.then(
           ({ body }) => body.on("error", () => {}).resume(),

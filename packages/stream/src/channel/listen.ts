@@ -1,5 +1,6 @@
 import { type Channel, TensorwireError } from "@tensorwire/core";
-import { Gate, HELLO_TIMEOUT_MS } from "../door/gate.js";
+import { Gate } from "../door/gate.js";
+import { resolveTimeouts } from "../session/timeouts.js";
 import { serveHttp } from "./http-server.js";
 import { type ListeningPlace, type ListenOptions, listeningPlace } from "./listening-place.js";
 import type { ChannelServer, Visitors } from "./server.js";
@@ -32,7 +33,8 @@ export class Listener {
     return listener;
   }
 
-  #visitors({ authorize }: ListenOptions): Visitors {
+  #visitors({ authorize, ...options }: ListenOptions): Visitors {
+    const { idleTimeoutMs } = resolveTimeouts({ idleTimeoutMs: options.idleTimeoutMs });
     const full = (): boolean => this.#closed || this.#waiting.length >= MAX_WAITING;
     const enter = (channel: WaitingChannel): void => {
       // A peer that left before anybody took it must not keep the place of one that comes.
@@ -44,7 +46,7 @@ export class Listener {
         authorize,
         full,
         enter: ({ channel }) => enter(channel),
-        helloTimeoutMs: HELLO_TIMEOUT_MS,
+        helloTimeoutMs: idleTimeoutMs,
       });
       return this.#gate;
     }
@@ -52,7 +54,7 @@ export class Listener {
       get full() {
         return full();
       },
-      enter: (channel) => enter(new WaitingChannel(channel, () => {})),
+      enter: (channel) => enter(new WaitingChannel(channel, () => {}, { idleTimeoutMs })),
     };
   }
 

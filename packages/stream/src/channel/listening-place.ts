@@ -33,6 +33,11 @@ export interface ListenOptions {
    * false.
    */
   readonly insecure?: boolean | undefined;
+  /**
+   * A connection that waits to be taken, and on which nothing has come for so many milliseconds, loses its place: whoever
+   * dials says HELLO at once. Default 120,000; 0 turns it off. Once it is taken, the options of the transfer hold.
+   */
+  readonly idleTimeoutMs?: number | undefined;
 }
 
 /** Where to listen, and for what. */

@@ -8,6 +8,7 @@ import { deferred } from "../session/deferred.js";
 import { abortError } from "../session/transfer.js";
 import { checkPrivacy, checkToken } from "../door/credential.js";
 import { hostAddress, isLoopback, noUrl, shownUrl } from "./address.js";
+import { dialWithin } from "./dial-watch.js";
 import { duplexChannel, type StreamPair } from "./duplex.js";
 import { fileReadChannel, fileWriteChannel } from "./file.js";
 import { dialHttp, type HttpDialOptions, tryHttp } from "./http-dial.js";
@@ -15,9 +16,9 @@ import { httpReadChannel } from "./http-get.js";
 import { HttpChannel } from "./http.js";
 import { Listener } from "./listen.js";
 import { dialTcp } from "./tcp.js";
+import { throttledChannel } from "./throttled.js";
 import { dialTls } from "./tls.js";
 import { dialUnix } from "./unix.js";
-import { throttledChannel } from "./throttled.js";
 import { type WebStreamPair, webStreamsChannel } from "./web-streams.js";
 import { dialWebSocket, webSocketChannel } from "./websocket.js";
 
@@ -82,7 +83,7 @@ export async function openConnection(
     return { connection: await acceptConnection(endpoint, role, options, settings), owned: true };
   }
   if (typeof endpoint === "string" || endpoint instanceof URL) {
-    const channel = await openUrl(String(endpoint), role, options);
+    const channel = await openUrl(String(endpoint), role, options, settings.idleTimeoutMs);
     return { connection: connect(channel, role, settings, { token }), owned: true };
   }
   const known = connections.get(endpoint);
@@ -140,7 +141,11 @@ async function acceptConnection(
   } finally {
     stopped.abort();
     signal?.removeEventListener("abort", onAbort);
-    for (const candidate of candidates) if (candidate !== winner) void candidate.close(busy());
+    candidates.delete(winner!);
+    for (const candidate of signal?.aborted ? [] : candidates) void candidate.close(busy());
+    // Of a call that was cancelled its peers hear why; nobody waits long for one that does not listen.
+    if (signal?.aborted)
+      await Promise.all([...candidates].map((each) => each.refuse(abortError(signal.reason))));
   }
 }
 
@@ -159,7 +164,7 @@ export function connect(
   settings: ResolvedOptions,
   { token, discreet }: ConnectOptions = {},
 ): Connection {
-  const { registry, limits, windowBytes, maxBytesPerSecond: rate } = settings;
+  const { registry, limits, windowBytes, maxBytesPerSecond: rate, idleTimeoutMs } = settings;
   const inHello = token !== undefined && !HEADERS.includes(channel.kind);
   // An artifact begins with HELLO too.
   if (inHello && channel.direction !== "both")
@@ -174,14 +179,18 @@ export function connect(
     },
     ...(inHello && { credential: token }),
   };
-  return new Connection(rate === undefined ? channel : throttledChannel(channel, rate), {
-    hello,
-    limits,
-    discreet,
-  });
+  const paced = rate === undefined ? channel : throttledChannel(channel, rate);
+  return new Connection(paced, { hello, limits, discreet, idleTimeoutMs });
 }
 
-async function openUrl(url: string, role: Role, { signal, dial, overwrite }: OpenOptions): Promise<Channel> {
+async function openUrl(
+  url: string,
+  role: Role,
+  { signal: abort, dial, overwrite }: OpenOptions,
+  idleTimeoutMs: number,
+): Promise<Channel> {
+  const dialled = (start: (signal: AbortSignal) => Promise<Channel>): Promise<Channel> =>
+    dialWithin(url, idleTimeoutMs, abort, start);
   const scheme = /^([a-z][a-z0-9+.-]+):/i.exec(url)?.[1]?.toLowerCase();
   if (dial?.tls && scheme && ["ws", "tcp", "unix", "http"].includes(scheme)) {
     throw new TensorwireError(
@@ -193,20 +202,22 @@ async function openUrl(url: string, role: Role, { signal, dial, overwrite }: Ope
     case "ws":
     case "wss":
       checkUrl(url);
-      return dialWebSocket(url, { ...dial, signal });
+      return dialled((signal) => dialWebSocket(url, { ...dial, signal }));
     case "tcp":
       if (dial?.token !== undefined) {
         checkPrivacy({ private: isLoopback(hostAddress(url).host) }, shownUrl(url));
       }
-      return dialTcp(url, signal);
+      return dialled((signal) => dialTcp(url, signal));
     case "tls":
-      return dialTls(url, dial?.tls, signal);
+      return dialled((signal) => dialTls(url, dial?.tls, signal));
     case "unix":
-      return dialUnix(url, signal);
+      return dialled((signal) => dialUnix(url, signal));
     case "http":
     case "https":
       checkUrl(url);
-      return role === "send" ? dialHttp(url, { ...dial, signal }) : receiveOver(url, { ...dial, signal });
+      return dialled((signal) =>
+        role === "send" ? dialHttp(url, { ...dial, signal }) : receiveOver(url, { ...dial, signal }),
+      );
     case "file":
       return openFile(fileURLToPath(url), role, { dial, overwrite });
   }

@@ -22,9 +22,12 @@ export class RetainedBytes {
   readonly #waiting: WaitingWrite[] = [];
   #finishing = false;
 
-  /** @param onChange Called when there is more to read, or the end is known. */
+  /**
+   * @param bound Bytes to keep at most, for now: it may change.
+   * @param onChange Called when there is more to read, or the end is known.
+   */
   constructor(
-    private readonly maxBytes: number,
+    private readonly bound: () => number,
     private readonly onChange: () => void,
   ) {}
 
@@ -103,12 +106,11 @@ export class RetainedBytes {
   #take(write: WaitingWrite): boolean {
     while (write.part < write.parts.length) {
       const part = write.parts[write.part]!;
-      if (write.at < part.length) {
+      while (write.at < part.length) {
         const copied = this.#copy(part, write.at);
         if (copied === 0) return false;
         write.at += copied;
       }
-      if (write.at < part.length) continue;
       write.part++;
       write.at = 0;
     }
@@ -116,27 +118,28 @@ export class RetainedBytes {
   }
 
   #copy(part: Uint8Array, from: number): number {
-    const wanted = part.length - from;
-    this.#grow(this.#head - this.#tail + wanted);
+    const kept = this.#head - this.#tail;
+    const bytes = Math.min(part.length - from, this.bound() - kept);
+    if (bytes <= 0) return 0;
+    this.#grow(kept + bytes);
     const start = this.#head % this.#buffer.length;
-    const room = Math.min(this.#buffer.length - (this.#head - this.#tail), this.#buffer.length - start);
-    const bytes = Math.min(wanted, room);
-    if (bytes > 0) this.#buffer.set(part.subarray(from, from + bytes), start);
-    this.#head += bytes;
-    return bytes;
+    const run = Math.min(bytes, this.#buffer.length - start);
+    this.#buffer.set(part.subarray(from, from + run), start);
+    this.#head += run;
+    return run;
   }
 
   #grow(needed: number): void {
     let length = this.#buffer.length;
-    if (needed <= length || length === this.maxBytes) return;
-    while (length < needed && length < this.maxBytes) length *= 2;
-    const grown = Buffer.allocUnsafeSlow(Math.min(length, this.maxBytes));
+    if (needed <= length) return;
+    while (length < needed) length *= 2;
+    const grown = Buffer.allocUnsafeSlow(length);
     let at = this.#tail;
     // Who still reads the old ones has them: nobody writes there any more.
     for (const piece of this.read(this.#tail, this.#head - this.#tail)) {
       for (let from = 0; from < piece.length; ) {
-        const start = at % grown.length;
-        const run = piece.subarray(from, from + grown.length - start);
+        const start = at % length;
+        const run = piece.subarray(from, from + length - start);
         grown.set(run, start);
         from += run.length;
         at += run.length;

@@ -1,4 +1,4 @@
-import type { Channel, ChannelPeer, ChannelReceiver } from "@tensorwire/core";
+import { type Channel, type ChannelPeer, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
 import { EarlyBytes } from "./early-bytes.js";
 
 export interface WaitingOptions {
@@ -6,6 +6,8 @@ export interface WaitingOptions {
   readonly peek?: ((portion: Uint8Array) => void) | undefined;
   /** Bytes that may come before that. */
   readonly maxBytes?: number | undefined;
+  /** How long it may wait without a word of the peer's. Default 0: for ever. */
+  readonly idleTimeoutMs?: number | undefined;
 }
 
 /**
@@ -18,9 +20,10 @@ export class WaitingChannel implements Channel, ChannelReceiver {
   readonly peer: ChannelPeer | undefined;
   readonly #early: EarlyBytes;
   #receiver: ChannelReceiver | undefined;
+  readonly #silence: NodeJS.Timeout | undefined;
   #ended: { readonly error: Error | undefined } | undefined;
 
-  /** @param onLeft Called when the peer has left, or sent too much, before the channel was opened. */
+  /** @param onLeft Called when the peer has left, said nothing, or sent too much, before the channel was opened. */
   constructor(
     private readonly inner: Channel,
     public onLeft: (error: Error | undefined) => void,
@@ -30,10 +33,13 @@ export class WaitingChannel implements Channel, ChannelReceiver {
     this.direction = inner.direction;
     this.peer = inner.peer;
     this.#early = new EarlyBytes(options.maxBytes);
+    const { idleTimeoutMs = 0 } = options;
+    if (idleTimeoutMs > 0) this.#silence = setTimeout(() => this.#lose(), idleTimeoutMs).unref();
     inner.open(this);
   }
 
   open(receiver: ChannelReceiver): void {
+    clearTimeout(this.#silence);
     this.#receiver = receiver;
     this.#early.give(receiver);
     if (this.#ended) receiver.end(this.#ended.error);
@@ -50,18 +56,28 @@ export class WaitingChannel implements Channel, ChannelReceiver {
   bytes(portion: Uint8Array): void | Promise<void> {
     if (this.#ended) return;
     if (this.#receiver) return this.#receiver.bytes(portion);
+    clearTimeout(this.#silence);
     try {
       this.#early.hold(portion);
     } catch (error) {
-      this.end(error as Error);
-      void this.inner.close(error as Error);
+      this.#drop(error as Error);
       return;
     }
     this.options.peek?.(portion);
   }
 
+  #lose(): void {
+    this.#drop(new TensorwireError("IDLE_TIMEOUT", "the peer dialled, and said nothing"));
+  }
+
+  #drop(error: Error): void {
+    this.end(error);
+    void this.inner.close(error);
+  }
+
   end(error?: Error): void {
     if (this.#ended) return;
+    clearTimeout(this.#silence);
     this.#ended = { error };
     if (this.#receiver) this.#receiver.end(error);
     else this.onLeft(error);

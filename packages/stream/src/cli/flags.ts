@@ -39,6 +39,8 @@ export interface Flags {
   readonly window?: number;
   readonly maxModelBytes?: number;
   readonly maxBytesPerSecond?: number;
+  readonly idleTimeout?: number;
+  readonly stallTimeout?: number;
   readonly overwrite?: boolean;
   readonly shardSize?: number;
   readonly outputDtype?: FloatDType;
@@ -60,6 +62,9 @@ export interface Flags {
 
 const size = (flag: string, description: string): Option =>
   new Option(`${flag} <size>`, description).argParser((text) => parseSize(text, flag));
+
+const duration = (flag: string, description: string): Option =>
+  new Option(`${flag} <time>`, description).argParser((text) => parseDuration(text, flag));
 
 const windowOption = (): Option =>
   size("--window", "model bytes held at once, at least twice the chunk size (default 32MiB)");
@@ -203,6 +208,18 @@ export function addListeningFlags(command: Command): Command {
     )
     .addOption(size("--max-bytes-per-second", "leave room on the line for others (default: no bound)"))
     .option("--tokens <file>", "JSON: who may come in, by the tokens that they show, and what they may do")
+    .addOption(
+      duration(
+        "--idle-timeout",
+        "a peer that is silent for so long, without a heartbeat, is gone (default 2m)",
+      ),
+    )
+    .addOption(
+      duration(
+        "--stall-timeout",
+        "give a peer up that lives, but moves nothing for so long (default: never)",
+      ),
+    )
     .option(
       "--insecure",
       "listen beyond loopback without credentials, or take them in clear text: any peer that reaches the port is taken",
@@ -215,9 +232,10 @@ export function addListeningFlags(command: Command): Command {
     .option("--tls-key <file>", "PEM: the key of --tls-cert");
 }
 
-export function transferOptions({ window, maxModelBytes, maxBytesPerSecond }: Flags): TransferOptions {
-  const limits = { maxModelBytes: maxModelBytes ?? DEFAULT_LIMITS.maxModelBytes };
-  return { windowBytes: window, limits, maxBytesPerSecond };
+export function transferOptions(flags: Flags): TransferOptions {
+  const { window, maxModelBytes = DEFAULT_LIMITS.maxModelBytes, maxBytesPerSecond } = flags;
+  const timeouts = { idleTimeoutMs: flags.idleTimeout, stallTimeoutMs: flags.stallTimeout };
+  return { windowBytes: window, limits: { maxModelBytes }, maxBytesPerSecond, ...timeouts };
 }
 
 export function readingOptions({ window, chunk }: Flags): ReadingOptions {

@@ -24,42 +24,23 @@ import {
   SourceStateSchema,
   TensorwireError,
 } from "@tensorwire/core";
+import { ConnectionTrace } from "../diagnostics/connection-trace.js";
 import { deferred } from "./deferred.js";
 import { faultOf, peerError } from "./fault.js";
+import { checkAddress } from "./frame-address.js";
+import { FrameWriter } from "./frame-writer.js";
 import { withinGrace } from "./grace.js";
+import { IdleWatch } from "./idle-watch.js";
+import type { ReceivingEnd, TransferEnd } from "./transfer-end.js";
 import { type WaitingManifest, WaitingManifests } from "./waiting-manifests.js";
-
-/**
- * One end of one transfer, as its connection sees it. What `admit`, `control` and `lend` throw is a fault of the peer's
- * bytes, and ends the connection.
- */
-export interface TransferEnd {
-  /** A frame of this type is coming, not yet verified. */
-  admit(header: FrameHeader): void;
-  control(header: FrameHeader, body: Uint8Array): void;
-  /** Memory for the payload that is coming; `undefined` reads it past. */
-  lend(record: ChunkRecord): Loan | undefined;
-  payload(record: ChunkRecord, loan: Loan): void;
-  /** The connection, or the peer's end of the transfer, failed. */
-  fail(error: TensorwireError): void;
-  /** Resolves when more bytes are welcome, for channels without credit; `undefined` when they are now. */
-  brake?(): Promise<void> | undefined;
-}
-
-/** The receiving end: it learns its transfer from the manifest. */
-export interface ReceivingEnd extends TransferEnd {
-  /**
-   * Takes the manifest's bytes, verified but not validated, and what was said of the source before. Payloads may follow
-   * within the same call of the channel.
-   */
-  begin(transfer: number, manifest: Uint8Array, source: SourceState): void;
-}
 
 export interface ConnectionOptions {
   readonly hello: Omit<Hello, "versions">;
   readonly limits: Limits;
   /** Takes what the peer need not know out of the words that it is told. */
   readonly discreet?: ((message: string) => string) | undefined;
+  /** How long a peer may be silent, on a channel with both directions. 0: for ever. */
+  readonly idleTimeoutMs: number;
 }
 
 /**
@@ -68,6 +49,9 @@ export interface ConnectionOptions {
  */
 export class Connection implements ChannelReceiver, FrameHandler {
   readonly #parser: FrameParser;
+  readonly #writer: FrameWriter;
+  readonly #idle: IdleWatch;
+  readonly #trace: ConnectionTrace;
   readonly #sending = new Map<number, TransferEnd>();
   readonly #receiving = new Map<number, TransferEnd>();
   readonly #manifests: WaitingManifests;
@@ -93,13 +77,22 @@ export class Connection implements ChannelReceiver, FrameHandler {
   ) {
     this.#parser = new FrameParser(this, options.limits);
     this.#manifests = new WaitingManifests(options.limits);
+    this.#writer = new FrameWriter(channel);
+    this.#trace = new ConnectionTrace(channel);
+    const idleTimeoutMs = channel.direction === "both" ? options.idleTimeoutMs : 0;
+    this.#idle = new IdleWatch(this.#parser, this.#writer, this, idleTimeoutMs);
     channel.open(this);
     if (channel.direction !== "receive") this.#greet();
   }
 
   #greet(): void {
     this.#begun = true;
-    const hello: Hello = { versions: [PROTOCOL_VERSION], ...this.options.hello };
+    const { idleTimeoutMs } = this.#idle;
+    const hello: Hello = {
+      versions: [PROTOCOL_VERSION],
+      ...this.options.hello,
+      ...(idleTimeoutMs > 0 && { idleTimeoutMs }),
+    };
     this.send([PREAMBLE, encodeFrame(FrameType.HELLO, 0, 0, encodeJson(hello))]).catch((error) =>
       this.#fail(asTensorwireError(error, "CHANNEL_CLOSED")),
     );
@@ -119,7 +112,7 @@ export class Connection implements ChannelReceiver, FrameHandler {
   async send(parts: readonly Uint8Array[]): Promise<void> {
     if (this.#failure) throw this.#failure;
     try {
-      await this.channel.send(parts);
+      await this.#writer.write(parts);
     } catch (error) {
       throw this.#failure ?? asTensorwireError(error, "CHANNEL_CLOSED");
     }
@@ -177,9 +170,29 @@ export class Connection implements ChannelReceiver, FrameHandler {
 
   /** Ends the channel: orderly, or at once with the error that everyone who waits gets. */
   close(error?: TensorwireError): Promise<void> {
-    this.#closing ??= this.channel.close(error);
+    this.#closing ??= error ? this.channel.close(error) : this.#idle.closing(this.channel);
+    if (!error) this.#trace.close();
     this.#fail(error ?? new TensorwireError("CHANNEL_CLOSED", "the connection was closed on this side"));
     return this.#closing;
+  }
+
+  /** The connection itself cannot go on, its peer's bytes are at fault or none come: the peer is told, and the channel ends. */
+  refuse(error: TensorwireError): Promise<void> {
+    const type = error.code === "ABORTED" ? "CANCEL" : "ERROR";
+    const told = this.sendFault(type, 0, 0, faultOf(error));
+    this.#fail(error);
+    // A peer that reads nothing would keep the words, and the channel, for ever.
+    this.#closing ??= withinGrace(told).then(() => this.channel.close(error));
+    return this.#closing;
+  }
+
+  /**
+   * Somebody here waits for the peer. A connection that was opened for one transfer is there for nothing else; another one
+   * has times of rest.
+   */
+  get awaited(): boolean {
+    if (!this.#greeted || this.options.hello.role !== "any") return true;
+    return this.#receivers.length + this.#sending.size + this.#receiving.size > 0;
   }
 
   // --- ChannelReceiver
@@ -189,7 +202,8 @@ export class Connection implements ChannelReceiver, FrameHandler {
     try {
       this.#parser.push(portion);
     } catch (error) {
-      return this.#refuse(asTensorwireError(error, "INTERNAL"));
+      void this.refuse(asTensorwireError(error, "INTERNAL"));
+      return;
     }
     for (const end of this.#receiving.values()) {
       const brake = end.brake?.();
@@ -207,7 +221,7 @@ export class Connection implements ChannelReceiver, FrameHandler {
   // --- FrameHandler
 
   admit(header: FrameHeader): void {
-    this.#checkAddress(header);
+    checkAddress(header);
     if (header.type === FrameType.HELLO) {
       if (this.#greeted) throw new TensorwireError("PROTOCOL", "a second HELLO");
       return;
@@ -245,15 +259,6 @@ export class Connection implements ChannelReceiver, FrameHandler {
     if (!source || (type === FrameType.MANIFEST && transfer === source.transfer)) return;
     const message = `${frameName(type)} for transfer ${transfer} after the SOURCE of ${source.transfer}`;
     throw new TensorwireError("PROTOCOL", message);
-  }
-
-  /** HELLO and PING belong to no transfer, and only a model's sender announces it. */
-  #checkAddress({ type, transfer, flags }: FrameHeader): void {
-    const ofChannel = type === FrameType.HELLO || type === FrameType.PING;
-    const announces = type === FrameType.MANIFEST || type === FrameType.SOURCE;
-    const wrong = ofChannel ? transfer !== 0 || flags !== 0 : announces && flags !== 0;
-    if (wrong)
-      throw new TensorwireError("PROTOCOL", `${frameName(type)} for transfer ${transfer}, flags ${flags}`);
   }
 
   control(header: FrameHeader, body: Uint8Array): void {
@@ -325,20 +330,15 @@ export class Connection implements ChannelReceiver, FrameHandler {
       );
     }
     this.#greeted = true;
+    this.#idle.heed(this.channel.direction === "both" ? hello.idleTimeoutMs : 0);
     this.#hello.resolve(hello);
-  }
-
-  /** The peer's bytes are at fault: it is told, and the channel ends. */
-  #refuse(error: TensorwireError): void {
-    const told = this.sendFault("ERROR", 0, 0, faultOf(error));
-    this.#fail(error);
-    // A peer that reads nothing would keep the words, and the channel, for ever.
-    this.#closing ??= withinGrace(told).then(() => this.channel.close(error));
   }
 
   #fail(error: TensorwireError): void {
     if (this.#failure) return;
     this.#failure = error;
+    this.#trace.close(error);
+    this.#idle.stop();
     this.#parser.close();
     this.#hello.reject(error);
     this.#firstManifest.reject(error);

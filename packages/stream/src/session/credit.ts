@@ -13,6 +13,15 @@ export class CreditGate {
     return this.#taken;
   }
 
+  get limit(): number {
+    return this.#limit;
+  }
+
+  /** Whether somebody waits for more than was granted. */
+  get waiting(): boolean {
+    return this.#waiting !== undefined;
+  }
+
   /** Whether `bytes` more may be sent now. */
   allows(bytes: number): boolean {
     return this.#taken + bytes <= this.#limit;
@@ -66,6 +75,11 @@ export class CreditNotice {
 
   /** @param send Sends what is granted now; never rejects. */
   constructor(private readonly send: () => Promise<void>) {}
+
+  /** Whether there is something that the peer does not know yet. */
+  get busy(): boolean {
+    return this.#sending;
+  }
 
   /** There is something to tell. */
   due(): void {

@@ -1,15 +1,13 @@
 import type { ChunkPlan, CodecRegistry, Manifest, SlabAlignment } from "@tensorwire/core";
 import type { ErrorFeedback } from "../residuals/error-feedback.js";
 import { type EncodedSource, isEncodedSource, type ModelSource } from "../source/source.js";
-import { publishEnd } from "./diagnostics.js";
 import { OutgoingPools } from "./outgoing-pools.js";
 import { Tally } from "./summary.js";
-import type { TransferLife } from "./transfer.js";
 
 export interface OutgoingSettings {
   readonly manifest: Manifest;
   readonly plan: ChunkPlan;
-  /** Open. It is closed with the model: what it has read ahead is lent by the pools. */
+  /** Open. It is closed last: what it has read ahead is lent by the pools. */
   readonly source: ModelSource | EncodedSource;
   readonly version: string | undefined;
   readonly registry: CodecRegistry;
@@ -37,10 +35,8 @@ export class OutgoingModel {
     return { manifest, plan, source, version, feedback, pools, tally };
   }
 
-  /** The transfer is over, either way. */
-  async close({ error }: TransferLife): Promise<void> {
-    await this.settings.source.close();
-    const loans = this.pools.loans + (this.settings.feedback?.loans ?? 0);
-    publishEnd({ role: "send", error, loans });
+  /** Buffers that are not back. When the transfer is over, either way, there are none. */
+  get loans(): number {
+    return this.pools.loans + (this.settings.feedback?.loans ?? 0);
   }
 }

@@ -30,8 +30,10 @@ import {
   TensorwireError,
   type Totals,
 } from "@tensorwire/core";
+import type { WaitingBytes } from "../diagnostics/events.js";
+import type { TransferTrace } from "../diagnostics/transfer-trace.js";
 import type { ArrivedChunk } from "./chunk-decoder.js";
-import type { Connection, ReceivingEnd } from "./connection.js";
+import type { Connection } from "./connection.js";
 import { CreditLedger, CreditNotice } from "./credit.js";
 import { type Deferred, deferred } from "./deferred.js";
 import { type Expectations, ExpectedChunks } from "./expected-chunks.js";
@@ -43,8 +45,10 @@ import { Lane } from "./lane.js";
 import type { Progress } from "./progress.js";
 import type { Arrivals, Reception } from "./reception.js";
 import { SinkPump } from "./sink-pump.js";
+import { StallWatch, type WatchedEnd } from "./stall-watch.js";
 import type { TransferSummary } from "./summary.js";
 import type { TransferLife } from "./transfer.js";
+import type { ReceivingEnd } from "./transfer-end.js";
 
 export interface ReceiverSettings extends Pick<IntegrityDemands, "expectedDigest"> {
   readonly reception: Reception;
@@ -55,6 +59,9 @@ export interface ReceiverSettings extends Pick<IntegrityDemands, "expectedDigest
   readonly progress: Progress;
   /** Of this attempt. */
   readonly life: TransferLife;
+  readonly trace: TransferTrace;
+  /** How long the peer may do nothing for it. 0: for ever. */
+  readonly stallTimeoutMs: number;
   /** The connection is closed when the transfer is over. */
   readonly owned: boolean;
 }
@@ -63,7 +70,7 @@ export interface ReceiverSettings extends Pick<IntegrityDemands, "expectedDigest
  * The receiving end of one attempt at a transfer: validates, says what it has and lacks, grants credit, verifies, decodes in
  * order into the sink, confirms.
  */
-export class ModelReceiver implements ReceivingEnd, Arrivals {
+export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, WaitingBytes {
   readonly #announced = deferred<IncomingModel>();
   readonly #end = deferred<Totals>();
   readonly #arrivals = new Lane<ArrivedChunk>(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
@@ -81,6 +88,7 @@ export class ModelReceiver implements ReceivingEnd, Arrivals {
   #asked = false;
   #ended = false;
   #brake: Deferred<void> | undefined;
+  #writing = 0;
 
   constructor(
     private readonly connection: Connection,
@@ -99,8 +107,10 @@ export class ModelReceiver implements ReceivingEnd, Arrivals {
   }
 
   async run(): Promise<TransferSummary> {
-    const { life, owned, reception } = this.settings;
+    const { life, owned, reception, stallTimeoutMs, trace } = this.settings;
     life.failed.catch((error) => this.#stop(error));
+    trace.attempt(this.connection, this);
+    const stall = new StallWatch(this, stallTimeoutMs, life);
     let work: Promise<unknown> = Promise.resolve();
     try {
       this.connection.receive(this);
@@ -121,6 +131,8 @@ export class ModelReceiver implements ReceivingEnd, Arrivals {
       await work.catch(() => {});
       throw life.error;
     } finally {
+      stall.stop();
+      trace.attempted();
       this.connection.release(this);
       reception.detach(this);
       await this.#arrivals.drain(({ loan }) => loan.release());
@@ -144,6 +156,7 @@ export class ModelReceiver implements ReceivingEnd, Arrivals {
     const { intake } = reception;
     // What is still in the sink's hands takes its part of the window: no chunk is asked for that there is no room for.
     while (intake.sourceBytes + plan.maxChunkBytes > windowBytes) await life.race(intake.changed);
+    this.settings.trace.resume(held.bytes);
     const sameVersion = reception.attach(this, this.#version);
     const journaled = reception.resumable !== undefined;
     this.#ledger.begin({ carried: intake.sourceBytes, journaled, unsafe: reception.unsafe });
@@ -246,7 +259,9 @@ export class ModelReceiver implements ReceivingEnd, Arrivals {
   }
 
   async #send(type: FrameType, body: Uint8Array): Promise<void> {
-    await this.connection.send([encodeFrame(type, this.#transfer, FLAG_TO_SENDER, body)]);
+    this.#writing++;
+    const sent = this.connection.send([encodeFrame(type, this.#transfer, FLAG_TO_SENDER, body)]);
+    await sent.finally(() => this.#writing--);
   }
 
   #summary({ tally }: IncomingModel, { digest, sha256 }: Totals, confirmed: boolean): TransferSummary {
@@ -265,6 +280,32 @@ export class ModelReceiver implements ReceivingEnd, Arrivals {
   #releaseBrake(): void {
     this.#brake?.resolve();
     this.#brake = undefined;
+  }
+
+  // --- WaitingBytes
+
+  /** What the peer has sent, and has not arrived, it alone knows. */
+  get inFlightBytes(): number {
+    return 0;
+  }
+
+  get queuedBytes(): number {
+    return this.#ledger.held;
+  }
+
+  // --- WatchedEnd
+
+  /** A write that does not leave, an announcement, or chunks that it may send: all that came is finished with. */
+  get awaitsPeer(): boolean {
+    if (this.#writing > 0 || !this.#begun) return true;
+    if (this.#ended || !(this.#asked || this.#oneWay) || this.#credit.busy) return false;
+    const { held, limit } = this.#ledger;
+    if (held > (this.#next?.bytes ?? 0)) return false;
+    return this.#oneWay || limit - this.#sourceBytes >= this.#begun.plan.maxChunkBytes;
+  }
+
+  get moves(): number {
+    return this.#sourceBytes;
   }
 
   // --- ReceivingEnd

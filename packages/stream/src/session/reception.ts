@@ -1,9 +1,9 @@
 import { type Chunk, type Manifest, TensorwireError, type Totals } from "@tensorwire/core";
+import type { TransferTrace } from "../diagnostics/transfer-trace.js";
 import { isEncodedSink, type Resumable, type Sink } from "../sink/sink.js";
 import { Checkpoints } from "./checkpoints.js";
 import type { ArrivedChunk, DecodedChunk } from "./chunk-decoder.js";
 import { inChunk } from "./chunk-fault.js";
-import { publishEnd } from "./diagnostics.js";
 import { sameDigest } from "./held-chunks.js";
 import {
   type Announcement,
@@ -23,6 +23,7 @@ export interface ReceptionSettings extends IncomingSettings {
   readonly progress: Progress;
   /** Of all attempts. */
   readonly life: TransferLife;
+  readonly trace: TransferTrace;
 }
 
 /** The connection that brings chunks at the moment. */
@@ -67,7 +68,7 @@ export class Reception {
    * @throws TensorwireError as `incomingModel`, and `SOURCE_CHANGED` where it is another model and the sink is no path.
    */
   announce(announcement: Announcement): IncomingModel {
-    const { life, progress, renewable } = this.settings;
+    const { life, progress, renewable, trace } = this.settings;
     const known = this.#model;
     if (known && Buffer.compare(known.bytes, announcement.bytes) === 0) {
       if (!this.#staysBehind(announcement.version)) return known;
@@ -78,6 +79,7 @@ export class Reception {
     }
     const model = incomingModel(announcement, this.settings, life.jobs);
     this.#model = model;
+    trace.manifest = model.manifest;
     progress.totalBytes = model.plan.bytes;
     progress.totalTensors = model.manifest.tensors.length;
     return model;
@@ -138,8 +140,9 @@ export class Reception {
   }
 
   #secured(bytes: number, ours: number): void {
-    const { progress } = this.settings;
+    const { progress, trace } = this.settings;
     progress.durableBytes += bytes;
+    trace.checkpoint(progress.durableBytes);
     this.#arrivals?.secured(bytes, ours);
   }
 
@@ -230,6 +233,7 @@ export class Reception {
     const { held, tally } = open.model;
     held.add(chunk, { ...record, sha256 });
     tally.add(record, chunk.bytes);
+    this.settings.trace.chunk(chunk, record);
     return () => this.#finished(open, chunk, from);
   }
 
@@ -278,10 +282,9 @@ export class Reception {
     if (this.#open) await close(this.#open, error);
   }
 
-  /** It is over, either way. */
-  end(): void {
-    const loans = this.#lost + (this.#model ? loansOf(this.#model) : 0);
-    publishEnd({ role: "receive", error: this.settings.life.error, loans });
+  /** Buffers that are not back. When it is over, either way, there are none. */
+  get loans(): number {
+    return this.#lost + (this.#model ? loansOf(this.#model) : 0);
   }
 }
 

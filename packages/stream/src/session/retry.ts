@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { TensorwireError } from "@tensorwire/core";
 import { ExponentialBackoff, type IBackoff } from "cockatiel";
+import type { TransferTrace } from "../diagnostics/transfer-trace.js";
 import { isInterruption } from "./interruption.js";
 import type { TransferLife } from "./transfer.js";
 
@@ -34,6 +35,7 @@ export interface RetrySettings {
   readonly options: RetryOptions | undefined;
   /** Of the whole call. */
   readonly life: TransferLife;
+  readonly trace: TransferTrace;
   /** Peers come here: there is nothing to dial, and nobody to spare. */
   readonly listening: boolean;
   /** Source bytes that are where they belong. */
@@ -121,9 +123,10 @@ export class Retries {
   }
 
   async #pause(error: TensorwireError): Promise<void> {
-    const { options, life, listening } = this.settings;
+    const { options, life, trace, listening } = this.settings;
     const delayMs = listening ? 0 : this.#backoff.duration;
     const { attempts = RETRY_DEFAULTS.attempts } = options!;
+    trace.retry(this.#failures.length, delayMs, error);
     try {
       options?.onRetry?.({ error, attempt: this.#failures.length, attempts, delayMs });
     } catch (cause) {

@@ -25,11 +25,13 @@ import {
   TransferDigest,
   type Want,
 } from "@tensorwire/core";
+import type { WaitingBytes } from "../diagnostics/events.js";
+import type { TransferTrace } from "../diagnostics/transfer-trace.js";
 import type { ErrorFeedback } from "../residuals/error-feedback.js";
 import type { EncodedSource, ModelSource } from "../source/source.js";
 import { ChunkEncoder } from "./chunk-encoder.js";
 import { inChunk } from "./chunk-fault.js";
-import type { Connection, TransferEnd } from "./connection.js";
+import type { Connection } from "./connection.js";
 import { CreditGate } from "./credit.js";
 import { deferred } from "./deferred.js";
 import { checkDivided, HeldChunks, sameDigest } from "./held-chunks.js";
@@ -38,8 +40,10 @@ import type { OutgoingPools } from "./outgoing-pools.js";
 import type { Progress } from "./progress.js";
 import { sha256Of } from "./sha256.js";
 import { SourcePump } from "./source-pump.js";
+import { StallWatch, type WatchedEnd } from "./stall-watch.js";
 import type { Tally, TransferSummary } from "./summary.js";
 import type { TransferLife } from "./transfer.js";
+import type { TransferEnd } from "./transfer-end.js";
 
 export interface SenderSettings {
   readonly manifest: Manifest;
@@ -57,6 +61,9 @@ export interface SenderSettings {
   readonly progress: Progress;
   /** Of this attempt. */
   readonly life: TransferLife;
+  readonly trace: TransferTrace;
+  /** How long the peer may do nothing for it. 0: for ever. */
+  readonly stallTimeoutMs: number;
   /** Pack every payload that becomes smaller by it, and not only those of codecs that are made for it. */
   readonly compress: boolean;
   /** What becomes of a chunk with a value that its codec cannot carry: it travels exactly, or ends the transfer. */
@@ -77,7 +84,7 @@ export interface SenderSettings {
  * The sending end of one attempt at a transfer: manifest, what the peer has and wants, chunks as credit allows, digests,
  * receipt.
  */
-export class ModelSender implements TransferEnd {
+export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
   readonly #want = deferred<Want>();
   readonly #receipt = deferred<Totals>();
   readonly #gate = new CreditGate();
@@ -93,7 +100,10 @@ export class ModelSender implements TransferEnd {
   #transfer = 0;
   /** On this connection. */
   #chunks = 0;
+  #sentBytes = 0;
+  #finishedBytes = 0;
   #durable = 0;
+  #writing = 0;
 
   constructor(
     private readonly connection: Connection,
@@ -115,6 +125,8 @@ export class ModelSender implements TransferEnd {
     const { connection, settings } = this;
     const { life, owned } = settings;
     life.failed.catch((error) => this.#gate.fail(error));
+    settings.trace.attempt(connection, this);
+    const stall = new StallWatch(this, settings.stallTimeoutMs, life);
     let work: Promise<unknown> = Promise.resolve();
     try {
       this.#transfer = connection.openSending(this);
@@ -139,6 +151,8 @@ export class ModelSender implements TransferEnd {
       await life.abandon(connection, { transfer: this.#transfer, flags: 0, owned }, work);
       throw life.error;
     } finally {
+      stall.stop();
+      settings.trace.attempted();
       connection.release(this);
       await this.#pump.drain();
     }
@@ -163,7 +177,7 @@ export class ModelSender implements TransferEnd {
   }
 
   async #negotiate(): Promise<Want> {
-    const { life, plan, progress, ifChanged } = this.settings;
+    const { life, plan, progress, trace, ifChanged } = this.settings;
     const want = await life.race(this.#want.promise);
     if (want.windowBytes < plan.maxChunkBytes) {
       throw new TensorwireError("PROTOCOL", `the peer grants ${want.windowBytes} bytes, less than one chunk`);
@@ -172,6 +186,7 @@ export class ModelSender implements TransferEnd {
     const again = !want.sameVersion && ifChanged === "restart";
     if (again) this.#held.clear();
     progress.begin(this.#held.bytes, this.#held.tensors);
+    trace.resume(this.#held.bytes);
     return again ? { ...want, ranges: this.#all() } : want;
   }
 
@@ -223,18 +238,21 @@ export class ModelSender implements TransferEnd {
   }
 
   #count({ chunk, record, clamped, declined, sha256 }: OutgoingChunk): void {
-    const { plan, progress, tally } = this.settings;
+    const { plan, progress, tally, trace } = this.settings;
+    trace.chunk(chunk, record);
     this.#digest.add(chunk.ordinal, record.codec, record.hash, sha256);
     tally.add(record, chunk.bytes);
     tally.clamped += clamped;
     if (declined) tally.declinedChunks++;
     this.#chunks++;
+    this.#sentBytes += chunk.bytes;
     progress.sourceBytes += chunk.bytes;
     if (chunk.index === plan.range(chunk.tensor).count - 1) progress.tensors++;
   }
 
   async #send(...parts: Uint8Array[]): Promise<void> {
-    await this.connection.send(parts);
+    this.#writing++;
+    await this.connection.send(parts).finally(() => this.#writing--);
     for (const part of parts) this.settings.progress.wireBytes += part.length;
   }
 
@@ -268,6 +286,28 @@ export class ModelSender implements TransferEnd {
       progress.durableBytes = plan.bytes;
     }
     return tally.summary({ progress, digest, sha256, confirmed, backend: backend.name });
+  }
+
+  // --- WaitingBytes
+
+  get inFlightBytes(): number {
+    return this.#sentBytes - this.#finishedBytes;
+  }
+
+  get queuedBytes(): number {
+    return this.#gate.taken - this.#sentBytes;
+  }
+
+  // --- WatchedEnd
+
+  /** A write that does not leave, credit, the answer to the manifest or to END. A source that takes its time is no peer. */
+  get awaitsPeer(): boolean {
+    if (this.#writing > 0 || this.#gate.waiting || this.#ended) return true;
+    return this.#transfer > 0 && !this.#wanted && this.connection.channel.direction === "both";
+  }
+
+  get moves(): number {
+    return this.#gate.taken + this.#gate.limit + this.#finishedBytes + this.#durable;
   }
 
   // --- TransferEnd
@@ -328,12 +368,13 @@ export class ModelSender implements TransferEnd {
     const { limit, finished } = parseCredit(body);
     this.#checkSent(finished, "has finished with");
     this.#gate.grant(limit);
+    this.#finishedBytes = finished;
     progress.acknowledgedBytes = this.#held.bytes + finished;
     progress.tick();
   }
 
   #takeAck(body: Uint8Array): void {
-    const { progress } = this.settings;
+    const { progress, trace } = this.settings;
     const { durable } = parseAck(body);
     this.#checkSent(durable, "has made durable");
     if (durable < this.#durable) {
@@ -341,6 +382,7 @@ export class ModelSender implements TransferEnd {
     }
     this.#durable = durable;
     progress.durableBytes = this.#held.bytes + durable;
+    trace.checkpoint(progress.durableBytes);
     progress.tick();
   }
 

@@ -2,8 +2,8 @@ import { randomBytes } from "node:crypto";
 import {
   checkLinearCodes,
   checkLinearScale,
-  decodeLinearCodes,
   type DType,
+  decodeLinearCodes,
   encodeLinearCodes,
   type FloatDType,
   isFloatDType,

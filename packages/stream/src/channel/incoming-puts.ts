@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { answer } from "./http-answer.js";
 
 /** A PUT: bytes of the peer's, and where they belong. */
-export interface IncomingPart {
+export interface IncomingPut {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly offset: number;
@@ -16,20 +16,20 @@ const MISSING_MS = 5_000;
 
 /**
  * Puts the bodies of PUTs in order. One is read at a time; later ones wait unread, in the system's buffers. What came
- * before is passed over, so that a repetition does no harm: one takes the place of the part that it repeats.
+ * before is passed over, so that a repetition does no harm: one takes the place of the one that it repeats.
  */
-export class IncomingParts {
+export class IncomingPuts {
   #received = 0;
   #started = false;
-  #reading: IncomingPart | undefined;
-  #waiting: IncomingPart[] = [];
+  #reading: IncomingPut | undefined;
+  #waiting: IncomingPut[] = [];
   #missing: NodeJS.Timeout | undefined;
 
   constructor(
     private readonly to: {
       bytes(portion: Uint8Array): void;
-      /** All of a part has come: it is to be answered. */
-      taken(part: IncomingPart): void;
+      /** All of a body has come: it is to be answered. */
+      taken(put: IncomingPut): void;
     },
   ) {}
 
@@ -50,24 +50,24 @@ export class IncomingParts {
     this.#reading?.request.destroy();
   }
 
-  enter(part: IncomingPart): void {
-    part.request.on("error", () => {});
+  enter(put: IncomingPut): void {
+    put.request.on("error", () => {});
     // The peer, or what lies between, has given the earlier one up.
-    const repeated = this.#waiting.filter(({ offset }) => offset === part.offset);
+    const repeated = this.#waiting.filter(({ offset }) => offset === put.offset);
     if (repeated.length > 0) {
       this.#waiting = this.#waiting.filter((other) => !repeated.includes(other));
       for (const { request } of repeated) request.destroy();
     }
-    if (this.#waiting.length >= MAX_WAITING) {
-      part.request.resume();
-      return answer(part.response, 409);
+    if (put.offset > this.#received && this.#waiting.length >= MAX_WAITING) {
+      put.request.resume();
+      return answer(put.response, 409);
     }
-    this.#waiting.push(part);
-    part.request.once("close", () => {
-      this.#waiting = this.#waiting.filter((other) => other !== part);
+    this.#waiting.push(put);
+    put.request.once("close", () => {
+      this.#waiting = this.#waiting.filter((other) => other !== put);
     });
     const reading = this.#reading;
-    if (reading && part.offset < reading.offset + lengthOf(reading.request)) reading.request.destroy();
+    if (reading && put.offset < reading.offset + lengthOf(reading.request)) reading.request.destroy();
     this.#next();
   }
 
@@ -84,10 +84,10 @@ export class IncomingParts {
     for (const { request } of this.#waiting.splice(0)) request.destroy();
   }
 
-  #read(part: IncomingPart): void {
-    this.#reading = part;
-    let at = part.offset;
-    const { request } = part;
+  #read(put: IncomingPut): void {
+    this.#reading = put;
+    let at = put.offset;
+    const { request } = put;
     request.on("data", (portion: Buffer) => {
       const known = this.#received - at;
       at += portion.length;
@@ -100,13 +100,13 @@ export class IncomingParts {
     request.on("end", () => {
       whole = true;
       this.#reading = undefined;
-      this.to.taken(part);
+      this.to.taken(put);
       this.#next();
     });
     request.on("close", () => {
       if (whole) return;
       this.#reading = undefined;
-      // Where there is a repetition, it is that of this part.
+      // Where there is a repetition, it is that of this one.
       if (!this.#waiting.some(({ offset }) => offset <= this.#received)) this.#giveUp();
       this.#next();
     });

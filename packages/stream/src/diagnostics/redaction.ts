@@ -1,0 +1,10 @@
+/**
+ * A message without what may be a credential: the user and password of a URL, and its query, where people put tokens. Errors
+ * name the URLs that they are about, and logs are read by more people than errors.
+ */
+export function redacted(text: string): string {
+  return text
+    .replace(/([a-z][a-z0-9+.-]*:\/\/)[^\s/?#"@]*@/gi, "$1…@")
+    .replace(/([a-z][a-z0-9+.-]*:\/\/[^\s?#"]*)\?[^\s"#]*/gi, "$1?…")
+    .replace(/\b(bearer|basic)\s+[^\s"]+/gi, "$1 …");
+}
