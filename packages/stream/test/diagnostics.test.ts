@@ -10,6 +10,7 @@ import { logTo } from "../src/diagnostics/logger.js";
 import { metricsHandler } from "../src/diagnostics/prometheus.js";
 import { TransferTrace } from "../src/diagnostics/transfer-trace.js";
 import {
+  createModelServer,
   type Listener,
   type Logger,
   listen,
@@ -279,7 +280,33 @@ describe("logs go where they are asked to go", () => {
     ]);
   });
 
-  test("a server's logger hears whom that server turned away", () => {
+  test("a server's logger hears of its transfers, and of whom it turned away", async () => {
+    const heard = hearing();
+    const [logger, lines] = collecting();
+    const authorize = (credential: string | undefined) =>
+      credential === "hunter2" ? { name: "anna", fetch: true } : undefined;
+    const server = await createModelServer({ port: 0, authorize, logger });
+    closers.push(() => server.close());
+    server.publish("m", model);
+    const to = discarding;
+    const refused = receiveModel(server.urlOf("m"), { to, dial: { token: "hunter3" } }).done;
+    await expect(refused).rejects.toMatchObject({ code: "UNAUTHORIZED" });
+    await receiveModel(server.urlOf("m"), { to, dial: { token: "hunter2" } }).done;
+    while (lines.length < 3) await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(lines.map(({ level, message }) => [level, message])).toEqual([
+      ["warn", "a peer was turned away"],
+      ["debug", "the transfer begins"],
+      ["info", "the transfer is done"],
+    ]);
+    expect(lines[0]!.details).toMatchObject({ code: "UNAUTHORIZED" });
+    const events = heard.filter(({ name }) => name === "tensorwire:server:refuse");
+    expect(events.map(({ message }) => message)).toMatchObject([{ server, code: "UNAUTHORIZED" }]);
+    expect(
+      JSON.stringify([lines, ...events.map(({ message }) => Object.values(message).slice(1))]),
+    ).not.toContain("hunter");
+  });
+
+  test("whom another server turned away is not its logger's affair", () => {
     const [logger, lines] = collecting();
     const server = {};
     const stop = logTo(server, logger);

@@ -2,10 +2,13 @@ import { EventEmitter, setMaxListeners } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { asTensorwireError, TensorwireError } from "@tensorwire/core";
 import { hostOf } from "../channel/peer.js";
-import { Gate, HELLO_TIMEOUT_MS, type PublicPeer, type Visitor } from "../door/gate.js";
+import { publish } from "../diagnostics/events.js";
+import { logTo } from "../diagnostics/logger.js";
+import { Gate, type PublicPeer, type Visitor } from "../door/gate.js";
 import { hasRight } from "../door/principal.js";
 import { resolveOptions, type TransferOptions } from "../options.js";
 import type { TransferSummary } from "../session/summary.js";
+import { SERVER_STALL_TIMEOUT_MS } from "../session/timeouts.js";
 import { abortError } from "../session/transfer.js";
 import type { SourceLike } from "../stream-model.js";
 import { guardedBy } from "./clear-text.js";
@@ -94,6 +97,7 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
   #place!: WebPlace;
   #transfers = 0;
   #closing: Promise<void> | undefined;
+  readonly #stopLogging: () => void;
 
   private constructor(options: ModelServerOptions, terms: TransferTerms) {
     super();
@@ -108,16 +112,19 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
       authorize: guardedBy(options),
       full: () => this.#visits.size >= this.#limits.maxConnections,
       enter: (visitor) => this.#visit(visitor),
-      refused: (error, peer) => this.#tell("refused", { error, peer }),
-      helloTimeoutMs: HELLO_TIMEOUT_MS,
+      refused: (error, peer) => this.#refused(error, peer),
+      helloTimeoutMs: terms.settings.idleTimeoutMs,
     });
+    this.#stopLogging = logTo(this, options.logger);
   }
 
   /** @internal */
   static async open(options: ModelServerOptions): Promise<ModelServer> {
     const { receive = {}, onReceive, uploads, modelLimits: limits } = options;
-    const { windowBytes, backend, registry, maxBytesPerSecond } = options;
-    const transfer = { windowBytes, backend, registry, maxBytesPerSecond, limits };
+    const { windowBytes, backend, registry, maxBytesPerSecond, idleTimeoutMs, logger } = options;
+    const { stallTimeoutMs = SERVER_STALL_TIMEOUT_MS } = options;
+    const watched = { idleTimeoutMs, stallTimeoutMs, logger };
+    const transfer = { windowBytes, backend, registry, maxBytesPerSecond, limits, ...watched };
     const settings = await resolveOptions(transfer);
     const folder = uploads === undefined ? undefined : await UploadFolder.open(uploads);
     const server = new ModelServer(options, {
@@ -193,6 +200,7 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
     // Refusals are told over the place that is about to close.
     while (this.#visits.size > 0) await Promise.allSettled(this.#visits);
     await this.#place.close(this.#force.signal);
+    this.#stopLogging();
   }
 
   async #download(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -224,7 +232,7 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
     } catch (cause) {
       transfer?.seat.leave();
       const error = asTensorwireError(cause, "INTERNAL");
-      this.#tell("refused", { error, peer: visitor.peer });
+      this.#refused(error, visitor.peer);
       return visitor.refuse(error);
     }
     done = done.finally(() => transfer.seat.leave());
@@ -246,6 +254,12 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
     if (hasRight(principal, direction === "upload" ? "publish" : "fetch", name)) return;
     const deed = direction === "upload" ? "send" : "have";
     throw new TensorwireError("FORBIDDEN", `this credential gives no right to ${deed} that model`);
+  }
+
+  #refused(error: TensorwireError, peer: PublicPeer): void {
+    const { code, message: reason } = error;
+    publish("tensorwire:server:refuse", () => ({ server: this, code, reason, peer: peer.address }));
+    this.#tell("refused", { error, peer });
   }
 
   /** Whoever listens may throw: that is not the transfer's affair. */
