@@ -140,6 +140,27 @@ describe("events have stable names, and say what happens", () => {
     expect(lines.map(({ level }) => level)).toEqual(["debug", "warn", "info", "info"]);
   });
 
+  test("of checkpoints, at both ends, where the sink keeps a journal", async () => {
+    const heard = hearing();
+    const folder = await mkdtemp(join(tmpdir(), "tensorwire-checkpoints-"));
+    closers.push(() => rm(folder, { recursive: true }));
+    const listener = await listening();
+    const large: TensorMap = { w: { dtype: "U8", shape: [40 * 32768], data: new Uint8Array(40 * 32768) } };
+    const { done } = receiveModel(listener, { ...small, to: join(folder, "model.safetensors") });
+    await streamModel(large, listener.url, small);
+    await done;
+    for (const role of ["send", "receive"]) {
+      const positions = heard.flatMap(({ name, message }) =>
+        name === "tensorwire:transfer:checkpoint" && message.transfer.role === role
+          ? [message.durableBytes]
+          : [],
+      );
+      expect(positions.length).toBeGreaterThan(3);
+      expect(positions).toEqual([...positions].sort((a, b) => a - b));
+      expect(positions.at(-1)).toBeLessThanOrEqual(40 * 32768);
+    }
+  });
+
   test("of a transfer that fails, also where it never began", async () => {
     const heard = hearing();
     await expect(streamModel(model, "nonsense:")).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
@@ -421,6 +442,26 @@ describe("the Prometheus endpoint", () => {
     expect(text).not.toContain("evil");
     expect(text).toContain('tensorwire_transfers_total{role="send",outcome="PEER_FAILED"} 1\n');
     expect(text).toContain('tensorwire_refusals_total{code="UNAUTHORIZED"} 1\n');
+  });
+
+  test("is there on a server that is asked for it, for whoever is let in", async () => {
+    const token = { authorization: "Bearer hunter2" };
+    const pages = async (metrics: boolean | string | undefined, path: string, headers = {}) => {
+      const authorize = (credential: string | undefined) =>
+        credential === "hunter2" ? { name: "prometheus" } : undefined;
+      const server = await createModelServer({ port: 0, metrics, authorize });
+      closers.push(() => server.close());
+      const response = await fetch(new URL(path, server.url.replace(/^ws/, "http")), { headers });
+      return [response.status, (await response.text()).split("\n")[0]];
+    };
+    const first = "# HELP tensorwire_transfers_total Transfers that ended, by OK or an error's code";
+    expect(await pages(true, "/metrics", token)).toEqual([200, first]);
+    expect(await pages("/numbers", "/numbers", token)).toEqual([200, first]);
+    expect(await pages(true, "/metrics")).toEqual([401, "a credential is needed here"]);
+    expect((await pages(undefined, "/metrics", token))[0]).toBe(404);
+    await expect(createModelServer({ port: 0, metrics: "numbers" })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+    });
   });
 
   test("takes GET and HEAD, and nothing else", async () => {

@@ -13,6 +13,7 @@ import { abortError } from "../session/transfer.js";
 import type { SourceLike } from "../stream-model.js";
 import { guardedBy } from "./clear-text.js";
 import { discreet } from "./discretion.js";
+import { MetricsPage } from "./metrics-page.js";
 import { checkPrefix, nameInPath, pathOfName } from "./model-path.js";
 import { plainVisitor } from "./plain-get.js";
 import { type FindModel, Publications, type PublishOptions } from "./publications.js";
@@ -43,6 +44,8 @@ export interface ModelServerOptions
   readonly uploads?: string | undefined;
   /** How models that peers send are written. */
   readonly receive?: UploadOptions | undefined;
+  /** Answers Prometheus, at `/metrics` or another path: whoever is let in may read it. Default false. */
+  readonly metrics?: boolean | string | undefined;
   /** What the server bears at once, see `docs/limits.md`. */
   readonly limits?: Partial<ServerLimits> | undefined;
   /** What a peer may announce, see `docs/limits.md`. */
@@ -98,6 +101,7 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
   #transfers = 0;
   #closing: Promise<void> | undefined;
   readonly #stopLogging: () => void;
+  #metrics: MetricsPage | undefined;
 
   private constructor(options: ModelServerOptions, terms: TransferTerms) {
     super();
@@ -135,13 +139,19 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
       folder,
       discreet,
     });
-    server.#place = await webPlace(options, {
-      prefix: server.#prefix,
-      visitors: server.#gate,
-      download: (request, response) => void server.#download(request, response),
-      pages: [],
-      maxConnections: server.#limits.maxConnections,
-    });
+    if (options.metrics) server.#metrics = await MetricsPage.open(options.metrics, server.#gate);
+    try {
+      server.#place = await webPlace(options, {
+        prefix: server.#prefix,
+        visitors: server.#gate,
+        download: (request, response) => void server.#download(request, response),
+        pages: server.#metrics ? [server.#metrics] : [],
+        maxConnections: server.#limits.maxConnections,
+      });
+    } catch (error) {
+      server.#unwatch();
+      throw error;
+    }
     return server;
   }
 
@@ -200,6 +210,11 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
     // Refusals are told over the place that is about to close.
     while (this.#visits.size > 0) await Promise.allSettled(this.#visits);
     await this.#place.close(this.#force.signal);
+    this.#unwatch();
+  }
+
+  #unwatch(): void {
+    this.#metrics?.close();
     this.#stopLogging();
   }
 
