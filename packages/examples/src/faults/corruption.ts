@@ -102,7 +102,10 @@ class Corruption {
   async #undisturbedRun(name: string, arrangement: Arrangement, choice: CodecChoice): Promise<Undisturbed> {
     const folder = join(this.options.scratch, name.replaceAll(" ", "-"));
     await mkdir(folder);
-    const { sender, receiver, wire } = await this.#exchange({ arrangement, choice, fault: undefined }, folder);
+    const { sender, receiver, wire } = await this.#exchange(
+      { arrangement, choice, fault: undefined },
+      folder,
+    );
     if (sender.is !== "done" || receiver.is !== "done") {
       throw new Error(`${name} fails undisturbed: ${JSON.stringify({ sender, receiver })}`);
     }
@@ -179,7 +182,14 @@ class Corruption {
 }
 
 function drawFault(draws: Draws, { layout }: Undisturbed): WireFault {
-  const family = draws.pick([CORRUPTIONS, CORRUPTIONS, CORRUPTIONS, CORRUPTIONS, DISTURBANCES, INTERRUPTIONS]);
+  const family = draws.pick([
+    CORRUPTIONS,
+    CORRUPTIONS,
+    CORRUPTIONS,
+    CORRUPTIONS,
+    DISTURBANCES,
+    INTERRUPTIONS,
+  ]);
   const name = draws.pick<FaultName>(family);
   const way = draws.pick(["to listener", "to dialer"] as const);
   const { first, end } = layout[way];

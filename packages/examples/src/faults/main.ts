@@ -3,10 +3,11 @@ import { join } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { openScratch } from "../memory/scratch.js";
 import { corruption } from "./corruption.js";
+import { fuzzing } from "./fuzzing.js";
 import type { FaultKind, FaultReport } from "./fault-kind.js";
 import { table } from "./table.js";
 
-const KINDS: readonly FaultKind[] = [corruption];
+const KINDS: readonly FaultKind[] = [corruption, fuzzing];
 
 interface Arguments {
   readonly seed: number;
