@@ -32,7 +32,12 @@ export interface Exchange {
 /** How an end came out. */
 export type Ending =
   | { readonly is: "done"; readonly summary: TransferSummary }
-  | { readonly is: "failed"; readonly code: ErrorCode; readonly message: string }
+  | {
+      readonly is: "failed";
+      readonly code: ErrorCode;
+      readonly peerCode?: string | undefined;
+      readonly message: string;
+    }
   /** It waits to be dialled, and nobody came so far as to begin a transfer. */
   | { readonly is: "waiting" }
   /** It had begun, and did not end within the patience. */
@@ -127,7 +132,7 @@ async function ending(transfer: Promise<TransferSummary>, signal: AbortSignal): 
   } catch (error) {
     if (signal.aborted) return { is: signal.reason === HUNG ? "hung" : "waiting" };
     if (error instanceof TensorwireError && error.code !== "INTERNAL") {
-      return { is: "failed", code: error.code, message: error.message };
+      return { is: "failed", code: error.code, peerCode: error.peerCode, message: error.message };
     }
     return { is: "defect", message: String((error as Error)?.stack ?? error) };
   }

@@ -3,11 +3,12 @@ import { join } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { openScratch } from "../memory/scratch.js";
 import { corruption } from "./corruption.js";
+import { disk } from "./disk.js";
 import { fuzzing } from "./fuzzing.js";
 import type { FaultKind, FaultReport } from "./fault-kind.js";
 import { table } from "./table.js";
 
-const KINDS: readonly FaultKind[] = [corruption, fuzzing];
+const KINDS: readonly FaultKind[] = [corruption, fuzzing, disk];
 
 interface Arguments {
   readonly seed: number;
