@@ -94,8 +94,8 @@ export class Meddler {
     const struck = portion.subarray(at, end);
     const after = portion.subarray(end);
     this.#applied = true;
-    const harm = (changed: Buffer): Step[] => {
-      if (!changed.equals(struck)) this.#harmedAt = this.#position - portion.length + at;
+    const harm = (changed: Buffer, later = 0): Step[] => {
+      if (!changed.equals(struck)) this.#harmedAt = this.#position - portion.length + at + later;
       return [before, changed, after];
     };
     switch (fault.name) {
@@ -110,7 +110,8 @@ export class Meddler {
         this.#skip = fault.bytes - struck.length;
         return harm(Buffer.alloc(0));
       case "duplicate":
-        return harm(Buffer.concat([struck, struck]));
+        // What comes twice comes rightly once.
+        return harm(Buffer.concat([struck, struck]), struck.length);
       case "insert":
         return harm(Buffer.concat([Buffer.alloc(fault.bytes, fault.detail), struck]));
       case "reorder": {
