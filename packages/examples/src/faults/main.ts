@@ -4,11 +4,13 @@ import { Command, InvalidArgumentError } from "commander";
 import { openScratch } from "../memory/scratch.js";
 import { corruption } from "./corruption.js";
 import { disk } from "./disk.js";
+import { distance } from "./distance.js";
+import { soak } from "./soak.js";
 import { fuzzing } from "./fuzzing.js";
 import type { FaultKind, FaultReport } from "./fault-kind.js";
 import { table } from "./table.js";
 
-const KINDS: readonly FaultKind[] = [corruption, fuzzing, disk];
+const KINDS: readonly FaultKind[] = [corruption, fuzzing, disk, distance, soak];
 
 interface Arguments {
   readonly seed: number;
