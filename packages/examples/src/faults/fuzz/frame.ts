@@ -28,7 +28,7 @@ const CHECK_AT = 12;
 const CHECKSUM_AT = 16;
 
 /** The frame at the beginning of `bytes`. */
-export function parseFrame(bytes: Uint8Array, after: number): Frame {
+function parseFrame(bytes: Uint8Array, after: number): Frame {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const bodyBytes = view.getUint32(8, true);
   return {
@@ -42,11 +42,11 @@ export function parseFrame(bytes: Uint8Array, after: number): Frame {
   };
 }
 
-/** Every frame of a stream, without its preamble. */
-export function parseFrames(bytes: Uint8Array): Frame[] {
+/** Every frame of a stream, or of a part of one; a preamble before them is passed over. */
+export function parseFrames(bytes: Uint8Array, after = 0): Frame[] {
   const frames: Frame[] = [];
-  for (let at = PREAMBLE.length; at < bytes.length; ) {
-    const frame = parseFrame(bytes.subarray(at), 0);
+  for (let at = bytes[0] === PREAMBLE[0] ? PREAMBLE.length : 0; at < bytes.length; ) {
+    const frame = parseFrame(bytes.subarray(at), after);
     frames.push(frame);
     at += HEADER_BYTES + frame.body.length;
   }

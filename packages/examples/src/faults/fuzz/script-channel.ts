@@ -1,4 +1,10 @@
-import { type Channel, type ChannelReceiver, PREAMBLE, TensorwireError } from "@tensorwire/core";
+import {
+  type Channel,
+  type ChannelReceiver,
+  HEADER_BYTES,
+  PROTOCOL_VERSION,
+  TensorwireError,
+} from "@tensorwire/core";
 import { isCounted } from "./frame.js";
 
 /** A channel whose other end is a script: what is sent is heard, and no more; what comes is put in by hand. */
@@ -23,7 +29,16 @@ export class ScriptChannel implements Channel {
 
   async send(parts: readonly Uint8Array[]): Promise<void> {
     if (this.closed) throw new TensorwireError("CHANNEL_CLOSED", "the script's channel is closed");
-    for (const part of parts) if (isHead(part) && isCounted(part[1]!)) this.heard++;
+    for (const part of parts) this.#hear(part);
+  }
+
+  /** Counts the frames that begin in a part; payloads come in parts of their own, and few look like a frame. */
+  #hear(part: Uint8Array): void {
+    const view = new DataView(part.buffer, part.byteOffset, part.length);
+    for (let at = 0; at + HEADER_BYTES <= part.length && part[at] === PROTOCOL_VERSION; ) {
+      if (isCounted(part[at + 1]!)) this.heard++;
+      at += HEADER_BYTES + view.getUint32(at + 8, true);
+    }
   }
 
   /** Delivers bytes to the victim. */
@@ -43,6 +58,3 @@ export class ScriptChannel implements Channel {
     setImmediate(() => this.end());
   }
 }
-
-// Payloads begin with anything; a count too many only ends a wait early.
-const isHead = (part: Uint8Array): boolean => part.length >= 24 && part[0] === 1 && part !== PREAMBLE;

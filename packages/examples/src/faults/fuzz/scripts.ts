@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type Channel, PREAMBLE } from "@tensorwire/core";
+import type { Channel } from "@tensorwire/core";
 import {
   memoryChannelPair,
   receiveModel,
@@ -8,7 +8,7 @@ import {
   type StreamOptions,
   streamModel,
 } from "@tensorwire/stream";
-import { type Frame, isCounted, parseFrame, parseFrames } from "./frame.js";
+import { type Frame, isCounted, parseFrames } from "./frame.js";
 import { HashingSink } from "./hashing-sink.js";
 
 /** What one end of a transfer has said, frame by frame, and what the other end made of it. */
@@ -81,10 +81,9 @@ function recorded(a: Channel, b: Channel): [Recorded, Recorded] {
         open: (receiver) => channel.open(receiver),
         close: (error) => channel.close(error),
         send(parts) {
-          const bytes = Buffer.concat(parts[0]!.length === PREAMBLE.length ? parts.slice(1) : parts);
-          const frame = parseFrame(bytes, counts[other]);
-          frames.push(frame);
-          if (isCounted(frame.type)) counts[self]++;
+          const sent = parseFrames(Buffer.concat(parts), counts[other]);
+          frames.push(...sent);
+          counts[self] += sent.filter(({ type }) => isCounted(type)).length;
           return channel.send(parts);
         },
       },
