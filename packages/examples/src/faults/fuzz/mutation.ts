@@ -1,4 +1,15 @@
-import { COUNT_BYTES, encodeTotals, FLAG_TO_SENDER, FrameType, RECORD_BYTES, xxh64 } from "@tensorwire/core";
+import {
+  COUNT_BYTES,
+  encodeAck,
+  encodeCredit,
+  encodeHeld,
+  encodeTotals,
+  encodeWant,
+  FLAG_TO_SENDER,
+  FrameType,
+  RECORD_BYTES,
+  xxh64,
+} from "@tensorwire/core";
 import type { Draws } from "../draws.js";
 import { type Frame, newFrame, tableBytes } from "./frame.js";
 import { mutateJson } from "./json-mutation.js";
@@ -142,6 +153,17 @@ const invention: Mutation = (frames, draws) => {
     [FrameType.CANCEL]: text(fault),
     [FrameType.SOURCE]: text(JSON.stringify({ version: draws.pick(["a", "b", ""]) })),
     [FrameType.END]: encodeTotals({ digest: 1n, chunks: draws.below(9), sourceBytes: 0, clamped: 0 }),
+    [FrameType.HELD]: encodeHeld(
+      { first: draws.below(3), chunks: [{ codec: draws.below(8), hash: BigInt(draws.below(99)) }] },
+      "xxh64",
+    ),
+    [FrameType.WANT]: encodeWant({
+      windowBytes: draws.pick([0, 2 ** 16, 2 ** 19, 2 ** 40]),
+      ranges: [{ first: draws.below(2), count: draws.between(1, 3) }],
+      sameVersion: draws.oneIn(2),
+    }),
+    [FrameType.CREDIT]: encodeCredit({ limit: draws.below(2 ** 20), finished: draws.below(2 ** 16) }),
+    [FrameType.ACK]: encodeAck({ durable: draws.below(2 ** 16) }),
   };
   const made = newFrame(type, bodies[type] ?? draws.bytes(draws.pick([0, 8, 16, 24, 60])), near.after);
   const toSender = near.flags & FLAG_TO_SENDER;

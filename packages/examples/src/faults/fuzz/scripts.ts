@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Channel } from "@tensorwire/core";
+import { type Channel, type ChunkDigest, FrameType, parseDataTable } from "@tensorwire/core";
 import {
   memoryChannelPair,
   receiveModel,
@@ -8,8 +8,8 @@ import {
   type StreamOptions,
   streamModel,
 } from "@tensorwire/stream";
-import { type Frame, isCounted, parseFrames } from "./frame.js";
-import { HashingSink } from "./hashing-sink.js";
+import { type Frame, isCounted, parseFrames, tableBytes } from "./frame.js";
+import { HashingSink, type Leftovers } from "./hashing-sink.js";
 
 /** What one end of a transfer has said, frame by frame, and what the other end made of it. */
 export interface Script {
@@ -19,7 +19,9 @@ export interface Script {
   readonly transfers: number;
   /** What a sender that hears this sends. */
   readonly source: Sample;
-  /** Hashes of what each receiver has decoded. */
+  /** What a receiver that hears this has already. */
+  readonly leftovers?: Leftovers | undefined;
+  /** What each receiver has decoded, as `HashingSink` says it. */
   readonly contents: readonly string[];
 }
 
@@ -34,23 +36,46 @@ export interface Sample {
 export const WINDOW_BYTES = 512 * 1024;
 export const CHUNK_BYTES = 32 * 1024;
 
-/** Both ends of a transfer, written down. */
-export async function record(
-  sample: Sample,
-  transfers: number,
-): Promise<{ sender: Script; receiver: Script }> {
+/** What both ends of a transfer have said. */
+export interface Recording {
+  readonly sender: Script;
+  readonly receiver: Script;
+  /** What the last receiver has decoded, by the chunk's ordinal. */
+  readonly decoded: ReadonlyMap<number, string>;
+}
+
+/** Writes down a connection with some transfers of a sample. */
+export async function record(sample: Sample, transfers = 1, leftovers?: Leftovers): Promise<Recording> {
   const [a, b] = memoryChannelPair();
   const [sending, receiving] = recorded(a, b);
   const contents: string[] = [];
+  let decoded: ReadonlyMap<number, string> = new Map();
   for (let i = 0; i < transfers; i++) {
-    const sink = new HashingSink();
+    const sink = new HashingSink(leftovers);
     const { done } = receiveModel(receiving.channel, { to: sink, windowBytes: WINDOW_BYTES });
     await Promise.all([streamModel(sample.model, sending.channel, sample.options), done]);
     contents.push(sink.content);
+    decoded = sink.decoded;
   }
   await a.close();
-  const script = { name: sample.name, transfers, source: sample, contents };
-  return { sender: { ...script, frames: sending.frames }, receiver: { ...script, frames: receiving.frames } };
+  const script = { name: sample.name, transfers, source: sample, leftovers, contents };
+  return {
+    sender: { ...script, frames: sending.frames },
+    receiver: { ...script, frames: receiving.frames },
+    decoded,
+  };
+}
+
+/** What a receiver would have of a recorded transfer that was interrupted after some chunks. */
+export function leftoversOf({ sender, decoded }: Recording, chunks: number, sameVersion: boolean): Leftovers {
+  const digests: ChunkDigest[] = [];
+  for (const { type, body } of sender.frames) {
+    if (type !== FrameType.DATA) continue;
+    const table = parseDataTable(body.subarray(0, tableBytes(body)), body.length);
+    digests.push(...table.map(({ codec, hash }) => ({ codec, hash })));
+  }
+  const held = [{ first: 0, chunks: digests.slice(0, chunks) }];
+  return { held, sameVersion, decoded: new Map([...decoded].filter(([ordinal]) => ordinal < chunks)) };
 }
 
 /** The same as an artifact, which is what a sender says where nobody answers. */

@@ -75,7 +75,7 @@ async function begin(
     case "file":
       return receiveFile(script, channel, options, path);
     default: {
-      const sink = new HashingSink();
+      const sink = new HashingSink(script.leftovers);
       const code = await codeOf(receiveModel(channel, { ...options, to: sink }).done);
       const wrong = sink.complete && !script.contents.includes(sink.content);
       const broken = [

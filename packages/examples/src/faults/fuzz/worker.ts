@@ -8,7 +8,7 @@ import type { Frame } from "./frame.js";
 import type { WorkerReport, WorkerTask } from "./job.js";
 import { mutate } from "./mutation.js";
 import { samples } from "./samples.js";
-import { record, recordArtifact, type Script } from "./scripts.js";
+import { leftoversOf, record, recordArtifact, type Script } from "./scripts.js";
 import { strays, suffer, VICTIMS, type VictimName } from "./victim.js";
 
 // One process of fuzzing: runs the cases that it is told, and says what came of them. If it crashes, that is a finding.
@@ -18,6 +18,8 @@ const WIDTH = 24;
 /** Files cost more than memory: so many cases a case with one. */
 const FILES_ONE_IN = 40;
 const HANG_MS = 60_000;
+/** Samples of several chunks that are also sent to somebody who has the first of them. */
+const RESUMED: ReadonlySet<string> = new Set(["tiny", "chunks", "file"]);
 
 const task: WorkerTask = JSON.parse(process.argv[2]!);
 const codes = new Counts();
@@ -53,11 +55,16 @@ subscribe("tensorwire:transfer:end", (message) => {
 async function allScripts(): Promise<Record<"sender" | "receiver" | "artifact", Script[]>> {
   const scripts = { sender: [] as Script[], receiver: [] as Script[], artifact: [] as Script[] };
   for (const sample of await samples(task.scratch)) {
-    for (const transfers of sample.name === "tiny" ? [1, 2] : [1]) {
-      const { sender, receiver } = await record(sample, transfers);
-      scripts.sender.push(sender);
-      scripts.receiver.push(receiver);
+    const once = await record(sample);
+    const recordings = [once];
+    if (sample.name === "tiny") recordings.push(await record(sample, 2));
+    if (RESUMED.has(sample.name)) {
+      for (const sameVersion of [true, false]) {
+        recordings.push(await record(sample, 1, leftoversOf(once, 1, sameVersion)));
+      }
     }
+    scripts.sender.push(...recordings.map(({ sender }) => sender));
+    scripts.receiver.push(...recordings.map(({ receiver }) => receiver));
     scripts.artifact.push(await recordArtifact(sample, task.scratch));
   }
   return scripts;
@@ -68,16 +75,25 @@ const everything: Frame[] = Object.values(scripts).flatMap((list) => list.flatMa
 const folder = join(task.scratch, "files");
 mkdirSync(folder);
 
-function scriptFor(victim: VictimName, draws: Draws): Script {
-  if (victim === "sender") return draws.pick(scripts.receiver);
-  return draws.pick(victim === "one-way" ? scripts.artifact : scripts.sender);
+/** What a victim can make something of. */
+function scriptsFor(victim: VictimName): Script[] {
+  switch (victim) {
+    case "sender":
+      return scripts.receiver;
+    case "one-way":
+      return scripts.artifact;
+    case "receiver":
+      return scripts.sender;
+    default:
+      return scripts.sender.filter(({ leftovers }) => !leftovers);
+  }
 }
 
 async function runCase(number: number): Promise<void> {
   const draws = new Draws(task.seed, number);
   const drawn = draws.pick(["receiver", "receiver", "one-way", "iterator", "sender", "sender"] as const);
   const victim = draws.oneIn(FILES_ONE_IN) ? "file" : drawn;
-  const script = scriptFor(victim, draws);
+  const script = draws.pick(scriptsFor(victim));
   const frames = mutate(script.frames, draws, everything);
   running.set(number, performance.now());
   const fate = await suffer(victim, script, frames, draws, join(folder, String(number)));
@@ -91,9 +107,7 @@ async function runCase(number: number): Promise<void> {
 /** Scripts that nobody has changed are accepted: else nothing would be learnt from those that somebody has. */
 async function checkUnchanged(): Promise<void> {
   for (const victim of VICTIMS) {
-    const all =
-      victim === "sender" ? scripts.receiver : victim === "one-way" ? scripts.artifact : scripts.sender;
-    for (const script of all) {
+    for (const script of scriptsFor(victim)) {
       const { codes, broken: wrong } = await suffer(
         victim,
         script,
