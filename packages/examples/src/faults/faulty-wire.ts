@@ -7,7 +7,7 @@ import { Meddler, type Way, type WireFault } from "./wire-fault.js";
 export type Place = { readonly port: number; readonly host: string } | { readonly path: string };
 
 export interface WireOptions {
-  /** Where its far end is. */
+  /** Where its far end is, to begin with. */
   readonly to: Place;
   /** Where it listens: a free port without it. */
   readonly path?: string | undefined;
@@ -21,16 +21,21 @@ export class FaultyWire {
   readonly #sockets = new Set<Socket>();
   readonly #meddlers: Record<Way, Meddler>;
   #open = 0;
+  /** Where connections go from now on. */
+  to: Place;
+  /** Told whenever bytes have passed. */
+  onPassed: ((way: Way, bytes: number) => void) | undefined;
 
   private constructor(
     private readonly server: Server,
     options: WireOptions,
   ) {
-    const { fault, keep = false, to } = options;
+    const { fault, keep = false } = options;
+    this.to = options.to;
     const meddler = (way: Way): Meddler => new Meddler(fault?.way === way ? fault : undefined, keep);
     // Of all its connections together: a channel of many requests has many.
     this.#meddlers = { "to listener": meddler("to listener"), "to dialer": meddler("to dialer") };
-    server.on("connection", (near) => void this.#join(near, to));
+    server.on("connection", (near) => void this.#join(near));
   }
 
   static async open(options: WireOptions): Promise<FaultyWire> {
@@ -59,8 +64,8 @@ export class FaultyWire {
     return this.#open;
   }
 
-  async #join(near: Socket, to: Place): Promise<void> {
-    const far = connect({ ...to, allowHalfOpen: true } as NetConnectOpts);
+  async #join(near: Socket): Promise<void> {
+    const far = connect({ ...this.to, allowHalfOpen: true } as NetConnectOpts);
     this.#open++;
     for (const socket of [near, far]) {
       this.#sockets.add(socket);
@@ -70,10 +75,7 @@ export class FaultyWire {
     // One that is reset is reset at the other end too.
     near.once("close", (failed) => failed && far.destroy());
     far.once("close", (failed) => failed && near.destroy());
-    await Promise.all([
-      this.#carry(near, far, this.#meddlers["to listener"]),
-      this.#carry(far, near, this.#meddlers["to dialer"]),
-    ]);
+    await Promise.all([this.#carry(near, far, "to listener"), this.#carry(far, near, "to dialer")]);
     this.#open--;
     for (const socket of [near, far]) {
       socket.destroy();
@@ -81,7 +83,8 @@ export class FaultyWire {
     }
   }
 
-  async #carry(from: Socket, to: Socket, meddler: Meddler): Promise<void> {
+  async #carry(from: Socket, to: Socket, way: Way): Promise<void> {
+    const meddler = this.#meddlers[way];
     let lost = false;
     try {
       for await (const portion of from) {
@@ -97,6 +100,7 @@ export class FaultyWire {
             lost = true;
           }
         }
+        this.onPassed?.(way, (portion as Buffer).length);
       }
       if (!lost) to.end();
     } catch {

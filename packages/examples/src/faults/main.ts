@@ -5,12 +5,13 @@ import { openScratch } from "../memory/scratch.js";
 import { corruption } from "./corruption.js";
 import { disk } from "./disk.js";
 import { distance } from "./distance.js";
+import { kills } from "./kills.js";
 import { soak } from "./soak.js";
 import { fuzzing } from "./fuzzing.js";
 import type { FaultKind, FaultReport } from "./fault-kind.js";
 import { table } from "./table.js";
 
-const KINDS: readonly FaultKind[] = [corruption, fuzzing, disk, distance, soak];
+const KINDS: readonly FaultKind[] = [corruption, fuzzing, disk, distance, soak, kills];
 
 interface Arguments {
   readonly seed: number;
