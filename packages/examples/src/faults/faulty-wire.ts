@@ -125,8 +125,18 @@ export class FaultyWire {
 async function write(to: Socket, bytes: Uint8Array): Promise<void> {
   if (bytes.length === 0) return;
   if (!to.writable) throw new Error("nobody is there");
-  if (!to.write(bytes)) await Promise.race([once(to, "drain"), once(to, "close")]);
+  if (!to.write(bytes)) await drained(to);
   await new Promise((resolve) => setImmediate(resolve));
+}
+
+function drained(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      socket.off("drain", done).off("close", done);
+      resolve();
+    };
+    socket.on("drain", done).on("close", done);
+  });
 }
 
 function gone(socket: Socket): Promise<void> {
