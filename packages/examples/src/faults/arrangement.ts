@@ -4,7 +4,7 @@ import type { Certificate } from "./certificate.js";
 import type { Place } from "./faulty-wire.js";
 
 /** Channels that have an address to dial. */
-export const CHANNELS = ["ws", "tcp", "unix", "tls", "wss"] as const;
+export const CHANNELS = ["ws", "http", "tcp", "unix", "tls", "wss", "https"] as const;
 export type ChannelName = (typeof CHANNELS)[number];
 
 /** Which channel, and which end of the transfer waits to be dialled: a push, or a pull. */
@@ -21,7 +21,7 @@ export function arrangements(certificate: Certificate | undefined): Arrangement[
   ]);
 }
 
-const isSecure = (channel: ChannelName): boolean => channel === "tls" || channel === "wss";
+const isSecure = (channel: ChannelName): boolean => ["tls", "wss", "https"].includes(channel);
 
 export const arrangementName = ({ channel, listens }: Arrangement): string =>
   `${channel} ${listens === "receiver" ? "push" : "pull"}`;

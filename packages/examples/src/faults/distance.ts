@@ -12,7 +12,7 @@ const MiB = 2 ** 20;
 /** 100 ms there and back, one packet in a hundred lost. */
 const FAR: Distance = { delayMs: 50, bytesPerSecond: 8e6, lossOneIn: 100 };
 const BAR = 0.8;
-const CHANNELS = ["ws", "tcp"] as const;
+const CHANNELS = ["ws", "http", "tcp"] as const;
 
 /** Seconds that something takes over a line that is as long as that. */
 async function overLine(

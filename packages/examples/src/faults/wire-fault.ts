@@ -94,8 +94,12 @@ export class Meddler {
     const struck = portion.subarray(at, end);
     const after = portion.subarray(end);
     this.#applied = true;
-    const harm = (changed: Buffer, later = 0): Step[] => {
-      if (!changed.equals(struck)) this.#harmedAt = this.#position - portion.length + at + later;
+    const harm = (changed: Buffer): Step[] => {
+      if (!changed.equals(struck)) {
+        // Of zeros that come twice, only those at their end are too many.
+        const same = commonLength(Buffer.concat([struck, after]), Buffer.concat([changed, after]));
+        this.#harmedAt = this.#position - portion.length + at + same;
+      }
       return [before, changed, after];
     };
     switch (fault.name) {
@@ -110,8 +114,7 @@ export class Meddler {
         this.#skip = fault.bytes - struck.length;
         return harm(Buffer.alloc(0));
       case "duplicate":
-        // What comes twice comes rightly once.
-        return harm(Buffer.concat([struck, struck]), struck.length);
+        return harm(Buffer.concat([struck, struck]));
       case "insert":
         return harm(Buffer.concat([Buffer.alloc(fault.bytes, fault.detail), struck]));
       case "reorder": {
@@ -131,4 +134,11 @@ export class Meddler {
         throw new Error(`${fault.name} is not applied at one place`);
     }
   }
+}
+
+function commonLength(a: Buffer, b: Buffer): number {
+  const end = Math.min(a.length, b.length);
+  let length = 0;
+  while (length < end && a[length] === b[length]) length++;
+  return length;
 }

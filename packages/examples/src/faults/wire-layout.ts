@@ -14,6 +14,9 @@ export function wireLayout(channel: ChannelName, way: Way, bytes: Buffer): WireL
   switch (channel) {
     case "tcp":
     case "unix":
+    // What comes of damage to its requests is seen in what the channel asks for again.
+    case "http":
+    case "https":
       return { first: 0, end: bytes.length };
     case "ws": {
       // A close frame: 2 bytes, a code of 2, and of a client a mask of 4.

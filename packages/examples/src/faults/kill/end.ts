@@ -1,5 +1,6 @@
 import type { Channel } from "@tensorwire/core";
 import {
+  dialHttp,
   dialTcp,
   dialTls,
   dialUnix,
@@ -68,6 +69,9 @@ function openChannel(listener: Listener | undefined): Promise<Channel> {
       return dialUnix(url);
     case "tls":
       return dialTls(url, settings?.tls);
+    case "http":
+    case "https":
+      return dialHttp(url, settings);
     default:
       return dialWebSocket(url, settings);
   }
