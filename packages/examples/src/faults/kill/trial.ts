@@ -216,7 +216,9 @@ export class Trial {
       Promise.all([...this.#ends.values()].map((end) => end.exited)),
       sleep(FAREWELL_MS, undefined, { ref: false }),
     ]);
-    if (this.#missing("sender") && !this.#changed && this.plan.change !== "nothing") {
+    // Of a model that is through, no attempt is left that could see the change.
+    const open = this.#missing("sender") && !existsSync(this.target);
+    if (open && !this.#changed && this.plan.change !== "nothing") {
       this.#changed = true;
       await changeSource(this.#source, this.plan.change, this.draws);
     }
