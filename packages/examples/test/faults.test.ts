@@ -33,6 +33,20 @@ describe("every promise is kept", { timeout: 180_000 }, () => {
   test("on disks that are full, read-only or change", async () => {
     expect(passed(await faults("--only", "disk", "--count", "10"))).toHaveLength(3);
   });
+
+  test("where either end and the connection are killed, again and again", async () => {
+    const stdout = await faults("--only", "kill", "--count", "6");
+    expect(passed(stdout)).toHaveLength(4);
+    expect(stdout).toMatch(/^ +transfers of 64 MiB +[1-9]/m);
+  });
+
+  test("far away, beside a bare stream", async () => {
+    expect(passed(await faults("--only", "distance", "--count", "1"))).toHaveLength(3);
+  });
+
+  test("by one process over and over", async () => {
+    expect(passed(await faults("--only", "soak", "--count", "400"))).toHaveLength(5);
+  });
 });
 
 test("what is asked for and is not there is said", async () => {

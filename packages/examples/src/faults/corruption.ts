@@ -16,8 +16,10 @@ const IDLE_MS = 1500;
 /** On top of the idle timeout: last words, and a machine that is busy with many cases. */
 const MARGIN_MS = 20_000;
 const WINDOW = { windowBytes: 128 * 1024 };
-/** In what one transfer throttles to, none of its frames takes nearly as long as the idle timeout. */
-const SLOW_BYTES_PER_SECOND = 200_000;
+/** What only slows a transfer down is not to end it: then frames take long, byte by byte on a busy machine. */
+const SLOW_IDLE_MS = 6000;
+/** Of `none`, the whole takes longer than that, and no frame nearly as long. */
+const SLOW_BYTES_PER_SECOND = 40_000;
 const WIDTH = 6;
 
 interface Case {
@@ -76,7 +78,8 @@ class Corruption {
   }
 
   #exchange({ arrangement, choice, fault }: Case, folder: string): Promise<Outcome> {
-    const idle = { idleTimeoutMs: IDLE_MS };
+    const slow = fault?.name === "dribble" || fault?.name === "throttle";
+    const idle = { idleTimeoutMs: slow ? SLOW_IDLE_MS : IDLE_MS };
     return exchange({
       arrangement,
       source: this.source,
@@ -86,7 +89,7 @@ class Corruption {
       scratch: this.options.scratch,
       certificate: this.certificate,
       fault,
-      patienceMs: IDLE_MS + MARGIN_MS,
+      patienceMs: idle.idleTimeoutMs + MARGIN_MS,
     });
   }
 

@@ -65,6 +65,8 @@ const source = join(task.scratch, "source.safetensors");
 await writeModel(source, MIXED);
 const place = { scratch, source, certificate: makeCertificate(task.scratch) };
 
+// They are made when they are first written to, which is nobody's leak.
+for (const stream of [process.stdout, process.stderr]) stream.write("");
 const before = { handles: await handles(), listeners: listeners(), descriptors: descriptors() };
 const weights: Weight[] = [];
 const step = Math.max(1, Math.floor(task.count / SAMPLES));
