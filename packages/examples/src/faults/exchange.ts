@@ -49,7 +49,7 @@ export interface Outcome {
   readonly sender: Ending;
   readonly receiver: Ending;
   readonly wire: FaultyWire;
-  /** From the first to the last word. */
+  /** From the first word until every end that had begun had ended. */
   readonly milliseconds: number;
 }
 
@@ -82,18 +82,22 @@ export async function exchange(of: Exchange): Promise<Outcome> {
     ...(push && dial),
     signal: senderSignal,
   });
-  const sender = ending(sent, senderSignal);
-  const receiver = ending(received.done, receiverSignal);
+  let last = started;
+  const noting = (end: Ending): Ending => {
+    if (end.is !== "waiting") last = performance.now();
+    return end;
+  };
+  const sender = ending(sent, senderSignal).then(noting);
+  const receiver = ending(received.done, receiverSignal).then(noting);
   const [dialer, waiter] = push ? [sender, receiver] : [receiver, sender];
   try {
     await patiently(dialer, dials, patienceMs);
     // Its own words are out; those that wait learn by the end of the connection, or not at all.
-    await Promise.race([waiter, allGone(wire)]);
+    await Promise.race([waiter, allGone(wire), sleep(patienceMs / 4)]);
     const begun = await Promise.race([hasBegun(received.manifest, push), sleep(FAREWELL_MS, false)]);
     if (begun || (await dialer).is === "done") await patiently(waiter, waits, patienceMs);
     else await Promise.race([waiter, sleep(FAREWELL_MS)]).then(() => waits.abort(WAITING));
-    const milliseconds = performance.now() - started;
-    return { sender: await sender, receiver: await receiver, wire, milliseconds };
+    return { sender: await sender, receiver: await receiver, wire, milliseconds: last - started };
   } finally {
     await wire.close();
     await listener.close();
@@ -115,7 +119,7 @@ function hasBegun(manifest: Promise<unknown>, receiverWaits: boolean): Promise<b
 }
 
 async function allGone(wire: FaultyWire): Promise<void> {
-  while (wire.connections > 0) await sleep(10);
+  while (wire.connections > 0 && !wire.closed) await sleep(10);
 }
 
 async function patiently(end: Promise<Ending>, abort: AbortController, ms: number): Promise<void> {

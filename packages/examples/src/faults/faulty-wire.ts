@@ -108,6 +108,10 @@ export class FaultyWire {
     }
   }
 
+  get closed(): boolean {
+    return !this.server.listening;
+  }
+
   /** Cuts every connection, in the middle of whatever it is. */
   cut(): void {
     for (const socket of this.#sockets) socket.destroy();

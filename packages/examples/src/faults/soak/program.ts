@@ -28,9 +28,11 @@ for (const event of ["unhandledRejection", "uncaughtException"] as const) {
   process.on(event, (error: unknown) => broken.push(`${event}: ${(error as Error)?.stack ?? String(error)}`));
 }
 
-/** What keeps the process alive, by kind; what is closing gets the time to. */
-async function handles(): Promise<Record<string, number>> {
-  await sleep(300);
+/** Last words may take a second, and a machine be busy: what is still there after that long is kept by somebody. */
+const CLOSING_MS = 10_000;
+
+/** What keeps the process alive, by kind. */
+function handles(): Record<string, number> {
   const counts = new Counts();
   for (const kind of process.getActiveResourcesInfo()) counts.add(kind);
   return Object.fromEntries(counts.rows());
@@ -67,7 +69,8 @@ const place = { scratch, source, certificate: makeCertificate(task.scratch) };
 
 // They are made when they are first written to, which is nobody's leak.
 for (const stream of [process.stdout, process.stderr]) stream.write("");
-const before = { handles: await handles(), listeners: listeners(), descriptors: descriptors() };
+await sleep(300);
+const before = { handles: handles(), listeners: listeners(), descriptors: descriptors() };
 const weights: Weight[] = [];
 const step = Math.max(1, Math.floor(task.count / SAMPLES));
 for (let done = 0; done < task.count; ) {
@@ -87,7 +90,12 @@ for (let done = 0; done < task.count; ) {
 }
 const left = await readdir(scratch);
 if (left.length) broken.push(`files that nobody was to leave: ${left.slice(0, 5)}`);
-const after = { handles: await handles(), listeners: listeners(), descriptors: descriptors() };
+const total = (of: Record<string, number>): number =>
+  Object.values(of).reduce((sum, count) => sum + count, 0);
+for (let waited = 0; waited < CLOSING_MS && total(handles()) > total(before.handles); waited += 100) {
+  await sleep(100);
+}
+const after = { handles: handles(), listeners: listeners(), descriptors: descriptors() };
 const report: SoakReport = {
   weights,
   endings: endings.rows(),
