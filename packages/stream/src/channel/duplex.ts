@@ -179,7 +179,9 @@ function writesToSystem(stream: Writable): boolean {
   return stream instanceof Socket || stream instanceof WriteStream || isStandard(stream);
 }
 
-// The process's own streams are nobody's to end: others may still write to them.
-function isStandard(stream: unknown): boolean {
-  return stream === process.stdout || stream === process.stderr || stream === process.stdin;
+// The process's own streams are nobody's to end: others may still write to them. Told by their descriptors: Node makes each
+// of them, and opens what it reads, when it is first asked for.
+function isStandard(stream: object): boolean {
+  const { fd } = stream as { readonly fd?: unknown };
+  return fd === 0 || fd === 1 || fd === 2;
 }

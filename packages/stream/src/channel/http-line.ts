@@ -40,16 +40,17 @@ export interface Asking {
 export class HttpLine {
   readonly #headers: Readonly<Record<string, string>>;
   readonly #dispatcher: Dispatcher;
+  readonly #over = new AbortController();
 
   /** @throws TensorwireError `INVALID_ARGUMENT` for TLS options, a token or a proxy that are none, or a token in clear text. */
   constructor(url: URL, { tls, ...shown }: HttpLineOptions = {}) {
     this.#headers = headersWith(url, shown);
-    this.#dispatcher = dispatcherFor(url, tls);
+    this.#dispatcher = dispatcherFor(url, tls, this.#over.signal);
   }
 
   /** No clock but the caller's: a slow answer is no dead one. */
   ask(url: URL, { method, headers, body, signal, headersTimeout = 0 }: Asking): Promise<HttpAnswer> {
-    return request(url, {
+    const answer = request(url, {
       method,
       headers: { ...this.#headers, ...headers },
       body: body ?? null,
@@ -58,19 +59,41 @@ export class HttpLine {
       headersTimeout,
       bodyTimeout: 0,
     });
+    return signal ? unless(signal, answer) : answer;
   }
 
-  /** Ends every connection at once. */
+  /** Ends every connection at once, also those that are being made. */
   close(): void {
+    this.#over.abort();
     void this.#dispatcher.destroy().catch(() => {});
   }
 }
 
-function dispatcherFor(url: URL, tls: TlsOptions | undefined): Dispatcher {
+/** undici looks at the signal of a request only when it has a connection, which a silent host never gives it. */
+async function unless(signal: AbortSignal, answer: Promise<HttpAnswer>): Promise<HttpAnswer> {
+  let onAbort: (() => void) | undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+  });
+  try {
+    return await Promise.race([answer, aborted]);
+  } catch (error) {
+    answer.then(
+      ({ body }) => body.on("error", () => {}).destroy(),
+      () => {},
+    );
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", onAbort!);
+  }
+}
+
+function dispatcherFor(url: URL, tls: TlsOptions | undefined, signal: AbortSignal): Dispatcher {
   const proxy = proxyFor(url);
   const secure = tls ? clientTls(tls) : {};
   if (!proxy) {
-    return new Agent({ connections: CONNECTIONS, connect: { ...secure, timeout: CONNECT_MS } });
+    return new Agent({ connections: CONNECTIONS, connect: { ...secure, timeout: CONNECT_MS, signal } });
   }
   const host = withoutBrackets(url.hostname);
   // A URL without TLS is asked of the proxy itself, as everybody does: many make tunnels to the port of TLS only.
@@ -78,7 +101,7 @@ function dispatcherFor(url: URL, tls: TlsOptions | undefined): Dispatcher {
     uri: proxy.href,
     connections: CONNECTIONS,
     proxyTunnel: false,
-    requestTls: { ...(!isIP(host) && { servername: host }), ...secure, timeout: CONNECT_MS },
-    proxyTls: { timeout: CONNECT_MS },
+    requestTls: { ...(!isIP(host) && { servername: host }), ...secure, timeout: CONNECT_MS, signal },
+    proxyTls: { timeout: CONNECT_MS, signal },
   });
 }

@@ -144,7 +144,8 @@ export class CreditLedger {
 
   /** What may have been sent in all. It never goes back. */
   get limit(): number {
-    const ahead = Math.max(0, this.#unsafe - this.windowBytes);
+    // One byte less than a window: what may travel twice is less than two of them.
+    const ahead = Math.max(0, this.#unsafe - (this.windowBytes - 1));
     return this.#finished - ahead + this.windowBytes - this.#carried;
   }
 
