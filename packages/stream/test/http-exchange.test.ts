@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { createServer, type Server } from "node:http";
+import { createServer, get as httpGet, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type Channel, type ErrorCode, TensorwireError } from "@tensorwire/core";
 import { afterEach, describe, expect, test } from "vitest";
@@ -89,13 +89,13 @@ async function created(url: string, headers: Record<string, string> = {}): Promi
 }
 
 /** A channel whose bytes are text, and its transfer URL. */
-async function opened(): Promise<{
+async function opened(headers: Record<string, string> = {}): Promise<{
   transfer: string;
   channel: Channel;
   heard: { text: string; end?: Error | "orderly" };
 }> {
   const { url, channels } = await mounted();
-  const transfer = await created(url);
+  const transfer = await created(url, headers);
   const [channel] = channels;
   const heard: { text: string; end?: Error | "orderly" } = { text: "" };
   channel!.open({
@@ -187,6 +187,22 @@ describe("the exchange of docs/wire-format.md", () => {
     await put(transfer, 0, "abc");
     await ask(transfer, "DELETE", { "tensorwire-received": "0" });
     expect(heard.end).toMatchObject({ code: "CHANNEL_CLOSED" });
+  });
+
+  test("a peer is gone when an answer that it waits for cannot be given, and nothing else comes", async () => {
+    // Over connections that were never meant to last: their end says nothing.
+    const connection = "close";
+    const { transfer, channel, heard } = await opened({ connection });
+    const waiting = httpGet(transfer, {
+      headers: { connection, "tensorwire-received": "0" },
+      agent: false,
+    }).on("error", () => {});
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    waiting.destroy();
+    while (!heard.end) await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(heard.end).toMatchObject({ code: "CHANNEL_CLOSED" });
+    await expect(channel.send([Buffer.from("x")])).rejects.toMatchObject({ code: "CHANNEL_CLOSED" });
+    expect(await get(transfer, 0)).toMatchObject({ status: 404 });
   });
 
   test("what is no request of a channel is refused, and does nothing", async () => {

@@ -10,7 +10,10 @@ export interface HttpDialOptions extends HttpLineOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Opens an HTTP channel at a URL. @throws TensorwireError `CHANNEL_OPEN`, or what the server's status stands for; `ABORTED`. */
+/**
+ * Opens an HTTP channel at a URL. Open it within seconds: to the server, a client that asks for nothing is gone.
+ * @throws TensorwireError `CHANNEL_OPEN`, or what the server's status stands for; `ABORTED`.
+ */
 export async function dialHttp(url: string, options: HttpDialOptions = {}): Promise<Channel> {
   const dialled = await tryHttp(url, options);
   if (dialled instanceof HttpChannel) return dialled;

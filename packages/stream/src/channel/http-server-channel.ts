@@ -47,7 +47,8 @@ export class HttpServerChannel implements Channel {
   #brought = 0;
   readonly #responses = new Set<ServerResponse>();
   readonly #sockets = new WeakSet<Socket>();
-  #absence: NodeJS.Timeout | undefined;
+  /** When the peer is taken for gone. */
+  #absence: { readonly timer: NodeJS.Timeout; readonly deadline: number } | undefined;
   #closing: TensorwireError | undefined;
   #endWord: EndWord = "complete";
   #heardAll = false;
@@ -137,7 +138,7 @@ export class HttpServerChannel implements Channel {
 
   /** Knows by the requests whether there still is a peer. */
   #attend(request: IncomingMessage, response: ServerResponse): void {
-    clearTimeout(this.#absence);
+    this.#stopWaiting();
     this.#responses.add(response);
     const lasting = this.#watch(request);
     response.once("close", () => {
@@ -161,8 +162,9 @@ export class HttpServerChannel implements Channel {
   }
 
   #expect(milliseconds: number): void {
-    if (this.#over) return;
-    clearTimeout(this.#absence);
+    const deadline = performance.now() + milliseconds;
+    if (this.#over || (this.#absence && this.#absence.deadline <= deadline)) return;
+    this.#stopWaiting();
     const gone = (): void => {
       this.#tell(
         new TensorwireError("CHANNEL_CLOSED", "the peer of the HTTP channel makes no requests any more"),
@@ -171,7 +173,12 @@ export class HttpServerChannel implements Channel {
     };
     // To a peer that has closed there is nothing more to say.
     if (this.#heardAll && milliseconds === BROKEN_MS) return gone();
-    this.#absence = setTimeout(gone, milliseconds);
+    this.#absence = { timer: setTimeout(gone, milliseconds), deadline };
+  }
+
+  #stopWaiting(): void {
+    clearTimeout(this.#absence?.timer);
+    this.#absence = undefined;
   }
 
   // --- What comes
@@ -259,7 +266,7 @@ export class HttpServerChannel implements Channel {
   #end(): void {
     if (this.#over) return;
     this.#over = true;
-    clearTimeout(this.#absence);
+    this.#stopWaiting();
     this.#closing ??= closed();
     this.#out.refuse(this.#closing);
     this.#answerGet(true);

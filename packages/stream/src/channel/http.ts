@@ -103,6 +103,8 @@ export class HttpChannel implements Channel {
   #pump(): void {
     if (this.#over || this.#recovering) return;
     const out = this.#out;
+    // The server may have taken, of a PUT that was given up, more than it said then.
+    this.#next = Math.max(this.#next, out.tail);
     while (this.#putting < PUTS_UNDER_WAY) {
       const waiting = out.head - this.#next;
       const ending = out.finished && !this.#endPut;
