@@ -163,12 +163,8 @@ export class ModelSender implements TransferEnd {
   }
 
   async #negotiate(): Promise<Want> {
-    const { life, plan, progress, ifChanged } = this.settings;
+    const { life, progress, ifChanged } = this.settings;
     const want = await life.race(this.#want.promise);
-    if (want.windowBytes < plan.maxChunkBytes) {
-      throw new TensorwireError("PROTOCOL", `the peer grants ${want.windowBytes} bytes, less than one chunk`);
-    }
-    this.#gate.grant(want.windowBytes);
     const again = !want.sameVersion && ifChanged === "restart";
     if (again) this.#held.clear();
     progress.begin(this.#held.bytes, this.#held.tensors);
@@ -319,7 +315,12 @@ export class ModelSender implements TransferEnd {
     if (want.sameVersion && version === undefined) {
       throw new TensorwireError("PROTOCOL", "WANT speaks of the same version where none was named");
     }
+    if (want.windowBytes < plan.maxChunkBytes) {
+      throw new TensorwireError("PROTOCOL", `the peer grants ${want.windowBytes} bytes, less than one chunk`);
+    }
     this.#wanted = true;
+    // At once: more credit may follow in the same portion.
+    this.#gate.grant(want.windowBytes);
     this.#want.resolve(want);
   }
 
