@@ -80,7 +80,7 @@ export class Retries {
     }).next();
   }
 
-  /** A peer has answered: from here on there is something to be interrupted. */
+  /** A peer has said who it is: from here on there is something to be interrupted. */
   reached(): void {
     this.#reached = true;
   }
@@ -111,6 +111,7 @@ export class Retries {
     const { options, position } = this.settings;
     // A server that says "later" has answered, also where it says so before there is a channel.
     if (error.code === "SERVER_BUSY") this.#reached = true;
+    // Who never answered is more likely to be at another address, or to want another certificate.
     if (!options || !this.#reached || this.#complete || !mayPass(error)) return error;
     if (position() > this.#furthest) {
       this.#furthest = position();
