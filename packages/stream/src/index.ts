@@ -22,16 +22,13 @@ export { dialHttp, type HttpDialOptions } from "./channel/http-dial.js";
 export { type Listener, listen } from "./channel/listen.js";
 export type { ListenOptions } from "./channel/listening-place.js";
 export { memoryChannelPair } from "./channel/memory.js";
-export { dialTcp } from "./channel/tcp.js";
 export { throttledChannel } from "./channel/throttled.js";
+export { dialTcp } from "./channel/tcp.js";
 export { dialTls } from "./channel/tls.js";
-export type { TlsOptions } from "./channel/tls-options.js";
 export { dialUnix } from "./channel/unix.js";
+export type { TlsOptions } from "./channel/tls-options.js";
 export { type WebStreamPair, webStreamsChannel } from "./channel/web-streams.js";
 export { type DialOptions, dialWebSocket, type Masking, webSocketChannel } from "./channel/websocket.js";
-export { bearerTokens, type TokenGrant } from "./door/bearer-tokens.js";
-export type { PublicPeer } from "./door/gate.js";
-export type { Authorize, Principal } from "./door/principal.js";
 export type {
   ConnectionCloseMessage,
   ConnectionOpenMessage,
@@ -49,13 +46,16 @@ export type {
   WaitingBytes,
 } from "./diagnostics/events.js";
 export type { Logger } from "./diagnostics/logger.js";
-export type { CodecEvaluation } from "./fidelity/codec-trial.js";
+export { bearerTokens, type TokenGrant } from "./door/bearer-tokens.js";
+export type { PublicPeer } from "./door/gate.js";
+export type { Authorize, Principal } from "./door/principal.js";
 export {
   type ComparedSide,
   type Comparison,
   compareModels,
   type TensorComparison,
 } from "./fidelity/compare.js";
+export type { CodecEvaluation } from "./fidelity/codec-trial.js";
 export {
   EVALUATED_CODECS,
   type EvaluateOptions,

@@ -23,7 +23,7 @@ afterEach(async () => {
 
 const small = { chunkBytes: 32768, windowBytes: 65536 };
 const model: TensorMap = { w: { dtype: "F32", shape: [40_000], data: new Float32Array(40_000) } };
-const SCHEMES = ["ws", "tcp"];
+const SCHEMES = ["ws", "tcp", "http"];
 
 async function listening(scheme: string): Promise<Listener> {
   const listener = await listen({ url: `${scheme}://127.0.0.1:0` });

@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import WebSocket from "ws";
 import { CliProcess, json, makeModel, makeSparseModel, run } from "./cli-process.js";
 
 let folder: string;
@@ -69,6 +70,21 @@ test("serve gives the models of a folder by their paths, new ones too, and takes
     ["b.twire", "fetch"],
   ]);
   expect(events(stdout).filter(({ event }) => event === "refused")).toHaveLength(6);
+});
+
+test("serve answers Prometheus where it is told to, and lets go of who says nothing in time", async () => {
+  const server = serve("--metrics", "--idle-timeout", "300ms", "--json");
+  const url = await server.url();
+  const { host, hostname, port } = new URL(url);
+  await expect((await fetch(`http://${host}/metrics`)).text()).resolves.toContain(
+    "tensorwire_transfers_total",
+  );
+  // A channel on which HELLO does not come.
+  const socket = new WebSocket(`ws://${hostname}:${port}/models/a`);
+  await new Promise((resolve) => socket.once("close", resolve));
+  server.child.kill("SIGTERM");
+  const { stdout } = await server.ended;
+  expect(events(stdout)).toMatchObject([{ event: "refused", error: { code: "IDLE_TIMEOUT" } }]);
 });
 
 test("serve takes uploads into the folder that it is given, from those whose token allows it, and says no token", async () => {

@@ -10,6 +10,7 @@ import { logTo } from "../src/diagnostics/logger.js";
 import { metricsHandler } from "../src/diagnostics/prometheus.js";
 import { TransferTrace } from "../src/diagnostics/transfer-trace.js";
 import {
+  createModelServer,
   type Listener,
   type Logger,
   listen,
@@ -137,6 +138,27 @@ describe("events have stable names, and say what happens", () => {
     }
     expect(summary.confirmed).toBe(true);
     expect(lines.map(({ level }) => level)).toEqual(["debug", "warn", "info", "info"]);
+  });
+
+  test("of checkpoints, at both ends, where the sink keeps a journal", async () => {
+    const heard = hearing();
+    const folder = await mkdtemp(join(tmpdir(), "tensorwire-checkpoints-"));
+    closers.push(() => rm(folder, { recursive: true }));
+    const listener = await listening();
+    const large: TensorMap = { w: { dtype: "U8", shape: [40 * 32768], data: new Uint8Array(40 * 32768) } };
+    const { done } = receiveModel(listener, { ...small, to: join(folder, "model.safetensors") });
+    await streamModel(large, listener.url, small);
+    await done;
+    for (const role of ["send", "receive"]) {
+      const positions = heard.flatMap(({ name, message }) =>
+        name === "tensorwire:transfer:checkpoint" && message.transfer.role === role
+          ? [message.durableBytes]
+          : [],
+      );
+      expect(positions.length).toBeGreaterThan(3);
+      expect(positions).toEqual([...positions].sort((a, b) => a - b));
+      expect(positions.at(-1)).toBeLessThanOrEqual(40 * 32768);
+    }
   });
 
   test("of a transfer that fails, also where it never began", async () => {
@@ -279,7 +301,33 @@ describe("logs go where they are asked to go", () => {
     ]);
   });
 
-  test("a server's logger hears whom that server turned away", () => {
+  test("a server's logger hears of its transfers, and of whom it turned away", async () => {
+    const heard = hearing();
+    const [logger, lines] = collecting();
+    const authorize = (credential: string | undefined) =>
+      credential === "hunter2" ? { name: "anna", fetch: true } : undefined;
+    const server = await createModelServer({ port: 0, authorize, logger });
+    closers.push(() => server.close());
+    server.publish("m", model);
+    const to = discarding;
+    const refused = receiveModel(server.urlOf("m"), { to, dial: { token: "hunter3" } }).done;
+    await expect(refused).rejects.toMatchObject({ code: "UNAUTHORIZED" });
+    await receiveModel(server.urlOf("m"), { to, dial: { token: "hunter2" } }).done;
+    while (lines.length < 3) await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(lines.map(({ level, message }) => [level, message])).toEqual([
+      ["warn", "a peer was turned away"],
+      ["debug", "the transfer begins"],
+      ["info", "the transfer is done"],
+    ]);
+    expect(lines[0]!.details).toMatchObject({ code: "UNAUTHORIZED" });
+    const events = heard.filter(({ name }) => name === "tensorwire:server:refuse");
+    expect(events.map(({ message }) => message)).toMatchObject([{ server, code: "UNAUTHORIZED" }]);
+    expect(
+      JSON.stringify([lines, ...events.map(({ message }) => Object.values(message).slice(1))]),
+    ).not.toContain("hunter");
+  });
+
+  test("whom another server turned away is not its logger's affair", () => {
     const [logger, lines] = collecting();
     const server = {};
     const stop = logTo(server, logger);
@@ -394,6 +442,26 @@ describe("the Prometheus endpoint", () => {
     expect(text).not.toContain("evil");
     expect(text).toContain('tensorwire_transfers_total{role="send",outcome="PEER_FAILED"} 1\n');
     expect(text).toContain('tensorwire_refusals_total{code="UNAUTHORIZED"} 1\n');
+  });
+
+  test("is there on a server that is asked for it, for whoever is let in", async () => {
+    const token = { authorization: "Bearer hunter2" };
+    const pages = async (metrics: boolean | string | undefined, path: string, headers = {}) => {
+      const authorize = (credential: string | undefined) =>
+        credential === "hunter2" ? { name: "prometheus" } : undefined;
+      const server = await createModelServer({ port: 0, metrics, authorize });
+      closers.push(() => server.close());
+      const response = await fetch(new URL(path, server.url.replace(/^ws/, "http")), { headers });
+      return [response.status, (await response.text()).split("\n")[0]];
+    };
+    const first = "# HELP tensorwire_transfers_total Transfers that ended, by OK or an error's code";
+    expect(await pages(true, "/metrics", token)).toEqual([200, first]);
+    expect(await pages("/numbers", "/numbers", token)).toEqual([200, first]);
+    expect(await pages(true, "/metrics")).toEqual([401, "a credential is needed here"]);
+    expect((await pages(undefined, "/metrics", token))[0]).toBe(404);
+    await expect(createModelServer({ port: 0, metrics: "numbers" })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+    });
   });
 
   test("takes GET and HEAD, and nothing else", async () => {

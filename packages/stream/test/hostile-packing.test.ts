@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { type ChunkRecord, encodeTotals, FrameType, PortableBackend, xxh64 } from "@tensorwire/core";
 import { defaultBackend } from "@tensorwire/quant-native";
 import { describe, expect, test } from "vitest";
-import { memoryChannelPair, receiveModel, type Sink } from "../src/index.js";
+import { memoryChannelPair, type Sink, receiveModel } from "../src/index.js";
 import { checksLoans, registry, scratch } from "./packing-fixture.js";
 import { ScriptedPeer } from "./scripted-peer.js";
 

@@ -82,7 +82,7 @@ describe.runIf(built)("a half-open peer is let go by the idle timeout: a process
     });
   };
 
-  test.each(["ws", "tcp"])("while it receives over %s", async (scheme) => {
+  test.each(["ws", "tcp", "http"])("while it receives over %s", async (scheme) => {
     const to = join(folder, "received.safetensors");
     const receiver = new CliProcess(["receive", "--listen", `${scheme}://127.0.0.1:0`, "--out", to]);
     let bytes = 0;
@@ -116,19 +116,22 @@ describe.runIf(built)("a half-open peer is let go by the idle timeout: a process
     expect(await readdir(folder)).not.toContain("received.safetensors");
   });
 
-  test.each(["ws", "tcp"])("before it takes the connection that its host took, over %s", async (scheme) => {
-    const out = join(folder, "never.safetensors");
-    const receiver = new CliProcess(["receive", "--listen", `${scheme}://127.0.0.1:0`, "--out", out]);
-    const url = await receiver.url();
-    stopped(receiver);
-    await expect(streamModel(model, url, { idleTimeoutMs: 300 })).rejects.toMatchObject({
-      code: "IDLE_TIMEOUT",
-    });
-  });
+  test.each(["ws", "tcp", "http"])(
+    "before it takes the connection that its host took, over %s",
+    async (scheme) => {
+      const out = join(folder, "never.safetensors");
+      const receiver = new CliProcess(["receive", "--listen", `${scheme}://127.0.0.1:0`, "--out", out]);
+      const url = await receiver.url();
+      stopped(receiver);
+      await expect(streamModel(model, url, { idleTimeoutMs: 300 })).rejects.toMatchObject({
+        code: "IDLE_TIMEOUT",
+      });
+    },
+  );
 });
 
 describe("a half-open peer is let go by the idle timeout: a line that went dead", () => {
-  test.each(["ws", "tcp"])("both ends of it over %s", async (scheme) => {
+  test.each(["ws", "tcp", "http"])("both ends of it over %s", async (scheme) => {
     const listener = await listening({ url: `${scheme}://127.0.0.1:0` });
     const line = await FaultyLine.to(listener.url);
     closers.push(() => line.close());
@@ -233,21 +236,24 @@ describe("a slow loris is let go by the idle timeout: bytes that never make a fr
 describe("heartbeats keep a peer that is only slow", () => {
   const patience = { idleTimeoutMs: 300 };
 
-  test.each(["ws", "tcp"])("a caller that trains between two tensors, sending over %s", async (scheme) => {
-    const listener = await listening({ url: `${scheme}://127.0.0.1:0` });
-    const { done } = receiveModel(listener, { ...patience, to: discarding });
-    const source = fromTensors(
-      infos,
-      (async function* () {
-        for (const info of infos) {
-          await pause(1200);
-          yield { ...info, data: new Float32Array(4096) };
-        }
-      })(),
-    );
-    await expect(streamModel(source, listener.url, patience)).resolves.toMatchObject({ confirmed: true });
-    await done;
-  });
+  test.each(["ws", "tcp", "http"])(
+    "a caller that trains between two tensors, sending over %s",
+    async (scheme) => {
+      const listener = await listening({ url: `${scheme}://127.0.0.1:0` });
+      const { done } = receiveModel(listener, { ...patience, to: discarding });
+      const source = fromTensors(
+        infos,
+        (async function* () {
+          for (const info of infos) {
+            await pause(1200);
+            yield { ...info, data: new Float32Array(4096) };
+          }
+        })(),
+      );
+      await expect(streamModel(source, listener.url, patience)).resolves.toMatchObject({ confirmed: true });
+      await done;
+    },
+  );
 
   test("a caller that trains between two tensors, receiving", async () => {
     const listener = await listening();

@@ -1,8 +1,8 @@
 import { randomFillSync } from "node:crypto";
+import { bytesOf, defaultCodecs, serializeSafetensorsHeader, xxh64 } from "@tensorwire/core";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { bytesOf, defaultCodecs, serializeSafetensorsHeader, xxh64 } from "@tensorwire/core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   fromLinearCodes,

@@ -91,7 +91,7 @@ test("a transfer that fails has the error's code, and no credential in its words
   const span = spanOf("tensorwire.send");
   expect(span.attributes["error.type"]).toBe("CHANNEL_OPEN");
   expect(span.status.code).toBe(SpanStatusCode.ERROR);
-  expect(span.status.message).toContain("cannot reach ws://127.0.0.1:1/?…");
+  expect(span.status.message).toContain("cannot reach ws://127.0.0.1:1/?…: connect");
   expect(JSON.stringify([span.attributes, span.status, span.events])).not.toContain("hunter2");
 });
 

@@ -1,6 +1,6 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { BUILT_IN_CODECS, CodecRegistry, type CodecSpec, PortableBackend } from "@tensorwire/core";
+import { BUILT_IN_CODECS, type CodecSpec, CodecRegistry, PortableBackend } from "@tensorwire/core";
 import { defaultBackend } from "@tensorwire/quant-native";
 import { describe, expect, test } from "vitest";
 import { listen, memoryChannelPair, receiveModel, streamModel } from "../src/index.js";

@@ -12,6 +12,8 @@ import {
 } from "@tensorwire/core";
 import { afterEach, describe, expect, test } from "vitest";
 import {
+  createModelServer,
+  dialWebSocket,
   fromTensors,
   listen,
   memoryChannelPair,
@@ -180,6 +182,23 @@ describe("a peer that lives and moves nothing is let go by the stall timeout, an
     await peer.raw(encodeDataHead(1, [record]), payload.subarray(0, 1000));
     await expect(done).rejects.toMatchObject({ code: "STALL_TIMEOUT" });
   });
+});
+
+test("a server's client that never credits is let go by the server's stall timeout", async () => {
+  const server = await createModelServer({ port: 0, stallTimeoutMs: 300 });
+  closers.push(() => server.close());
+  server.publish("m", model, { chunkBytes: 32768 });
+  const peer = new ScriptedPeer(await dialWebSocket(server.urlOf("m")));
+  const heart = setInterval(() => void peer.say(FrameType.PING, "", { transfer: 0 }), 40);
+  closers.push(() => clearInterval(heart));
+  await peer.hello("receive");
+  await peer.hears(FrameType.MANIFEST);
+  await peer.say(FrameType.WANT, want, back);
+  expect(await toldOf(peer)).toMatchObject({ code: "STALL_TIMEOUT" });
+  expect(JSON.parse(Buffer.from((await peer.hears(FrameType.HELLO))!).toString()).idleTimeoutMs).toBe(
+    120_000,
+  );
+  while (server.transfers > 0) await pause(5);
 });
 
 describe("no stall is what a side does itself", () => {

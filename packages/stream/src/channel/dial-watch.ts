@@ -1,4 +1,5 @@
 import { TensorwireError } from "@tensorwire/core";
+import { shownUrl } from "./address.js";
 
 /**
  * Dials, unless the other end stays silent for `idleTimeoutMs`: a host can take a connection for a program that never
@@ -29,5 +30,5 @@ export async function dialWithin<T>(
 const silent = (url: string, idleTimeoutMs: number): TensorwireError =>
   new TensorwireError(
     "IDLE_TIMEOUT",
-    `cannot reach ${url}: no answer for ${idleTimeoutMs} ms: try again, or raise idleTimeoutMs`,
+    `cannot reach ${shownUrl(url)}: no answer for ${idleTimeoutMs} ms: try again, or raise idleTimeoutMs`,
   );

@@ -51,9 +51,9 @@ export async function openPeer(
 
 /** Where to wait for peers, and for whom, as the flags have it. */
 export async function listeningOptions(flags: Flags, address: string): Promise<ListenOptions> {
-  const { insecure, tokens } = flags;
+  const { insecure, tokens, idleTimeout: idleTimeoutMs } = flags;
   const authorize = tokens === undefined ? undefined : await bearerTokens(tokens);
-  return { ...parseAddress(address), tls: await tlsOptions(flags), insecure, authorize };
+  return { ...parseAddress(address), tls: await tlsOptions(flags), insecure, authorize, idleTimeoutMs };
 }
 
 /** TLS as the flags have it, which name files. */

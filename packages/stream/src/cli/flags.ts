@@ -217,7 +217,7 @@ export function addListeningFlags(command: Command): Command {
     .addOption(
       duration(
         "--stall-timeout",
-        "give a peer up that lives, but moves nothing for so long (default: never)",
+        "give a peer up that lives, but moves nothing for so long (default: never; serve: 10m)",
       ),
     )
     .option(

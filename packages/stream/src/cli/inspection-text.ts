@@ -1,9 +1,9 @@
-import { specText } from "../spec-text.js";
 import { columns } from "./columns.js";
 import type { InspectedTensor, Inspection } from "./inspect.js";
 import { printable } from "./printable.js";
 import { counted } from "./report.js";
 import { formatSize } from "./sizes.js";
+import { specText } from "../spec-text.js";
 
 /** An inspection for people: a line for each tensor, in columns, then the totals. */
 export function inspectionText(inspection: Inspection): string {

@@ -5,6 +5,6 @@
 export function redacted(text: string): string {
   return text
     .replace(/([a-z][a-z0-9+.-]*:\/\/)[^\s/?#"@]*@/gi, "$1…@")
-    .replace(/([a-z][a-z0-9+.-]*:\/\/[^\s?#"]*)\?[^\s"#]*/gi, "$1?…")
+    .replace(/([a-z][a-z0-9+.-]*:\/\/[^\s?#"]*)\?[^\s"#]*?(?=:?(?:[\s"#]|$))/gi, "$1?…")
     .replace(/\b(bearer|basic)\s+[^\s"]+/gi, "$1 …");
 }

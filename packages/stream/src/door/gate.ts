@@ -41,9 +41,6 @@ export interface GateOptions {
 /** So many may stand before a gate at once; one more, and the one that has stood there longest goes. */
 export const MAX_KNOCKING = 256;
 
-/** How long a peer may take to say HELLO, where nobody says otherwise. */
-export const HELLO_TIMEOUT_MS = 120_000;
-
 /** Bytes of each of them: a HELLO with the longest credential, and as much again. */
 export const MAX_KNOCKING_BYTES = 32 * 1024;
 
@@ -163,7 +160,10 @@ export class Gate implements Visitors {
     const { helloTimeoutMs } = this.options;
     if (helloTimeoutMs === 0) return undefined;
     const message = `the peer has not said HELLO within ${helloTimeoutMs} ms`;
-    return setTimeout(() => away.reject(new TensorwireError("IDLE_TIMEOUT", message)), helloTimeoutMs);
+    return setTimeout(
+      () => away.reject(new TensorwireError("IDLE_TIMEOUT", message)),
+      helloTimeoutMs,
+    ).unref();
   }
 
   /** @throws TensorwireError `UNAUTHORIZED`. What `authorize` threw is its cause, and the peer does not hear of it. */

@@ -7,10 +7,10 @@ import {
   type Limits,
   type Manifest,
   quote,
-  SAFETENSORS_PREFIX_BYTES,
   type SafetensorsHeader,
   sameInfo,
   serializeSafetensorsHeader,
+  SAFETENSORS_PREFIX_BYTES,
   type TensorInfo,
   TensorwireError,
 } from "@tensorwire/core";

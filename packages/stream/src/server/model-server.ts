@@ -2,14 +2,18 @@ import { EventEmitter, setMaxListeners } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { asTensorwireError, TensorwireError } from "@tensorwire/core";
 import { hostOf } from "../channel/peer.js";
-import { Gate, HELLO_TIMEOUT_MS, type PublicPeer, type Visitor } from "../door/gate.js";
+import { publish } from "../diagnostics/events.js";
+import { logTo } from "../diagnostics/logger.js";
+import { Gate, type PublicPeer, type Visitor } from "../door/gate.js";
 import { hasRight } from "../door/principal.js";
 import { resolveOptions, type TransferOptions } from "../options.js";
 import type { TransferSummary } from "../session/summary.js";
+import { SERVER_STALL_TIMEOUT_MS } from "../session/timeouts.js";
 import { abortError } from "../session/transfer.js";
 import type { SourceLike } from "../stream-model.js";
 import { guardedBy } from "./clear-text.js";
 import { discreet } from "./discretion.js";
+import { MetricsPage } from "./metrics-page.js";
 import { checkPrefix, nameInPath, pathOfName } from "./model-path.js";
 import { plainVisitor } from "./plain-get.js";
 import { type FindModel, Publications, type PublishOptions } from "./publications.js";
@@ -29,7 +33,7 @@ import { type WebPlace, type WebPlaceOptions, webPlace } from "./web-place.js";
 /** Options of `createModelServer`. Those of a transfer are for all of its transfers. */
 export interface ModelServerOptions
   extends WebPlaceOptions,
-    Omit<TransferOptions, "signal" | "onProgress" | "dial" | "limits"> {
+    Omit<TransferOptions, "signal" | "onProgress" | "dial" | "limits" | "retry"> {
   /** Where the names of models begin in a URL. Default `/models/`. */
   readonly prefix?: string | undefined;
   /** Finds a model that is not published by name, when a peer asks for it. */
@@ -40,6 +44,8 @@ export interface ModelServerOptions
   readonly uploads?: string | undefined;
   /** How models that peers send are written. */
   readonly receive?: UploadOptions | undefined;
+  /** Answers Prometheus, at `/metrics` or another path: whoever is let in may read it. Default false. */
+  readonly metrics?: boolean | string | undefined;
   /** What the server bears at once, see `docs/limits.md`. */
   readonly limits?: Partial<ServerLimits> | undefined;
   /** What a peer may announce, see `docs/limits.md`. */
@@ -94,6 +100,8 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
   #place!: WebPlace;
   #transfers = 0;
   #closing: Promise<void> | undefined;
+  readonly #stopLogging: () => void;
+  #metrics: MetricsPage | undefined;
 
   private constructor(options: ModelServerOptions, terms: TransferTerms) {
     super();
@@ -108,16 +116,16 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
       authorize: guardedBy(options),
       full: () => this.#visits.size >= this.#limits.maxConnections,
       enter: (visitor) => this.#visit(visitor),
-      refused: (error, peer) => this.#tell("refused", { error, peer }),
-      helloTimeoutMs: HELLO_TIMEOUT_MS,
+      refused: (error, peer) => this.#refused(error, peer),
+      helloTimeoutMs: terms.settings.idleTimeoutMs,
     });
+    this.#stopLogging = logTo(this, options.logger);
   }
 
   /** @internal */
   static async open(options: ModelServerOptions): Promise<ModelServer> {
-    const { receive = {}, onReceive, uploads, modelLimits: limits } = options;
-    const { windowBytes, backend, registry, maxBytesPerSecond } = options;
-    const transfer = { windowBytes, backend, registry, maxBytesPerSecond, limits };
+    const { receive = {}, onReceive, uploads, metrics } = options;
+    const transfer = transferOptions(options);
     const settings = await resolveOptions(transfer);
     const folder = uploads === undefined ? undefined : await UploadFolder.open(uploads);
     const server = new ModelServer(options, {
@@ -128,13 +136,19 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
       folder,
       discreet,
     });
-    server.#place = await webPlace(options, {
-      prefix: server.#prefix,
-      visitors: server.#gate,
-      download: (request, response) => void server.#download(request, response),
-      pages: [],
-      maxConnections: server.#limits.maxConnections,
-    });
+    if (metrics) server.#metrics = await MetricsPage.open(metrics, server.#gate);
+    try {
+      server.#place = await webPlace(options, {
+        prefix: server.#prefix,
+        visitors: server.#gate,
+        download: (request, response) => void server.#download(request, response),
+        pages: server.#metrics ? [server.#metrics] : [],
+        maxConnections: server.#limits.maxConnections,
+      });
+    } catch (error) {
+      server.#unwatch();
+      throw error;
+    }
     return server;
   }
 
@@ -193,6 +207,12 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
     // Refusals are told over the place that is about to close.
     while (this.#visits.size > 0) await Promise.allSettled(this.#visits);
     await this.#place.close(this.#force.signal);
+    this.#unwatch();
+  }
+
+  #unwatch(): void {
+    this.#metrics?.close();
+    this.#stopLogging();
   }
 
   async #download(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -224,7 +244,7 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
     } catch (cause) {
       transfer?.seat.leave();
       const error = asTensorwireError(cause, "INTERNAL");
-      this.#tell("refused", { error, peer: visitor.peer });
+      this.#refused(error, visitor.peer);
       return visitor.refuse(error);
     }
     done = done.finally(() => transfer.seat.leave());
@@ -248,10 +268,24 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
     throw new TensorwireError("FORBIDDEN", `this credential gives no right to ${deed} that model`);
   }
 
+  #refused(error: TensorwireError, peer: PublicPeer): void {
+    const { code, message: reason } = error;
+    publish("tensorwire:server:refuse", () => ({ server: this, code, reason, peer: peer.address }));
+    this.#tell("refused", { error, peer });
+  }
+
   /** Whoever listens may throw: that is not the transfer's affair. */
   #tell<K extends keyof ModelServerEvents>(event: K, ...what: ModelServerEvents[K]): void {
     process.nextTick(() => this.emit(event, ...(what as never)));
   }
+}
+
+/** What is a server's own affair left out, the rest is for its transfers. */
+function transferOptions(options: ModelServerOptions): TransferOptions {
+  const { prefix, find, onReceive, uploads, receive, limits, modelLimits, metrics, ...others } = options;
+  const { server, url, host, port, tls, insecure, authorize, ...transfer } = others;
+  const { stallTimeoutMs = SERVER_STALL_TIMEOUT_MS } = transfer;
+  return { ...transfer, stallTimeoutMs, limits: modelLimits };
 }
 
 /** What counts as one peer. */

@@ -1,9 +1,9 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { asTensorwireError, defaultCodecs, PROTOCOL_VERSION } from "@tensorwire/core";
+import { defaultCodecs, PROTOCOL_VERSION } from "@tensorwire/core";
 import { duplexChannel } from "../channel/duplex.js";
-import { statusOf } from "../channel/refusal-status.js";
 import { peerOf } from "../channel/request-peer.js";
 import type { Gate, Visitor } from "../door/gate.js";
+import { answerRefusal } from "./refusal-answer.js";
 
 /** Whoever asks so says no HELLO: it is taken for what reads artifacts. */
 const HELLO: Visitor["hello"] = {
@@ -26,16 +26,7 @@ export async function plainVisitor(
   const { credential: _, ...peer } = peerOf(request);
   const gone = new AbortController();
   response.once("close", () => gone.abort());
-  const refuse = async (error: Error): Promise<void> => {
-    const known = asTensorwireError(error, "INTERNAL");
-    const status = statusOf(known);
-    response.writeHead(status, {
-      "content-type": "text/plain; charset=utf-8",
-      connection: "close",
-      ...(status === 401 && { "www-authenticate": "Bearer" }),
-    });
-    response.end(`${known.message}\n`);
-  };
+  const refuse = async (error: Error): Promise<void> => answerRefusal(response, error);
   try {
     const principal = await gate.identify(peerOf(request), gone.signal);
     const channel = duplexChannel({ writable: response }, "http", peer);

@@ -2,8 +2,8 @@ import { randomBytes } from "node:crypto";
 import {
   checkLinearCodes,
   checkLinearScale,
-  type DType,
   decodeLinearCodes,
+  type DType,
   encodeLinearCodes,
   type FloatDType,
   isFloatDType,
