@@ -33,7 +33,7 @@ import { type WebPlace, type WebPlaceOptions, webPlace } from "./web-place.js";
 /** Options of `createModelServer`. Those of a transfer are for all of its transfers. */
 export interface ModelServerOptions
   extends WebPlaceOptions,
-    Omit<TransferOptions, "signal" | "onProgress" | "dial" | "limits"> {
+    Omit<TransferOptions, "signal" | "onProgress" | "dial" | "limits" | "retry"> {
   /** Where the names of models begin in a URL. Default `/models/`. */
   readonly prefix?: string | undefined;
   /** Finds a model that is not published by name, when a peer asks for it. */
@@ -124,11 +124,8 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
 
   /** @internal */
   static async open(options: ModelServerOptions): Promise<ModelServer> {
-    const { receive = {}, onReceive, uploads, modelLimits: limits } = options;
-    const { windowBytes, backend, registry, maxBytesPerSecond, idleTimeoutMs, logger } = options;
-    const { stallTimeoutMs = SERVER_STALL_TIMEOUT_MS } = options;
-    const watched = { idleTimeoutMs, stallTimeoutMs, logger };
-    const transfer = { windowBytes, backend, registry, maxBytesPerSecond, limits, ...watched };
+    const { receive = {}, onReceive, uploads, metrics } = options;
+    const transfer = transferOptions(options);
     const settings = await resolveOptions(transfer);
     const folder = uploads === undefined ? undefined : await UploadFolder.open(uploads);
     const server = new ModelServer(options, {
@@ -139,7 +136,7 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
       folder,
       discreet,
     });
-    if (options.metrics) server.#metrics = await MetricsPage.open(options.metrics, server.#gate);
+    if (metrics) server.#metrics = await MetricsPage.open(metrics, server.#gate);
     try {
       server.#place = await webPlace(options, {
         prefix: server.#prefix,
@@ -281,6 +278,14 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
   #tell<K extends keyof ModelServerEvents>(event: K, ...what: ModelServerEvents[K]): void {
     process.nextTick(() => this.emit(event, ...(what as never)));
   }
+}
+
+/** What is a server's own affair left out, the rest is for its transfers. */
+function transferOptions(options: ModelServerOptions): TransferOptions {
+  const { prefix, find, onReceive, uploads, receive, limits, modelLimits, metrics, ...others } = options;
+  const { server, url, host, port, tls, insecure, authorize, ...transfer } = others;
+  const { stallTimeoutMs = SERVER_STALL_TIMEOUT_MS } = transfer;
+  return { ...transfer, stallTimeoutMs, limits: modelLimits };
 }
 
 /** What counts as one peer. */
