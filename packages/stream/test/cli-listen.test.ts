@@ -141,10 +141,11 @@ test("without --insecure only loopback is listened on", async () => {
   expect(await readdir(folder)).not.toContain("refused.safetensors");
 });
 
-test("Unix and TCP sockets are listened on, and dialled, by their URLs", async () => {
+test("Unix and TCP sockets, and HTTP, are listened on, and dialled, by their URLs", async () => {
   for (const [where, out] of [
     [`unix:${at("model.sock")}`, "unix.safetensors"],
     ["tcp://127.0.0.1:0", "tcp.safetensors"],
+    ["http://127.0.0.1:0", "http.safetensors"],
   ] as const) {
     const receiver = new CliProcess(["receive", "--listen", where, "--out", at(out)]);
     expect((await run("send", model, await receiver.url())).code).toBe(0);
