@@ -39,6 +39,9 @@ import {
   resolveTimeouts,
   SERVER_STALL_TIMEOUT_MS,
 } from "../src/session/timeouts.js";
+import { DEFAULT_PARTS_MAX_AGE_MS } from "../src/journal/expiry.js";
+import { MAX_TOKEN_BYTES } from "../src/journal/head.js";
+import { FORGOTTEN_TOGETHER_BYTES } from "../src/journal/journal.js";
 import { READ_AHEAD_BYTES } from "../src/source/source.js";
 import { MAX_TEXT_FILE_BYTES } from "../src/source/text-file.js";
 
@@ -100,6 +103,11 @@ it("docs/limits.md has the fixed numbers of the code", () => {
   expect(numberOf("an HTTP peer without any request is gone after")).toBe(ABSENT_MS);
   expect(numberOf("HTTP channels of a server")).toBe(MAX_HTTP_CHANNELS);
   expect(numberOf("read ahead of small tensors")).toBe(READ_AHEAD_BYTES);
+  expect(numberOf("held chunks that are forgotten with one that has changed")).toBe(FORGOTTEN_TOGETHER_BYTES);
+  expect(numberOf("version token in a journal")).toBe(MAX_TOKEN_BYTES);
+  expect(page("limits.md")).toContain(
+    `\`--parts-max-age\` | ${DEFAULT_PARTS_MAX_AGE_MS.toLocaleString("en-US")} |`,
+  );
   expect(numberOf("safetensors header")).toBe(MAX_SAFETENSORS_HEADER_BYTES);
   expect(numberOf("shard index, `model.json`")).toBe(MAX_TEXT_FILE_BYTES);
 });

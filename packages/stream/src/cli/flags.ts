@@ -21,11 +21,12 @@ import { checkExpectedDigest } from "../session/expected-digest.js";
 import { RETRY_DEFAULTS } from "../session/retry.js";
 import { checkSeed } from "../session/seed.js";
 import { parseDuration } from "./durations.js";
+import { type PartsFlags, partsOptions } from "./parts-flags.js";
 import { parseSize } from "./sizes.js";
 import { TOKEN_VARIABLE } from "./token.js";
 
 /** What the options of all commands parse to. */
-export interface Flags {
+export interface Flags extends PartsFlags {
   readonly codec?: CodecSpec;
   readonly policy?: string;
   readonly minElements?: number;
@@ -47,9 +48,6 @@ export interface Flags {
   readonly overwrite?: boolean;
   readonly shardSize?: number;
   readonly outputDtype?: FloatDType;
-  readonly resume?: boolean;
-  readonly partsMaxAge?: number;
-  readonly partsMaxBytes?: number;
   readonly listen?: string;
   readonly insecure?: boolean;
   readonly tlsCa?: string;
@@ -184,20 +182,6 @@ export function addIntegrityFlags(command: Command): Command {
     );
 }
 
-/** Options of commands that write a model which a later call may go on with. */
-export function addPartsFlags(command: Command): Command {
-  return command
-    .option("--resume", "go on from what an interrupted call left, and leave what this one has (default)")
-    .option("--no-resume", "start clean; leave nothing if interrupted")
-    .addOption(
-      new Option(
-        "--parts-max-age <time>",
-        "remove unfinished files of this folder that are older (default 7d)",
-      ).argParser((text) => parseDuration(text, "--parts-max-age")),
-    )
-    .addOption(size("--parts-max-bytes", "remove the oldest of them beyond so many bytes (default: none)"));
-}
-
 export function addOverwriteFlag(command: Command): Command {
   return command.option("--overwrite", "replace what exists");
 }
@@ -282,9 +266,8 @@ export async function streamOptions(flags: Flags): Promise<StreamOptions> {
 }
 
 export function receiveOptions(flags: Flags): ReceiveOptions {
-  const { overwrite, shardSize, outputDtype, integrity, digest: expectedDigest, resume } = flags;
-  const parts = { maxAgeMs: flags.partsMaxAge, maxBytes: flags.partsMaxBytes };
-  const where = { overwrite, maxShardBytes: shardSize, resume, parts };
+  const { overwrite, shardSize, outputDtype, integrity, digest: expectedDigest } = flags;
+  const where = { overwrite, maxShardBytes: shardSize, ...partsOptions(flags) };
   return { ...transferOptions(flags), ...where, outputDtype, integrity, expectedDigest };
 }
 

@@ -6,7 +6,6 @@ import { targetExists } from "../sink/destination.js";
 import { openPeer } from "./endpoint.js";
 import {
   addIntegrityFlags,
-  addPartsFlags,
   addPeerFlags,
   addTransferFlags,
   addWriteFlags,
@@ -14,6 +13,7 @@ import {
   receiveOptions,
 } from "./flags.js";
 import { type Invocation, runTransfer } from "./invocation.js";
+import { addPartsFlags } from "./parts-flags.js";
 
 export function declareReceive(program: Command, invocation: Invocation): void {
   const command = program

@@ -40,7 +40,7 @@ const FIXED_BYTES = 98;
 const CHECKSUM_BYTES = 8;
 
 /** A token is at most 128 UTF-16 code units. */
-const MAX_TOKEN_BYTES = 3 * 128;
+export const MAX_TOKEN_BYTES = 3 * 128;
 /** The longest head. */
 export const MAX_HEAD_BYTES = FIXED_BYTES + MAX_TOKEN_BYTES + CHECKSUM_BYTES;
 

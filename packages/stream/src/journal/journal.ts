@@ -1,4 +1,4 @@
-import { type FileHandle, open, unlink } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
 import {
   type Chunk,
@@ -12,15 +12,15 @@ import {
 } from "@tensorwire/core";
 import { isInterruption } from "../session/interruption.js";
 import type { Resumable } from "../sink/sink.js";
-import { syncData, syncFolder } from "../sink/synced.js";
+import { syncFolder } from "../sink/synced.js";
 import { targetError } from "../sink/target-error.js";
-import { writeAll } from "../sink/write-all.js";
 import { ChunkSet } from "./chunk-set.js";
-import { encodeFloor, encodeHead, FLOOR_AT, type JournalHead } from "./head.js";
+import type { JournalHead } from "./head.js";
+import { JournalFile } from "./journal-file.js";
 import type { JournaledChunks } from "./journaled-chunks.js";
 import { NotedChunks } from "./noted-chunks.js";
 import type { FileIdentity } from "./own-file.js";
-import { encodeRecord, type JournaledFile } from "./record.js";
+import type { JournaledFile } from "./record.js";
 import type { Replayed } from "./replay.js";
 
 /** What a journal is kept for. */
@@ -61,10 +61,8 @@ export class Journal implements Resumable {
   settle: () => Promise<void> = async () => {};
   /** Asked when a checkpoint begins, by sinks that append. */
   appended: (() => AppendedSoFar | undefined) | undefined;
-  #file: FileHandle | undefined;
+  #file: JournalFile | undefined;
   #integrity: Integrity | undefined;
-  #end = 0;
-  #checksum = 0n;
   #found: JournaledChunks | undefined;
   #sameVersion = false;
   #mixed = false;
@@ -99,11 +97,9 @@ export class Journal implements Resumable {
   /** One that goes on after what an earlier attempt wrote. */
   static goOn(path: string, topic: JournalTopic, file: FileHandle, replayed: Replayed): Journal {
     const journal = new Journal(path, topic);
-    const { head, held, mixed, files, tail, end, checksum } = replayed;
-    journal.#file = file;
+    const { head, held, mixed, files, tail } = replayed;
+    journal.#file = JournalFile.goOn(path, file, replayed);
     journal.#integrity = head.integrity;
-    journal.#end = end;
-    journal.#checksum = checksum;
     journal.#found = held;
     journal.#held = held!.set;
     journal.#durable = held!.set.count;
@@ -194,24 +190,17 @@ export class Journal implements Resumable {
     if (!noted && (!forgotten.length || !this.#file)) return;
     try {
       const files = noted ? await this.#syncParts(appended) : [];
-      this.#file ??= await this.#create();
-      const { bytes, checksum } = encodeRecord(
-        {
-          mixed: this.#mixed,
-          files,
-          noted: noted?.bytes ?? NOTHING,
-          runs: noted?.runs ?? 0,
-          forgotten,
-          tail: appended?.tail ?? NOTHING,
-        },
-        this.#checksum,
-      );
-      await writeAll(this.#file, [bytes], this.#end);
-      await syncData(this.#file);
-      this.#end += bytes.length;
-      this.#checksum = checksum;
+      this.#file ??= await JournalFile.create(this.path, this.topic, this.#integrity!);
+      await this.#file.append({
+        mixed: this.#mixed,
+        files,
+        noted: noted?.bytes ?? NOTHING,
+        runs: noted?.runs ?? 0,
+        forgotten,
+        tail: appended?.tail ?? NOTHING,
+      });
       this.#durable += noted?.count ?? 0;
-      if (forgotten.length) await this.#raiseFloor(this.#file);
+      if (forgotten.length) await this.#file.raiseFloor();
       for (const { count } of forgotten) this.#durable -= count;
     } catch (cause) {
       throw targetError(cause, this.path);
@@ -219,12 +208,6 @@ export class Journal implements Resumable {
     if (!noted) return;
     noted.clear();
     this.#spare.push(noted);
-  }
-
-  /** From now on a journal that is damaged before this place is not believed: it would not know what was forgotten. */
-  async #raiseFloor(file: FileHandle): Promise<void> {
-    await writeAll(file, [encodeFloor(this.#end)], FLOOR_AT);
-    await syncData(file);
   }
 
   async #syncParts(appended: AppendedSoFar | undefined): Promise<JournaledFile[]> {
@@ -239,23 +222,6 @@ export class Journal implements Resumable {
       }),
     );
     return files;
-  }
-
-  async #create(): Promise<FileHandle> {
-    const head = encodeHead(this.topic, this.#integrity!);
-    // Always a new file, and this user's own: what was put there is neither followed nor added to.
-    const file = await open(this.path, "wx+", 0o600);
-    try {
-      await writeAll(file, [head], 0);
-      await syncFolder(dirname(this.path));
-    } catch (cause) {
-      await file.close();
-      await unlink(this.path).catch(() => {});
-      throw cause;
-    }
-    this.#end = head.length;
-    this.#checksum = new DataView(head.buffer).getBigUint64(head.length - 8, true);
-    return file;
   }
 
   /**
@@ -287,7 +253,7 @@ export class Journal implements Resumable {
     this.#file = undefined;
     await file?.close().catch(() => {});
     if (keep && file && this.#durable > 0) return true;
-    if (file) await unlink(this.path).catch(() => {});
+    await file?.remove().catch(() => {});
     return false;
   }
 
@@ -297,7 +263,7 @@ export class Journal implements Resumable {
     this.#file = undefined;
     if (file) {
       await file.close();
-      await unlink(this.path);
+      await file.remove();
       await syncFolder(dirname(this.path));
     }
     this.#integrity = undefined;

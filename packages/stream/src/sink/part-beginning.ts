@@ -1,0 +1,76 @@
+import type { BigIntStats } from "node:fs";
+import { type FileHandle, open, unlink } from "node:fs/promises";
+import { Journal, type JournalTopic } from "../journal/journal.js";
+import { inTheWay, openKnown, type Place, takeUp, tidyComplete } from "../journal/leftover.js";
+import { isOwned, lookAt } from "../journal/own-file.js";
+import type { JournaledFile } from "../journal/record.js";
+import { refuseFull } from "./destination.js";
+import { Lock } from "./lock.js";
+import { isErrno } from "./target-error.js";
+
+export interface BeginningOptions {
+  /** Bytes that will be written, as far as that is known: refused at once where the disk has fewer. */
+  readonly expectedBytes?: number | undefined;
+  /** Keeps a journal beside it, and goes on from one about the same. */
+  readonly topic?: JournalTopic | undefined;
+  /** Goes on from this part file, where it still is the one that a journal named. */
+  readonly known?: JournaledFile | undefined;
+}
+
+/** What an open part file begins with. */
+export interface Begun {
+  readonly handle: FileHandle;
+  readonly stats: BigIntStats;
+  readonly journal: Journal | undefined;
+}
+
+/** Goes on with what an earlier attempt left, or begins anew. */
+export async function begin(place: Place, options: BeginningOptions): Promise<Begun> {
+  const { expectedBytes = 0, topic, known } = options;
+  const left = await takeUp(place, topic);
+  const part = left?.part ?? (known && (await openKnown(place.part, known)));
+  try {
+    // What is there already is not taken again.
+    const there = left ? [...left.replayed.files.values()] : known && part ? [known] : [];
+    await refuseFull(
+      place.target,
+      there.reduce((left, { size }) => left - size, expectedBytes),
+    );
+    if (part) {
+      const journal = left && topic && Journal.goOn(place.journal, topic, left.file, left.replayed);
+      return { ...part, journal };
+    }
+    return await create(place, topic);
+  } catch (error) {
+    await part?.handle.close();
+    await left?.file.close();
+    throw error;
+  }
+}
+
+/** Creates `NAME.part`: always a new file, so that nothing that was put there is followed, shared or added to. */
+async function create({ part, journal, replace }: Place, topic: JournalTopic | undefined): Promise<Begun> {
+  if (replace) {
+    await unlink(part).catch((error) => {
+      if (!isErrno(error, "ENOENT")) throw error;
+    });
+  }
+  const handle = await open(part, "wx").catch((cause) => {
+    throw isErrno(cause, "EEXIST") ? inTheWay(part, cause) : cause;
+  });
+  const stats = await handle.stat({ bigint: true });
+  // Where files are somebody else's as soon as they are made, nobody could tell them from a stranger's later.
+  return { handle, stats, journal: topic && isOwned(stats) ? Journal.begin(journal, topic) : undefined };
+}
+
+/** What is complete, and refused, may have a dead process's traces beside it. */
+export async function tidyUnlocked(place: Place): Promise<void> {
+  const path = `${place.part}.lock`;
+  try {
+    if (!(await lookAt(place.journal)) && !(await lookAt(path))) return;
+    const lock = await Lock.take(path, place.target);
+    await tidyComplete(place).finally(() => lock.release());
+  } catch {
+    // Somebody is writing it, or it is not for us to look at.
+  }
+}
