@@ -34,6 +34,10 @@ describe("every promise is kept", { timeout: 180_000 }, () => {
     expect(passed(await faults("--only", "disk", "--count", "10"))).toHaveLength(3);
   });
 
+  test("by names that lead elsewhere", async () => {
+    expect(passed(await faults("--only", "names"))).toHaveLength(4);
+  });
+
   test("where either end and the connection are killed, again and again", async () => {
     const stdout = await faults("--only", "kill", "--count", "6");
     expect(passed(stdout)).toHaveLength(4);

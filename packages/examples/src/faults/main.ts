@@ -6,12 +6,13 @@ import { corruption } from "./corruption.js";
 import { disk } from "./disk.js";
 import { distance } from "./distance.js";
 import { kills } from "./kills.js";
+import { names } from "./names.js";
 import { soak } from "./soak.js";
 import { fuzzing } from "./fuzzing.js";
 import type { FaultKind, FaultReport } from "./fault-kind.js";
 import { table } from "./table.js";
 
-const KINDS: readonly FaultKind[] = [corruption, fuzzing, disk, distance, soak, kills];
+const KINDS: readonly FaultKind[] = [corruption, fuzzing, disk, distance, soak, kills, names];
 
 interface Arguments {
   readonly seed: number;

@@ -124,7 +124,9 @@ async function openWays(draws: Draws, number: number, { scratch, certificate }: 
   }
   if (kind === "streams") {
     const [there, back] = [new PassThrough(), new PassThrough()];
-    const close = async (): Promise<void> => void (there.destroy(), back.destroy());
+    const close = async (): Promise<void> => {
+      for (const stream of [there, back]) stream.destroy();
+    };
     return { to: { readable: back, writable: there }, from: { readable: there, writable: back }, close };
   }
   if (kind === "artifact") {
