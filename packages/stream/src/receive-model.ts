@@ -198,7 +198,12 @@ class Receiving implements ReceivedModel {
     try {
       const opening = { ...this.options, overwrite: false, signal: life.jobs };
       ({ connection, owned } = await openConnection(origin, "receive", opening, settings));
-      retries.reached();
+      if (connection.channel.direction === "both")
+        connection.hello.then(
+          () => retries.reached(),
+          () => {},
+        );
+      else retries.reached();
       const receiver = new ModelReceiver(connection, {
         ...{ ...settings, ...call, owned },
         expectedDigest: this.options.expectedDigest,

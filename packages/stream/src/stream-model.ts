@@ -151,10 +151,10 @@ class Sending {
         settings,
       );
       ({ connection, owned } = opened);
-      retries.reached();
       // A channel without a way back carries no HELLO either: whoever reads it takes it as it is.
       const twoWay = connection.channel.direction === "both";
       const hello = twoWay ? await life.race(connection.hello) : undefined;
+      retries.reached();
       const model = await this.#prepare(info, hello, call);
       const sender = new ModelSender(connection, {
         ...settings,

@@ -25,9 +25,11 @@ afterEach(() => rm(outputs, { recursive: true }));
 const WINDOW = ["--window", "128KiB"];
 const PROGRESS = /^ +\d+ % /m;
 
-async function both(): Promise<{ sender: CliProcess; receiver: CliProcess }> {
-  const out = join(outputs, "received.safetensors");
-  const receiver = new CliProcess(["receive", "--listen", "127.0.0.1:0", "--out", out, "--json", ...WINDOW]);
+const OUT = (): string => join(outputs, "received.safetensors");
+
+async function both(...flags: string[]): Promise<{ sender: CliProcess; receiver: CliProcess }> {
+  const listening = ["receive", "--listen", "127.0.0.1:0", "--out", OUT(), "--json"];
+  const receiver = new CliProcess([...listening, ...WINDOW, ...flags]);
   const sender = new CliProcess(["send", model, await receiver.url(), "--json", ...WINDOW]);
   // In the middle of it: both have moved bytes.
   await Promise.all([sender.saw(PROGRESS), receiver.saw(PROGRESS)]);
@@ -64,7 +66,7 @@ describe.each([
 });
 
 test("a process that is killed outright is a peer that went away", async () => {
-  const { sender, receiver } = await both();
+  const { sender, receiver } = await both("--retry", "0");
   sender.child.kill("SIGKILL");
   const received = await receiver.ended;
   expect(received.code).toBe(5);

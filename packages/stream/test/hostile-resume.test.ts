@@ -3,6 +3,7 @@ import {
   type ChunkRecord,
   encodeAck,
   encodeCredit,
+  encodeFrame,
   encodeHeld,
   encodeTotals,
   encodeWant,
@@ -126,6 +127,24 @@ describe("a receiver that breaks the protocol of resuming", () => {
   test("one that speaks of the same version of a source that has none", async () => {
     const script = (p: ScriptedPeer) => hold(p, 0, 1).then(() => want(p, 1, 3, true));
     expect(await sendTo(script, {})).toMatchObject({ code: "PROTOCOL" });
+  });
+
+  test("credit that comes in the same portion as WANT is no credit that goes back", async () => {
+    const [a, b] = memoryChannelPair();
+    const peer = new ScriptedPeer(b);
+    const sending = streamModel(model, a, { backend, chunkBytes: CHUNK });
+    await peer.hello("receive");
+    await peer.hears(FrameType.MANIFEST);
+    const range = { windowBytes: CHUNK, ranges: [{ first: 0, count: 4 }] };
+    await peer.raw(
+      Buffer.concat([
+        encodeFrame(FrameType.WANT, 1, FLAG_TO_SENDER, encodeWant(range)),
+        encodeFrame(FrameType.CREDIT, 1, FLAG_TO_SENDER, encodeCredit({ limit: 4 * CHUNK, finished: 0 })),
+      ]),
+    );
+    await peer.say(FrameType.RECEIPT, (await peer.hears(FrameType.END))!, back);
+    expect((await sending).confirmed).toBe(true);
+    await a.close();
   });
 
   test("one that says it holds what it does not have harms itself alone: what is compared is sent", async () => {

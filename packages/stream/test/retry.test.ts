@@ -152,12 +152,16 @@ describe("with retry, a connection that breaks anywhere, over and over, is the e
     const tensors = model();
     await fc.assert(
       fc.asyncProperty(
-        fc.array(fc.integer({ min: 1, max: BYTES }), { minLength: 1, maxLength: 4 }),
+        fc.tuple(
+          // The first of them gets as far as HELLO.
+          fc.integer({ min: 1000, max: BYTES }),
+          fc.array(fc.integer({ min: 1, max: BYTES }), { maxLength: 3 }),
+        ),
         fc.boolean(),
         fc.boolean(),
-        async (budgets, senderListens, known) => {
+        async ([first, others], senderListens, known) => {
           const listener = await listening();
-          const proxy = await proxied(listener, budgets);
+          const proxy = await proxied(listener, [first, ...others]);
           const [destination, origin] = senderListens ? [listener, proxy.url] : [proxy.url, listener];
           const [received, result] = receive(origin, { windowBytes: WINDOW, retry: quick });
           const version = known ? "one" : undefined;
@@ -168,6 +172,7 @@ describe("with retry, a connection that breaks anywhere, over and over, is the e
           proxy.close();
           // The receiver has it, and could not say so: nobody is there to say it again.
           if (sent.status === "rejected") {
+            if (got.status === "rejected") throw got.reason;
             expect(got).toMatchObject({ status: "fulfilled" });
           } else {
             const { digest, retries } = sent.value;
@@ -231,7 +236,7 @@ describe("the count of attempts", () => {
 });
 
 describe("what is not tried again", () => {
-  test("an address that never answered: nothing was interrupted", async () => {
+  test("an address where nobody says HELLO: nothing was interrupted", async () => {
     const listener = await listening();
     const { url } = listener;
     await listener.close();
@@ -239,6 +244,11 @@ describe("what is not tried again", () => {
     const retry = { ...quick, onRetry };
     await expect(streamModel(model(), url, { retry })).rejects.toMatchObject({ code: "CHANNEL_OPEN" });
     await expect(receiveModel(url, { retry }).done).rejects.toMatchObject({ code: "CHANNEL_OPEN" });
+    // One that takes connections, and lets nobody in.
+    const proxy = await proxied(await listening(), [1, 1]);
+    const closed = { code: "CHANNEL_CLOSED" };
+    await expect(streamModel(model(), proxy.url, { retry })).rejects.toMatchObject(closed);
+    await expect(receiveModel(proxy.url, { retry }).done).rejects.toMatchObject(closed);
   });
 
   test("a source that can be read once: the types and the error say so", async () => {

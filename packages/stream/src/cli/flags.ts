@@ -18,6 +18,7 @@ import type { ReadingOptions } from "../fidelity/model-reader.js";
 import { resolveChunkBytes, type StreamOptions, type TransferOptions } from "../options.js";
 import type { ReceiveOptions } from "../receive-model.js";
 import { checkExpectedDigest } from "../session/expected-digest.js";
+import { RETRY_DEFAULTS } from "../session/retry.js";
 import { checkSeed } from "../session/seed.js";
 import { parseDuration } from "./durations.js";
 import { parseSize } from "./sizes.js";
@@ -31,6 +32,8 @@ export interface Flags {
   readonly compress?: "auto" | "never";
   readonly nonFinite?: "exact" | "error";
   readonly seed?: string;
+  readonly ifChanged?: "resend" | "restart" | "fail";
+  readonly retry?: number;
   readonly integrity?: Integrity;
   readonly digest?: string;
   readonly chunk?: number;
@@ -146,6 +149,16 @@ export function addCodecFlags(command: Command): Command {
     .addOption(chunkOption());
 }
 
+/** Options of commands that send what an earlier call may have begun to. */
+export function addChangedFlag(command: Command): Command {
+  return command.addOption(
+    new Option(
+      "--if-changed <what>",
+      "where the receiver has chunks of another state of the model: resend those that differ (default), restart with all, or fail",
+    ).choices(["resend", "restart", "fail"]),
+  );
+}
+
 /** Options of commands that write a model. */
 export function addWriteFlags(command: Command): Command {
   return addOverwriteFlag(command)
@@ -206,6 +219,12 @@ export function addListeningFlags(command: Command): Command {
       "--listen <where>",
       "where to wait for peers: host:port, or a ws://, wss://, http://, https://, tcp://, tls:// or unix:/ URL; port 0 takes a free one",
     )
+    .addOption(
+      new Option(
+        "--retry <n>",
+        `after an interruption, connect again, or with --listen wait for the next peer, and go on: at most n times in a row that bring nothing (default ${RETRY_DEFAULTS.attempts}, 0: never)`,
+      ).argParser((text) => parseCount(text, "--retry")),
+    )
     .addOption(size("--max-bytes-per-second", "leave room on the line for others (default: no bound)"))
     .option("--tokens <file>", "JSON: who may come in, by the tokens that they show, and what they may do")
     .addOption(
@@ -252,12 +271,13 @@ export async function streamOptions(flags: Flags): Promise<StreamOptions> {
     nonFinite,
     seed,
     integrity,
+    ifChanged,
     residuals,
     window = DEFAULT_WINDOW_BYTES,
   } = flags;
   if (chunk !== undefined) resolveChunkBytes(chunk, window, Number.POSITIVE_INFINITY);
   const policy = flags.policy === undefined ? undefined : await readPolicy(flags.policy);
-  const encoding = { codec, policy, minElements, compress, nonFinite, seed, integrity, residuals };
+  const encoding = { codec, policy, minElements, compress, nonFinite, seed, integrity, ifChanged, residuals };
   return { ...transferOptions(flags), ...encoding, chunkBytes: chunk };
 }
 

@@ -18,11 +18,11 @@ export interface Position {
 }
 
 export function positionOf(event: ProgressEvent, counter: PositionCounter): Position {
-  const { phase, totalBytes, bytesPerSecond, seconds } = event;
+  const { phase, totalBytes, resumedBytes, bytesPerSecond, seconds } = event;
   const done = phase === "done";
   const bytes = done ? totalBytes : counter === "sent" ? event.sourceBytes : event.acknowledgedBytes;
   const percent = done ? 100 : Math.min(99, totalBytes ? Math.floor((100 * bytes) / totalBytes) : 0);
-  const rate = done ? (seconds > 0 ? totalBytes / seconds : 0) : bytesPerSecond;
+  const rate = done ? (seconds > 0 ? (totalBytes - resumedBytes) / seconds : 0) : bytesPerSecond;
   const left = rate > 0 && !done ? `, ${formatSeconds((totalBytes - bytes) / rate)} left` : "";
   const words = `${formatSize(bytes)} of ${formatSize(totalBytes)}, ${formatSize(Math.round(rate))}/s${left}`;
   return { bytes, percent, words };

@@ -27,9 +27,10 @@ export class ProgressBar implements ProgressView {
     if (event.phase === "done") this.stop();
   }
 
-  /** Leaves the bar where it is. */
+  /** Leaves the bar where it is; what comes later gets another one. */
   stop(): void {
     this.#bar.stop();
+    this.#started = false;
   }
 }
 

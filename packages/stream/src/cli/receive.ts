@@ -1,6 +1,7 @@
 import { stat } from "node:fs/promises";
 import type { Command } from "commander";
 import { receiveModel } from "../receive-model.js";
+import { RETRY_DEFAULTS } from "../session/retry.js";
 import { targetExists } from "../sink/destination.js";
 import { openPeer } from "./endpoint.js";
 import {
@@ -49,9 +50,12 @@ async function receive(url: string | undefined, flags: Flags, invocation: Invoca
         : "verified and durable, but the sender left before it could be told",
   } as const;
   try {
-    await runTransfer(invocation, words, (watch) => {
-      return receiveModel(endpoint, { ...receiveOptions(flags), dial, to, ...watch }).done;
-    });
+    await runTransfer(
+      invocation,
+      words,
+      (watch) => receiveModel(endpoint, { ...receiveOptions(flags), dial, to, ...watch }).done,
+      url === "-" ? flags.retry : (flags.retry ?? RETRY_DEFAULTS.attempts),
+    );
   } finally {
     await close();
   }

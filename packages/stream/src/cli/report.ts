@@ -1,4 +1,5 @@
 import type { ErrorCode, TensorwireError } from "@tensorwire/core";
+import type { RetryEvent } from "../session/retry.js";
 import type { TransferSummary } from "../session/summary.js";
 import { printable } from "./printable.js";
 import { formatRate, formatSeconds, formatSize } from "./sizes.js";
@@ -111,6 +112,12 @@ function ratio(sourceBytes: number, wireBytes: number): string {
 
 export function counted(n: number, noun: string): string {
   return `${n} ${noun}${n === 1 ? "" : "s"}`;
+}
+
+/** An interruption that is not the end, for people. */
+export function retryText({ error, attempt, attempts, delayMs }: RetryEvent): string {
+  const next = delayMs > 0 ? `trying again in ${formatSeconds(delayMs / 1000)}` : "waiting for the next peer";
+  return `tensorwire: ${error.code}: ${printable(error.message)}\n  ${next} (${attempt} of ${attempts})`;
 }
 
 /** A failure for people: one line, then what to do about it. */

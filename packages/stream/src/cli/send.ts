@@ -1,8 +1,16 @@
 import type { Command } from "commander";
+import { RETRY_DEFAULTS } from "../session/retry.js";
 import { rawFileSource } from "../source/raw-file.js";
 import { streamModel } from "../stream-model.js";
 import { openPeer } from "./endpoint.js";
-import { addEncodeFlags, addPeerFlags, addTransferFlags, type Flags, streamOptions } from "./flags.js";
+import {
+  addChangedFlag,
+  addEncodeFlags,
+  addPeerFlags,
+  addTransferFlags,
+  type Flags,
+  streamOptions,
+} from "./flags.js";
 import { type Invocation, runTransfer } from "./invocation.js";
 
 export function declareSend(program: Command, invocation: Invocation): void {
@@ -18,7 +26,7 @@ export function declareSend(program: Command, invocation: Invocation): void {
       "ws://, wss://, http://, https://, tcp://, tls:// or unix:/ URL of the receiver; - writes to stdout, and the result to stderr",
     )
     .action((model: string, url: string | undefined, flags: Flags) => send(model, url, flags, invocation));
-  addTransferFlags(addEncodeFlags(addPeerFlags(command)));
+  addTransferFlags(addChangedFlag(addEncodeFlags(addPeerFlags(command))));
 }
 
 async function send(
@@ -40,8 +48,11 @@ async function send(
     confirmation: () => (oneWay ? "written to the pipe, which nobody confirms" : "confirmed by the receiver"),
   } as const;
   try {
-    await runTransfer(invocation, words, (watch) =>
-      streamModel(source, endpoint, { ...options, dial, ...watch }),
+    await runTransfer(
+      invocation,
+      words,
+      (watch) => streamModel(source, endpoint, { ...options, dial, ...watch }),
+      url === "-" ? flags.retry : (flags.retry ?? RETRY_DEFAULTS.attempts),
     );
   } finally {
     await close();

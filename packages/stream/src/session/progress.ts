@@ -72,7 +72,7 @@ export class Progress {
     // What was there before was not moved now, and says nothing of the rate.
     this.#recent.length = 0;
     this.#recent.push([performance.now(), heldBytes]);
-    this.tick();
+    if (heldBytes > 0) this.tick();
   }
 
   /** Something moved. */

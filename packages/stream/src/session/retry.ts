@@ -80,7 +80,7 @@ export class Retries {
     }).next();
   }
 
-  /** A peer has answered: from here on there is something to be interrupted. */
+  /** A peer has said who it is: from here on there is something to be interrupted. */
   reached(): void {
     this.#reached = true;
   }
@@ -109,7 +109,9 @@ export class Retries {
   /** What an attempt that fails so ends the call with; `undefined` where there will be another one. */
   #last(error: TensorwireError): TensorwireError | undefined {
     const { options, position } = this.settings;
-    if (!options || !this.#reached || this.#complete || !mayPass(error)) return error;
+    if (!options || this.#complete || !mayPass(error)) return error;
+    // Who never answered is more likely to be at another address, or to want another certificate.
+    if (!this.#reached && error.code !== "SERVER_BUSY") return error;
     if (position() > this.#furthest) {
       this.#furthest = position();
       this.#failures = [];

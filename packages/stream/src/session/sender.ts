@@ -177,12 +177,8 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
   }
 
   async #negotiate(): Promise<Want> {
-    const { life, plan, progress, trace, ifChanged } = this.settings;
+    const { life, progress, trace, ifChanged } = this.settings;
     const want = await life.race(this.#want.promise);
-    if (want.windowBytes < plan.maxChunkBytes) {
-      throw new TensorwireError("PROTOCOL", `the peer grants ${want.windowBytes} bytes, less than one chunk`);
-    }
-    this.#gate.grant(want.windowBytes);
     const again = !want.sameVersion && ifChanged === "restart";
     if (again) this.#held.clear();
     progress.begin(this.#held.bytes, this.#held.tensors);
@@ -359,7 +355,12 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
     if (want.sameVersion && version === undefined) {
       throw new TensorwireError("PROTOCOL", "WANT speaks of the same version where none was named");
     }
+    if (want.windowBytes < plan.maxChunkBytes) {
+      throw new TensorwireError("PROTOCOL", `the peer grants ${want.windowBytes} bytes, less than one chunk`);
+    }
     this.#wanted = true;
+    // At once: more credit may follow in the same portion.
+    this.#gate.grant(want.windowBytes);
     this.#want.resolve(want);
   }
 
