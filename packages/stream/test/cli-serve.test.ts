@@ -137,7 +137,7 @@ describe("while a transfer is under way", () => {
     await receiver.saw(/^ +\d+ % /m);
     server.child.kill("SIGTERM");
     await server.saw(/waiting for transfers/);
-    const late = await run("receive", `${url}large.safetensors`, "--out", at("late"));
+    const late = await run("receive", `${url}large.safetensors`, "--out", at("late"), "--retry", "0");
     expect([late.code, late.stderr]).toEqual([5, expect.stringMatching(/SERVER_BUSY|CHANNEL_OPEN/)]);
     return { server, receiver };
   }

@@ -162,6 +162,70 @@ describe("CreditLedger", () => {
   });
 });
 
+describe("CreditLedger, of a sink that makes checkpoints", () => {
+  const journaled = (carried = 0, unsafe = 0): CreditLedger => {
+    const ledger = new CreditLedger(80);
+    ledger.begin({ carried, journaled: true, unsafe });
+    return ledger;
+  };
+
+  it("lets credit run a window ahead of the last one, and no further", () => {
+    const ledger = journaled();
+    for (let sent = 0; sent < 160; sent += 40) {
+      ledger.arrive(40, true);
+      ledger.finish(40);
+    }
+    expect([ledger.finished, ledger.limit]).toEqual([160, 160]);
+    expect(() => ledger.arrive(1, true)).toThrow(expect.objectContaining({ code: "CREDIT_EXCEEDED" }));
+    expect(ledger.secure(100, 100)).toBe(true);
+    expect([ledger.durable, ledger.limit]).toEqual([100, 240]);
+  });
+
+  it("counts what an earlier connection left, in the sink's hands and in no checkpoint", () => {
+    const ledger = journaled(30, 70);
+    expect([ledger.limit, ledger.held]).toEqual([50, 30]);
+    ledger.finishCarried(30);
+    // 100 bytes are in no checkpoint: 20 more than a window.
+    expect([ledger.limit, ledger.held, ledger.finished]).toEqual([60, 0, 0]);
+    ledger.secure(70, 0);
+    expect([ledger.limit, ledger.durable]).toEqual([80, 0]);
+  });
+
+  it("never takes credit back, and never lets more than two windows be lost", () => {
+    const steps = fc.array(fc.constantFrom("send", "finish", "checkpoint", "carried"), { maxLength: 300 });
+    fc.assert(
+      fc.property(steps, fc.nat(2), fc.nat(80), (moves, carriedChunks, unsafe) => {
+        let carried = carriedChunks * 10;
+        const ledger = journaled(carried, unsafe);
+        let [sent, finished, open] = [0, 0, unsafe];
+        let ours = 0;
+        let limit = ledger.limit;
+        for (const move of moves) {
+          if (move === "send" && sent + 10 <= ledger.limit) {
+            ledger.arrive(10, true);
+            sent += 10;
+          } else if (move === "finish" && finished < sent) {
+            ledger.finish(10);
+            finished += 10;
+            [open, ours] = [open + 10, ours + 10];
+          } else if (move === "carried" && carried > 0) {
+            ledger.finishCarried(10);
+            carried -= 10;
+            open += 10;
+          } else if (move === "checkpoint") {
+            ledger.secure(open, ours);
+            [open, ours] = [0, 0];
+          }
+          expect(ledger.limit).toBeGreaterThanOrEqual(limit);
+          limit = ledger.limit;
+          expect(ledger.held).toBeLessThanOrEqual(80);
+          expect(sent - ledger.durable).toBeLessThanOrEqual(160);
+        }
+      }),
+    );
+  });
+});
+
 describe("CreditNotice", () => {
   /** A notice whose sends end when they are told to. */
   function slow(): { notice: CreditNotice; sends: Deferred<void>[] } {

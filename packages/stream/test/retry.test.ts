@@ -438,6 +438,25 @@ describe("a peer that comes back with something else", () => {
     },
   );
 
+  test("a version that comes back after another one is not trusted: the other one's chunks may be there", async () => {
+    const listener = await listening();
+    const proxy = await proxied(listener, [BYTES / 2, BYTES / 4]);
+    const disk = new Disk();
+    const to = new ResumableSink(disk);
+    const received = receiveModel(listener, { windowBytes: WINDOW, to, retry: quick });
+    const changed = model();
+    for (const { data } of Object.values(changed)) data.fill(7);
+    const broken = { code: "CHANNEL_CLOSED" };
+    await expect(streamModel(model(), proxy.url, { ...sizes, version: "one" })).rejects.toMatchObject(broken);
+    await expect(streamModel(changed, proxy.url, { ...sizes, version: "two" })).rejects.toMatchObject(broken);
+    expect(disk.forgotten.length).toBeGreaterThan(0);
+    await streamModel(model(), proxy.url, { ...sizes, version: "one" });
+    await received.done;
+    Object.values(model()).forEach(({ data }, i) => {
+      expect(Buffer.compare(disk.tensors[i]!, new Uint8Array(data.buffer))).toBe(0);
+    });
+  });
+
   test("the same model, changed: what an iterator has given is not taken back", async () => {
     const changed = model();
     changed.a!.data[5] = 99;
