@@ -129,6 +129,7 @@ describe.each(sides)("bytes changed on the way %s", (side) => {
           if (name === "RECEIPT" || (name === "END" && cut === bits / 8)) continue;
           expect(received, where).toBeDefined();
           await expectUnfinished(where);
+          await clear();
         }
         await clear();
       }
