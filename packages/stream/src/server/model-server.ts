@@ -116,8 +116,8 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
   /** @internal */
   static async open(options: ModelServerOptions): Promise<ModelServer> {
     const { receive = {}, onReceive, uploads, modelLimits: limits } = options;
-    const { windowBytes, backend, registry, maxBytesPerSecond } = options;
-    const transfer = { windowBytes, backend, registry, maxBytesPerSecond, limits };
+    const { windowBytes, backend, registry, budget, maxBytesPerSecond } = options;
+    const transfer = { windowBytes, backend, registry, budget, maxBytesPerSecond, limits };
     const settings = await resolveOptions(transfer);
     const folder = uploads === undefined ? undefined : await UploadFolder.open(uploads);
     const server = new ModelServer(options, {
