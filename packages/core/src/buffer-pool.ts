@@ -52,6 +52,9 @@ const presumedAlignment: SlabAlignment = () => ALIGNMENT - 16;
 
 const align = (bytes: number): number => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 
+/** What a loan of `bytes` takes of its slab. */
+export const loanBytes = align;
+
 /**
  * Buffers that are reused and never left to the garbage collector, which returns external memory late. Memory is held
  * in slabs of one size; small loans share a slab, from its beginning to its end, and a slab is used again when the
@@ -60,16 +63,26 @@ const align = (bytes: number): number => Math.ceil(bytes / ALIGNMENT) * ALIGNMEN
 export class BufferPool {
   readonly slabBytes: number;
   readonly #alignment: SlabAlignment;
+  readonly #discard: (buffer: ArrayBuffer) => void;
   readonly #free: Slab[] = [];
+  #most = Number.POSITIVE_INFINITY;
   #current: Slab | undefined;
   #slabs = 0;
   #lent = 0;
   #loans = 0;
 
-  /** @param slabBytes The largest loan. */
-  constructor(slabBytes: number, alignment: SlabAlignment = presumedAlignment) {
+  /**
+   * @param slabBytes The largest loan.
+   * @param discard Gives a slab's memory back at once, where the runtime can; else the garbage collector does, in its time.
+   */
+  constructor(
+    slabBytes: number,
+    alignment: SlabAlignment = presumedAlignment,
+    discard: (buffer: ArrayBuffer) => void = () => {},
+  ) {
     this.slabBytes = align(slabBytes);
     this.#alignment = alignment;
+    this.#discard = discard;
   }
 
   /** Loans that are out: 0 once every owner has given its buffers back. */
@@ -101,6 +114,16 @@ export class BufferPool {
     return new PooledLoan(view, slab, this.#giveBack);
   }
 
+  /** From now on keeps at most so many slabs: what is free beyond that is given back, and what is lent, when it is back. */
+  keep(slabs: number): void {
+    this.#most = slabs;
+    while (this.#slabs > slabs && this.#free.length) this.#drop(this.#free.pop()!);
+    const current = this.#current;
+    if (!current || current.loans > 0 || this.#slabs <= slabs) return;
+    this.#current = undefined;
+    this.#drop(current);
+  }
+
   readonly #giveBack = ({ bytes, slab }: PooledLoan): void => {
     this.#loans--;
     this.#lent -= bytes.length;
@@ -123,6 +146,17 @@ export class BufferPool {
 
   #recycle(slab: Slab): void {
     slab.used = 0;
-    if (slab !== this.#current) this.#free.push(slab);
+    const current = slab === this.#current;
+    if (this.#slabs > this.#most) {
+      if (current) this.#current = undefined;
+      this.#drop(slab);
+    } else if (!current) {
+      this.#free.push(slab);
+    }
+  }
+
+  #drop({ bytes }: Slab): void {
+    this.#slabs--;
+    this.#discard(bytes.buffer as ArrayBuffer);
   }
 }

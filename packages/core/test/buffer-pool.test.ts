@@ -126,6 +126,68 @@ describe("BufferPool", () => {
   });
 });
 
+describe("a pool that is told how many slabs to keep", () => {
+  const counting = () => {
+    const discarded: ArrayBuffer[] = [];
+    return { discarded, pool: new BufferPool(SLAB, undefined, (buffer) => void discarded.push(buffer)) };
+  };
+
+  it("gives back what is free beyond that at once, and what is lent when it is back", () => {
+    const { pool, discarded } = counting();
+    const loans = Array.from({ length: 5 }, () => pool.lend(SLAB));
+    loans[0]!.release();
+    loans[1]!.release();
+    pool.keep(4);
+    expect([discarded.length, pool.heldBytes]).toEqual([1, 4 * SLAB]);
+    pool.keep(1);
+    expect([discarded.length, pool.heldBytes]).toEqual([2, 3 * SLAB]);
+    for (const loan of loans.slice(2)) loan.release();
+    expect([discarded.length, pool.heldBytes, pool.loans]).toEqual([4, SLAB, 0]);
+    // The last one is used again.
+    pool.lend(SLAB).release();
+    expect([discarded.length, pool.heldBytes]).toEqual([4, SLAB]);
+  });
+
+  it("keeps none of none, and begins anew when it may", () => {
+    const { pool, discarded } = counting();
+    const small = [pool.lend(64), pool.lend(64)];
+    pool.keep(0);
+    small[0]!.release();
+    expect(discarded.length).toBe(0);
+    small[1]!.release();
+    expect([discarded.length, pool.heldBytes]).toEqual([1, 0]);
+    pool.keep(2);
+    const loan = pool.lend(SLAB);
+    loan.bytes.fill(1);
+    loan.release();
+    expect([pool.loans, pool.heldBytes]).toEqual([0, SLAB]);
+    pool.keep(0);
+    expect([discarded.length, pool.heldBytes]).toEqual([2, 0]);
+  });
+
+  it("never lends what it has given back", () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(fc.constantFrom("lend", "release", "keep"), fc.nat(SLAB)), { maxLength: 100 }),
+        (steps) => {
+          const { pool, discarded } = counting();
+          const loans: Loan[] = [];
+          for (const [step, amount] of steps) {
+            if (step === "lend") loans.push(pool.lend(amount));
+            if (step === "release") loans.splice(amount % Math.max(1, loans.length), 1)[0]?.release();
+            if (step === "keep") pool.keep(amount % 6);
+            for (const { bytes } of loans) expect(discarded).not.toContain(bytes.buffer);
+          }
+          for (const loan of loans) loan.release();
+          pool.keep(0);
+          expect([pool.loans, pool.heldBytes]).toEqual([0, 0]);
+          expect(new Set(discarded).size).toBe(discarded.length);
+        },
+      ),
+    );
+  });
+});
+
 describe("unpooled", () => {
   it("is a loan of the caller's own bytes", () => {
     const bytes = Uint8Array.of(1, 2, 3);

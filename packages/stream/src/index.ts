@@ -13,6 +13,7 @@ export {
   type TensorInfo,
   TensorwireError,
 } from "@tensorwire/core";
+export { MemoryBudget } from "./budget/memory-budget.js";
 export { duplexChannel, type StreamPair } from "./channel/duplex.js";
 export {
   HttpChannels,

@@ -15,6 +15,8 @@ import {
   TensorwireError,
 } from "@tensorwire/core";
 import { addressOffset, defaultBackend } from "@tensorwire/quant-native";
+import type { MemoryBudget } from "./budget/memory-budget.js";
+import { processBudget } from "./budget/process-budget.js";
 import { checkRate } from "./channel/throttled.js";
 import type { DialOptions } from "./channel/websocket.js";
 import type { Logger } from "./diagnostics/logger.js";
@@ -48,6 +50,11 @@ export interface TransferOptions extends TimeoutOptions {
   readonly retry?: RetryOptions | boolean | undefined;
   /** Where this transfer, and no other, is logged: pino, `console`, or what takes an object and a message. Default: nowhere. */
   readonly logger?: Logger | undefined;
+  /**
+   * The memory that this transfer takes its own from, together with all that name the same. Default: one for the process,
+   * half of the memory that it may use. Where there is less, a transfer takes less than its window, or waits.
+   */
+  readonly budget?: MemoryBudget | undefined;
   /** How a URL is dialled. */
   readonly dial?: Omit<DialOptions, "signal"> | undefined;
 }
@@ -110,6 +117,7 @@ export interface ResolvedOptions extends Timeouts {
   readonly limits: Limits;
   readonly backend: CodecBackend;
   readonly registry: CodecRegistry;
+  readonly budget: MemoryBudget;
   readonly alignment: SlabAlignment | undefined;
   readonly maxBytesPerSecond: number | undefined;
   readonly retry: RetryOptions | undefined;
@@ -131,6 +139,7 @@ export async function resolveOptions(options: TransferOptions): Promise<Resolved
     limits: resolveLimits(options.limits),
     backend: options.backend ?? defaultBackend({ codecs: registry }),
     registry,
+    budget: options.budget ?? processBudget(),
     alignment: slabAlignment(),
     maxBytesPerSecond: options.maxBytesPerSecond,
     retry: resolveRetry(options.retry),

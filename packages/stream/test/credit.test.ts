@@ -82,18 +82,20 @@ describe("CreditGate", () => {
 describe("CreditLedger", () => {
   it("grants a window to begin with, and then what is finished", () => {
     const ledger = new CreditLedger(80);
-    expect([ledger.limit, ledger.finished, ledger.held]).toEqual([80, 0, 0]);
+    expect([ledger.limit, ledger.announce(), ledger.finished, ledger.held]).toEqual([80, 80, 0, 0]);
     ledger.arrive(30, true);
     ledger.arrive(50, true);
     expect([ledger.limit, ledger.held]).toEqual([80, 80]);
     ledger.finish(30);
-    expect([ledger.limit, ledger.finished, ledger.held]).toEqual([110, 30, 50]);
+    expect([ledger.limit, ledger.announced, ledger.finished, ledger.held]).toEqual([110, 80, 30, 50]);
+    ledger.announce();
     ledger.arrive(30, true);
     expect(ledger.held).toBe(80);
   });
 
   it("refuses a byte more than it granted, and does not count it", () => {
     const ledger = new CreditLedger(80);
+    ledger.announce();
     ledger.arrive(80, true);
     const exceeded = expect.objectContaining({
       code: "CREDIT_EXCEEDED",
@@ -108,8 +110,15 @@ describe("CreditLedger", () => {
 
   it("says when to tell the peer: at every eighth of the window", () => {
     const ledger = new CreditLedger(80);
+    ledger.announce();
     ledger.arrive(80, true);
-    expect(Array.from({ length: 8 }, () => ledger.finish(3))).toEqual([
+    const told = (bytes: number): boolean => {
+      ledger.finish(bytes);
+      const { due } = ledger;
+      if (due) ledger.announce();
+      return due;
+    };
+    expect(Array.from({ length: 8 }, () => told(3))).toEqual([
       false,
       false,
       false,
@@ -119,8 +128,8 @@ describe("CreditLedger", () => {
       false,
       true,
     ]);
-    expect(ledger.finish(50)).toBe(true);
-    expect(ledger.finish(0)).toBe(false);
+    expect(told(50)).toBe(true);
+    expect(told(0)).toBe(false);
   });
 
   it("never lets a sender stand still, nor a receiver hold more than the window", () => {
@@ -134,7 +143,7 @@ describe("CreditLedger", () => {
           const chunks = sizes.map((part) => Math.max(1, Math.floor((part * windowBytes) / 2)));
           const gate = new CreditGate();
           const ledger = new CreditLedger(windowBytes);
-          gate.grant(ledger.limit);
+          gate.grant(ledger.announce());
           const held: number[] = [];
           const send = (): boolean => {
             const chunk = chunks[0];
@@ -146,7 +155,8 @@ describe("CreditLedger", () => {
           const finish = (): boolean => {
             const chunk = held.shift();
             if (chunk === undefined) return false;
-            if (ledger.finish(chunk)) gate.grant(ledger.limit);
+            ledger.finish(chunk);
+            if (ledger.due) gate.grant(ledger.announce());
             return true;
           };
           const total = chunks.reduce((sum, bytes) => sum + bytes, 0);

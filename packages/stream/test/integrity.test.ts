@@ -257,6 +257,29 @@ function xxh64DigestOf(artifact: Buffer) {
   };
 }
 
+test("an interrupted transfer goes on with the SHA-256 of what is held, and comes to the same digest", async () => {
+  const large = Float32Array.from({ length: 1 << 20 }, (_, i) => Math.sin(i));
+  const source = { w: { dtype: "F32", shape: [large.length], data: large } } as const;
+  const options = { ...STRONG, codec: "normfloat4", windowBytes: 262_144, version: "1" } as const;
+  const { sha256 } = await streamModel(source, at("whole.twire"), options);
+  const receive = { to: at("resumed.safetensors"), windowBytes: 262_144, integrity: "sha256" } as const;
+  const ending = new AbortController();
+  const cut = {
+    ...options,
+    signal: ending.signal,
+    onProgress: ({ acknowledgedBytes }: { acknowledgedBytes: number }) => {
+      if (acknowledgedBytes > 0) ending.abort(new Error("cut"));
+    },
+  };
+  // Slow enough that there is something to cut.
+  const first = await overTcp({ ...cut, maxBytesPerSecond: 2_000_000 }, receive, source);
+  expect(rejected(first.sent)).toMatchObject({ code: "ABORTED" });
+  const second = await overTcp(options, { ...receive, expectedDigest: `sha256:${sha256}` }, source);
+  expect(fulfilled(second.received)).toMatchObject({ sha256 });
+  expect(fulfilled(second.received).resumedBytes).toBeGreaterThan(0);
+  expect(fulfilled(second.sent).sha256).toBe(sha256);
+});
+
 describe("a receiver that knows what it wants", () => {
   test("takes the model whose digest it knows, by either hash", async () => {
     const { sha256, digest } = await streamModel(tensors(), at("known.twire"), STRONG);

@@ -66,6 +66,11 @@ export class ErrorFeedback {
     this.#chunks = new BufferPool(bytes, alignment);
   }
 
+  /** What a chunk takes while it is corrected, and what is left of it found: with its residuals, and decoded. */
+  get chunkBytes(): number {
+    return this.#sums.slabBytes + 2 * this.#chunks.slabBytes;
+  }
+
   get loans(): number {
     return this.#sums.loans + this.#chunks.loans;
   }

@@ -17,6 +17,7 @@ import {
   segmentsOf,
   TensorwireError,
 } from "@tensorwire/core";
+import { discardSlab } from "../budget/slab-memory.js";
 import { guarded, whenAnswered } from "./answer.js";
 import { inChunk } from "./chunk-fault.js";
 import { specOf } from "./exact.js";
@@ -55,9 +56,9 @@ export interface DecoderSettings {
 
 /** Verifies payloads and decodes them to the dtype that the receiver asked for. */
 export class ChunkDecoder {
-  readonly #outputs: BufferPool;
+  readonly outputs: BufferPool;
   /** Payloads that travelled packed, while they are verified and decoded. */
-  readonly #unpacked: BufferPool;
+  readonly unpacked: BufferPool;
   readonly #sha256: Sha256 | undefined;
 
   constructor(private readonly settings: DecoderSettings) {
@@ -68,12 +69,12 @@ export class ChunkDecoder {
       const { first, count } = plan.range(i);
       if (count > 0) largest = Math.max(largest, byteLength(dtype, plan.chunk(first).elements));
     });
-    this.#outputs = new BufferPool(largest, alignment);
-    this.#unpacked = new BufferPool(settings.largest, alignment);
+    this.outputs = new BufferPool(largest, alignment, discardSlab);
+    this.unpacked = new BufferPool(settings.largest, alignment, discardSlab);
   }
 
   get loans(): number {
-    return this.#outputs.loans + this.#unpacked.loans;
+    return this.outputs.loans + this.unpacked.loans;
   }
 
   /** Bytes of the decoded chunk. */
@@ -85,7 +86,7 @@ export class ChunkDecoder {
   verify(arrived: ArrivedChunk): Answer<DecodedChunk> {
     const { chunk, record, loan } = arrived;
     const { backend, jobs } = this.settings;
-    const scratch = isPacked(record) ? this.#unpacked.lend(record.payloadBytes) : undefined;
+    const scratch = isPacked(record) ? this.unpacked.lend(record.payloadBytes) : undefined;
     const verified = guarded(
       () => {
         const hash = scratch ? this.#unpack(arrived, scratch.bytes) : backend.hash(loan.bytes, jobs);
@@ -111,7 +112,7 @@ export class ChunkDecoder {
       const verified = this.verify(arrived);
       return place ? whenAnswered(verified, (decoded) => copyTo(place, decoded)) : verified;
     }
-    const own = place ? undefined : this.#outputs.lend(this.outputBytes(chunk));
+    const own = place ? undefined : this.outputs.lend(this.outputBytes(chunk));
     const target = place ?? own!.bytes;
     return exact ? this.#unpackTo(arrived, target, own) : this.#decodeTo(arrived, output, target, own);
   }
@@ -138,7 +139,7 @@ export class ChunkDecoder {
     const { chunk, record, loan } = arrived;
     const { manifest, registry, backend, jobs } = this.settings;
     const { codec, dtype } = manifest.tensors[chunk.tensor]!;
-    const scratch = isPacked(record) ? this.#unpacked.lend(record.payloadBytes) : undefined;
+    const scratch = isPacked(record) ? this.unpacked.lend(record.payloadBytes) : undefined;
     const job = {
       codec: specOf(registry.byId(record.codec), codec) ?? codec,
       dtype,

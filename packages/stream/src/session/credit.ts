@@ -99,6 +99,8 @@ export class CreditNotice {
 
 /** What a receiver brings to a connection. In source bytes. */
 export interface Carried {
+  /** The largest chunk of the plan: a peer that has less credit may be waiting for more. */
+  readonly chunkBytes: number;
   /** In the sink's hands, of an earlier connection: it takes its part of the window. */
   readonly carried: number;
   /** The sink makes checkpoints: credit runs no more than a window ahead of the last one. */
@@ -119,19 +121,26 @@ export class CreditLedger {
   /** Finished with, and in no checkpoint. */
   #unsafe = 0;
   #journaled = false;
-  #announced: number;
+  #announced = 0;
+  #chunkBytes = 0;
+  /** Of the window: as much as memory is reserved for. */
+  room: number;
 
-  /** @param windowBytes Source bytes that may be in flight. */
+  /** @param windowBytes Source bytes that may be in flight, at most. */
   constructor(readonly windowBytes: number) {
-    this.#announced = windowBytes;
+    this.room = windowBytes;
   }
 
   /** What there is from before, as far as it bears on credit. Before any is granted. */
-  begin({ carried, journaled, unsafe }: Carried): void {
+  begin({ chunkBytes, carried, journaled, unsafe }: Carried): void {
+    this.#chunkBytes = chunkBytes;
     this.#carried = carried;
     this.#journaled = journaled;
     this.#unsafe = unsafe;
-    this.#announced = this.limit;
+  }
+
+  get arrived(): number {
+    return this.#arrived;
   }
 
   get finished(): number {
@@ -142,11 +151,22 @@ export class CreditLedger {
     return this.#durable;
   }
 
-  /** What may have been sent in all. It never goes back. */
+  /** What could be granted in all: as much as there is room for, and, where there is a journal, a window ahead of it. */
   get limit(): number {
     // One byte less than a window: what may travel twice is less than two of them.
     const ahead = Math.max(0, this.#unsafe - (this.windowBytes - 1));
-    return this.#finished - ahead + this.windowBytes - this.#carried;
+    return this.#finished - ahead + this.room - this.#carried;
+  }
+
+  /** What is granted. It never goes back. */
+  get announced(): number {
+    return this.#announced;
+  }
+
+  /** Grants what there is. */
+  announce(): number {
+    this.#announced = Math.max(this.#announced, this.limit);
+    return this.#announced;
   }
 
   /** Source bytes that arrived, on this connection or before, and are not finished with. */
@@ -156,47 +176,45 @@ export class CreditLedger {
 
   /** A chunk is about to arrive. @throws TensorwireError `CREDIT_EXCEEDED`, where credit is `enforced`. */
   arrive(bytes: number, enforced: boolean): void {
-    if (enforced && this.#arrived + bytes > this.limit) {
+    if (enforced && this.#arrived + bytes > this.#announced) {
       throw new TensorwireError(
         "CREDIT_EXCEEDED",
-        `the peer sent ${this.#arrived + bytes} source bytes where ${this.limit} were granted`,
+        `the peer sent ${this.#arrived + bytes} source bytes where ${this.#announced} were granted`,
       );
     }
     this.#arrived += bytes;
   }
 
-  /** The sink is done with a chunk of this connection. True when it is time to tell the peer, as of the others. */
-  finish(bytes: number): boolean {
+  /** The sink is done with a chunk of this connection. */
+  finish(bytes: number): void {
     this.#finished += bytes;
     if (this.#journaled) this.#unsafe += bytes;
-    return this.#due();
   }
 
   /** The sink had the chunk already: there was nothing to do. */
-  skip(bytes: number): boolean {
+  skip(bytes: number): void {
     this.#finished += bytes;
-    return this.#due();
   }
 
   /** The sink is done with a chunk of an earlier connection. */
-  finishCarried(bytes: number): boolean {
+  finishCarried(bytes: number): void {
     this.#carried -= bytes;
     if (this.#journaled) this.#unsafe += bytes;
-    return this.#due();
   }
 
   /** A checkpoint has made `bytes` durable, of which `ours` came on this connection. */
-  secure(bytes: number, ours: number): boolean {
+  secure(bytes: number, ours: number): void {
     this.#unsafe -= bytes;
     this.#durable += ours;
-    return this.#due();
   }
 
-  /** Every eighth of the window. */
-  #due(): boolean {
-    const { limit } = this;
-    if (limit - this.#announced < this.windowBytes / 8) return false;
-    this.#announced = limit;
-    return true;
+  /**
+   * Whether it is time to grant what there is and to tell the peer: at every eighth of what may be in flight; and where
+   * nothing is, and the peer may be waiting with a chunk that its credit is not enough for.
+   */
+  get due(): boolean {
+    const more = this.limit - this.#announced;
+    if (more <= 0) return false;
+    return more >= this.room / 8 || (this.held === 0 && this.#announced - this.#arrived < this.#chunkBytes);
   }
 }

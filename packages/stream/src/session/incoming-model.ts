@@ -12,6 +12,7 @@ import {
   TensorwireError,
   TransferDigest,
 } from "@tensorwire/core";
+import { discardSlab } from "../budget/slab-memory.js";
 import type { SinkModel } from "../sink/sink.js";
 import { ChunkDecoder } from "./chunk-decoder.js";
 import { checkIntegrity, type IntegrityDemands } from "./expected-digest.js";
@@ -77,7 +78,7 @@ export function incomingModel(
     dtypes,
     bytes,
     version,
-    pool: new BufferPool(largest, alignment),
+    pool: new BufferPool(largest, alignment, discardSlab),
     held: new HeldChunks(plan, digest),
     decoder: new ChunkDecoder({ manifest, plan, dtypes, registry, backend, alignment, jobs, largest }),
     tally: new Tally(manifest, registry, plan),

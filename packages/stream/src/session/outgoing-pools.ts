@@ -5,6 +5,7 @@ import {
   type Manifest,
   type SlabAlignment,
 } from "@tensorwire/core";
+import { discardSlab } from "../budget/slab-memory.js";
 import { READ_AHEAD_BYTES } from "../source/source.js";
 
 /** What a sender's chunks are read, encoded and packed into: the same memory for every attempt at a transfer. */
@@ -26,9 +27,9 @@ export class OutgoingPools {
       const { elements } = plan.chunk(plan.range(i).first);
       largest = Math.max(largest, registry.get(codec.name).payloadBytes(codec, dtype, elements));
     });
-    this.source = new BufferPool(Math.max(plan.maxChunkBytes, READ_AHEAD_BYTES), alignment);
-    this.payloads = new BufferPool(largest, alignment);
-    this.packed = new BufferPool(Math.max(largest, plan.maxChunkBytes), alignment);
+    this.source = new BufferPool(Math.max(plan.maxChunkBytes, READ_AHEAD_BYTES), alignment, discardSlab);
+    this.payloads = new BufferPool(largest, alignment, discardSlab);
+    this.packed = new BufferPool(Math.max(largest, plan.maxChunkBytes), alignment, discardSlab);
   }
 
   get loans(): number {

@@ -32,6 +32,9 @@ import {
 } from "@tensorwire/core";
 import type { WaitingBytes } from "../diagnostics/events.js";
 import type { TransferTrace } from "../diagnostics/transfer-trace.js";
+import type { MemoryBudget } from "../budget/memory-budget.js";
+import { ReceiverMemory } from "../budget/receiver-memory.js";
+import { WindowShare } from "../budget/window-share.js";
 import type { ArrivedChunk } from "./chunk-decoder.js";
 import type { Connection } from "./connection.js";
 import { CreditLedger, CreditNotice } from "./credit.js";
@@ -56,6 +59,7 @@ export interface ReceiverSettings extends Pick<IntegrityDemands, "expectedDigest
   readonly limits: Limits;
   readonly registry: CodecRegistry;
   readonly backend: CodecBackend;
+  readonly budget: MemoryBudget;
   readonly progress: Progress;
   /** Of this attempt. */
   readonly life: TransferLife;
@@ -85,6 +89,9 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
   /** Chunks that came on this connection, and their source bytes. */
   #chunks = 0;
   #sourceBytes = 0;
+  #share: WindowShare | undefined;
+  /** There is memory, and a sink, for what comes. */
+  #ready = false;
   #asked = false;
   #ended = false;
   #brake: Deferred<void> | undefined;
@@ -136,30 +143,42 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
       this.connection.release(this);
       reception.detach(this);
       await this.#arrivals.drain(({ loan }) => loan.release());
+      this.#share?.close();
     }
   }
 
   async #stream(begun: IncomingModel): Promise<void> {
-    const { life, windowBytes, reception } = this.settings;
+    const { life, windowBytes, reception, registry, budget } = this.settings;
+    const { sink } = reception.intake;
+    const memory = new ReceiverMemory({ model: begun, sink, pools: begun, registry, windowBytes });
+    this.#share = new WindowShare(memory, this.#ledger, this.#oneWay, () => this.#moved());
     const pump = new SinkPump(reception.intake, begun.decoder, life, {
       maxBytes: windowBytes / 4,
       known: (arrived) => reception.known(arrived),
-      skipped: (chunk) => this.#moved(this.#ledger.skip(chunk.bytes)),
+      skipped: (chunk) => {
+        this.#ledger.skip(chunk.bytes);
+        this.#moved();
+      },
       verified: (decoded) => reception.take(decoded, this),
     });
+    await this.#share.open(budget, life.jobs);
     await this.#ask(begun);
     await pump.run(this.#arrivals);
   }
 
   async #ask({ plan, held }: IncomingModel): Promise<void> {
-    const { life, reception, windowBytes } = this.settings;
+    const { life, reception } = this.settings;
     const { intake } = reception;
+    const { maxChunkBytes } = plan;
     // What is still in the sink's hands takes its part of the window: no chunk is asked for that there is no room for.
-    while (intake.sourceBytes + plan.maxChunkBytes > windowBytes) await life.race(intake.changed);
+    while (intake.sourceBytes + maxChunkBytes > this.#ledger.room) await life.race(intake.changed);
     this.settings.trace.resume(held.bytes);
     const sameVersion = reception.attach(this, this.#version);
     const journaled = reception.resumable !== undefined;
-    this.#ledger.begin({ carried: intake.sourceBytes, journaled, unsafe: reception.unsafe });
+    const { unsafe } = reception;
+    this.#ledger.begin({ chunkBytes: maxChunkBytes, carried: intake.sourceBytes, journaled, unsafe });
+    this.#ready = true;
+    this.#releaseBrake();
     if (this.#oneWay) return;
     // As many runs as WANT has room for the gaps between: what else is held is asked for, and is then no news.
     const runs = held.ranges(this.#maxRanges - 1);
@@ -167,7 +186,7 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
     for (const run of runs) await life.race(this.#sendHeld(held, run));
     this.#expect({ ranges, changed: !sameVersion });
     this.#asked = true;
-    const want = { windowBytes: this.#ledger.limit, ranges, sameVersion };
+    const want = { windowBytes: this.#ledger.announce(), ranges, sameVersion };
     await life.race(this.#send(FrameType.WANT, encodeWant(want)));
   }
 
@@ -196,16 +215,23 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
 
   finished(chunk: Chunk, carried: boolean): void {
     const { bytes } = chunk;
-    this.#moved(carried ? this.#ledger.finishCarried(bytes) : this.#ledger.finish(bytes));
+    if (carried) this.#ledger.finishCarried(bytes);
+    else this.#ledger.finish(bytes);
+    this.#moved();
   }
 
   secured(bytes: number, ours: number): void {
-    this.#moved(this.#ledger.secure(bytes, ours));
+    this.#ledger.secure(bytes, ours);
+    this.#moved();
     if (ours > 0) this.#acks.due();
   }
 
-  #moved(announce: boolean): void {
-    if (announce) this.#credit.due();
+  /** There is room, or more of it: for the peer, or for others. */
+  #moved(): void {
+    if (this.#share?.settle() && this.#asked && this.#ledger.due) {
+      this.#ledger.announce();
+      this.#credit.due();
+    }
     this.#releaseBrake();
   }
 
@@ -214,8 +240,8 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
     const { channel } = this.connection;
     const welcome = channel.welcome?.();
     if (welcome) await life.race(welcome).catch(() => {});
-    const { limit, finished } = this.#ledger;
-    await this.#tell(FrameType.CREDIT, encodeCredit({ limit, finished }));
+    const { announced, finished } = this.#ledger;
+    await this.#tell(FrameType.CREDIT, encodeCredit({ limit: announced, finished }));
   }
 
   async #sendAck(): Promise<void> {
@@ -299,9 +325,9 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
   get awaitsPeer(): boolean {
     if (this.#writing > 0 || !this.#begun) return true;
     if (this.#ended || !(this.#asked || this.#oneWay) || this.#credit.busy) return false;
-    const { held, limit } = this.#ledger;
+    const { held, announced } = this.#ledger;
     if (held > (this.#next?.bytes ?? 0)) return false;
-    return this.#oneWay || limit - this.#sourceBytes >= this.#begun.plan.maxChunkBytes;
+    return this.#oneWay || announced - this.#sourceBytes >= this.#begun.plan.maxChunkBytes;
   }
 
   get moves(): number {
@@ -355,6 +381,7 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
     this.#chunks++;
     this.#sourceBytes += chunk.bytes;
     this.#ledger.arrive(chunk.bytes, !this.#oneWay);
+    this.#share?.used();
     this.#next = chunk;
     this.settings.progress.wireBytes += RECORD_BYTES + record.packedBytes;
     return begun.pool.lend(record.packedBytes);
@@ -368,10 +395,10 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
   }
 
   brake(): Promise<void> | undefined {
-    const { windowBytes, life } = this.settings;
+    const { life } = this.settings;
     const { plan } = this.#begun ?? {};
     if (!this.#oneWay || !plan || life.error) return undefined;
-    if (this.#ledger.held + plan.maxChunkBytes <= windowBytes) return undefined;
+    if (this.#ready && this.#ledger.held + plan.maxChunkBytes <= this.#ledger.room) return undefined;
     this.#brake ??= deferred<void>();
     return this.#brake.promise;
   }

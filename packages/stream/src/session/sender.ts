@@ -27,6 +27,9 @@ import {
 } from "@tensorwire/core";
 import type { WaitingBytes } from "../diagnostics/events.js";
 import type { TransferTrace } from "../diagnostics/transfer-trace.js";
+import { LaneShare } from "../budget/lane-share.js";
+import type { MemoryBudget } from "../budget/memory-budget.js";
+import { SenderMemory } from "../budget/sender-memory.js";
 import type { ErrorFeedback } from "../residuals/error-feedback.js";
 import type { EncodedSource, ModelSource } from "../source/source.js";
 import { ChunkEncoder } from "./chunk-encoder.js";
@@ -58,6 +61,7 @@ export interface SenderSettings {
   readonly windowBytes: number;
   readonly registry: CodecRegistry;
   readonly backend: CodecBackend;
+  readonly budget: MemoryBudget;
   readonly progress: Progress;
   /** Of this attempt. */
   readonly life: TransferLife;
@@ -92,6 +96,7 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
   /** What the peer has, as it says, and as far as that has not changed. */
   readonly #held: HeldChunks;
   readonly #encoder: ChunkEncoder;
+  readonly #share: LaneShare;
   readonly #pump: SourcePump;
   /** Where the next HELD may begin. */
   #heldEnd = 0;
@@ -113,7 +118,10 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
     this.#digest = new TransferDigest(plan, sha256Of(manifest));
     this.#held = new HeldChunks(plan, this.#digest);
     this.#encoder = new ChunkEncoder(settings, pools);
-    this.#pump = new SourcePump(settings, this.#encoder, this.#gate, (chunks) => this.#sendChunks(chunks));
+    const residualBytes = settings.feedback?.chunkBytes ?? 0;
+    this.#share = new LaneShare(new SenderMemory({ ...settings, residualBytes }));
+    const gates = { credit: this.#gate, memory: this.#share };
+    this.#pump = new SourcePump(settings, this.#encoder, gates, (chunks) => this.#sendChunks(chunks));
   }
 
   /** Resolves when the source is not busy any more. */
@@ -124,7 +132,10 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
   async run(): Promise<TransferSummary> {
     const { connection, settings } = this;
     const { life, owned } = settings;
-    life.failed.catch((error) => this.#gate.fail(error));
+    life.failed.catch((error) => {
+      this.#gate.fail(error);
+      this.#share.fail(error);
+    });
     settings.trace.attempt(connection, this);
     const stall = new StallWatch(this, settings.stallTimeoutMs, life);
     let work: Promise<unknown> = Promise.resolve();
@@ -155,6 +166,7 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
       settings.trace.attempted();
       connection.release(this);
       await this.#pump.drain();
+      this.#share.close();
     }
   }
 
@@ -201,6 +213,7 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
 
   async #stream({ ranges, sameVersion = false }: Want): Promise<void> {
     const compare = !sameVersion && this.#held.bytes > 0;
+    await this.#share.open(this.settings.budget, this.settings.life.jobs);
     await this.#pump.run(ranges, { compare, changed: (chunk) => this.#changed(chunk) });
     const { source, life, feedback } = this.settings;
     // Before END, after which the peer may confirm: all that is left to do then is to give a file its name.

@@ -1,4 +1,6 @@
 import { BATCH_BYTES, BATCH_RECORDS, type Chunk, type ChunkRange } from "@tensorwire/core";
+import type { LaneShare } from "../budget/lane-share.js";
+import { laneBytes } from "../budget/sender-memory.js";
 import { whenAnswered } from "./answer.js";
 import type { ChunkEncoder } from "./chunk-encoder.js";
 import type { CreditGate } from "./credit.js";
@@ -35,13 +37,11 @@ export class SourcePump {
   constructor(
     private readonly settings: Settings,
     private readonly encoder: ChunkEncoder,
-    private readonly gate: CreditGate,
+    private readonly gates: { readonly credit: CreditGate; readonly memory: LaneShare },
     private readonly send: (chunks: readonly OutgoingChunk[]) => Promise<void>,
   ) {
-    const { plan, windowBytes } = settings;
-    // Chunks that are read, encoded or on their way out, decoded size: the sender's own share of the window. Small ones
-    // by the frame that they share: four of them alone would be a frame, and a system call, for each four.
-    this.#lane = new Lane(Math.min(windowBytes / 2, Math.max(plan.maxChunkBytes, BATCH_BYTES) * 4));
+    // Chunks that are read, encoded or on their way out, decoded size: the sender's own share of the window.
+    this.#lane = new Lane(laneBytes(settings.plan, settings.windowBytes));
   }
 
   /** Resolves when all chunks of `ranges` are sent, and those of the others that have changed. */
@@ -60,18 +60,21 @@ export class SourcePump {
 
   /** After a failure: waits for the chunks that are still being made, and gives their buffers back. */
   drain(): Promise<void> {
-    return this.#lane.drain(({ chunk }) => chunk.loan.release());
+    return this.#lane.drain(({ chunk }) => this.#release(chunk));
   }
 
   async #produce(ranges: readonly ChunkRange[], held: HeldPolicy): Promise<void> {
     const { plan } = this.settings;
+    const { credit, memory } = this.gates;
     let next = 0;
     for (const range of ranges) {
       await this.#passOver({ first: next, count: range.first - next }, held);
       for (const chunk of plan.walk([range])) {
         // Waits only where it must: a turn of the event loop for each small tensor would cost more than the tensor.
         if (!this.#lane.fits(chunk.bytes)) await this.#lane.room(chunk.bytes);
-        if (!this.gate.tryTake(chunk.bytes)) await this.gate.take(chunk.bytes);
+        if (!credit.tryTake(chunk.bytes)) await credit.take(chunk.bytes);
+        // After credit: a peer that grants none takes no memory.
+        if (!memory.tryTake(chunk.bytes)) await memory.take(chunk.bytes);
         const making = this.#make(chunk, false);
         if (making) await making;
       }
@@ -99,14 +102,18 @@ export class SourcePump {
   /** Chunks that the peer has: to be compared, or only to leave the residuals that they leave. */
   async #passOver(range: ChunkRange, { compare }: HeldPolicy): Promise<void> {
     const { plan, feedback, life } = this.settings;
+    const { memory } = this.gates;
     if (!compare && !feedback) return;
     for (const chunk of plan.walk([range])) {
       if (life.error) throw life.error;
       if (!compare) {
+        if (!memory.tryTake(chunk.bytes)) await memory.take(chunk.bytes);
         await this.encoder.remake(chunk);
+        memory.give(chunk.bytes);
         continue;
       }
       if (!this.#lane.fits(chunk.bytes)) await this.#lane.room(chunk.bytes);
+      if (!memory.tryTake(chunk.bytes)) await memory.take(chunk.bytes);
       this.#comparing++;
       const making = this.#make(chunk, true);
       if (making) await making;
@@ -140,7 +147,7 @@ export class SourcePump {
       }
       await flush();
     } catch (error) {
-      for (const chunk of batch) chunk.loan.release();
+      for (const chunk of batch) this.#release(chunk);
       throw error;
     }
   }
@@ -149,15 +156,15 @@ export class SourcePump {
   async #changed(chunk: OutgoingChunk, held: HeldPolicy, flush: () => Promise<void>): Promise<boolean> {
     try {
       const changed = held.changed(chunk);
-      if (changed && !this.gate.tryTake(chunk.chunk.bytes)) {
+      if (changed && !this.gates.credit.tryTake(chunk.chunk.bytes)) {
         // What waits here has its credit, and may have to go for more to come.
         await flush();
-        await this.gate.take(chunk.chunk.bytes);
+        await this.gates.credit.take(chunk.chunk.bytes);
       }
-      if (!changed) chunk.loan.release();
+      if (!changed) this.#release(chunk);
       return changed;
     } catch (error) {
-      chunk.loan.release();
+      this.#release(chunk);
       throw error;
     } finally {
       this.#comparing--;
@@ -170,7 +177,12 @@ export class SourcePump {
     try {
       await this.send(chunks);
     } finally {
-      for (const { loan } of chunks) loan.release();
+      for (const chunk of chunks) this.#release(chunk);
     }
+  }
+
+  #release({ chunk, loan }: OutgoingChunk): void {
+    loan.release();
+    this.gates.memory.give(chunk.bytes);
   }
 }

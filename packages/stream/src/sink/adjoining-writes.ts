@@ -7,11 +7,13 @@ export interface Positioned {
 }
 
 /** Bytes from here on are worth a write of their own: joining them would cost more in copying than it saves in calls. */
-const LARGE_BYTES = 256 * 1024;
+export const LARGE_BYTES = 256 * 1024;
 /** The longest joined write. */
 const RUN_BYTES = 1024 * 1024;
 // One run is collected while the other is written.
 const RUNS = 2;
+/** What joined writes take, at most. */
+export const JOINED_BYTES = RUNS * RUN_BYTES;
 
 /** Bytes that adjoin, collected. */
 interface Run {

@@ -1,0 +1,88 @@
+import { type Deferred, deferred } from "../session/deferred.js";
+import type { MemoryBudget } from "./memory-budget.js";
+import type { SenderMemory } from "./sender-memory.js";
+import type { Share, ShareOwner } from "./share.js";
+
+/**
+ * A sender's share of the budget: what the chunks take that are read, encoded or on their way out. It begins with one, and
+ * grows when another one could be read meanwhile.
+ */
+export class LaneShare implements ShareOwner {
+  // What is made ready lies there until the peer takes it: a sender grows out of what is plenty alone.
+  readonly idle = true;
+  #share: Share | undefined;
+  /** Source bytes of chunks that are there. */
+  #used = 0;
+  #waiting: Deferred<void> | undefined;
+  #failed: { readonly error: unknown } | undefined;
+
+  constructor(private readonly memory: SenderMemory) {}
+
+  /** Before anything is read. @throws TensorwireError as `MemoryBudget.open`. */
+  async open(budget: MemoryBudget, signal: AbortSignal): Promise<void> {
+    this.#share = await budget.open(this.memory, this, signal);
+    this.memory.keep(this.#share.steps);
+  }
+
+  get wants(): boolean {
+    return this.#waiting !== undefined;
+  }
+
+  grown(): void {
+    if (!this.#share) return;
+    this.memory.keep(this.#share.steps);
+    this.#wake();
+  }
+
+  /** Counts a chunk that is about to be read, if there is room for it. */
+  tryTake(bytes: number): boolean {
+    if (this.#failed || !this.#fits(bytes)) return false;
+    this.#used += bytes;
+    return true;
+  }
+
+  /** Waits until there is room for a chunk, and counts it. */
+  async take(bytes: number): Promise<void> {
+    while (!this.#failed && !this.#fits(bytes)) {
+      const waiting = (this.#waiting ??= deferred<void>());
+      this.#share?.ask();
+      if (this.#waiting) await waiting.promise;
+    }
+    if (this.#failed) throw this.#failed.error;
+    this.#used += bytes;
+  }
+
+  #fits(bytes: number): boolean {
+    const steps = this.#share?.steps ?? 0;
+    return steps > 0 && (this.#used === 0 || this.#used + bytes <= steps * this.memory.stepBytes);
+  }
+
+  /** A chunk is sent, and its buffers are back. */
+  give(bytes: number): void {
+    this.#used -= bytes;
+    const share = this.#share;
+    if (share && share.steps > 1) {
+      const { steps } = share;
+      share.settle(steps - Math.ceil(this.#used / this.memory.stepBytes));
+      if (share.steps !== steps) this.memory.keep(share.steps);
+    }
+    this.#wake();
+  }
+
+  fail(error: unknown): void {
+    this.#failed ??= { error };
+    this.#wake();
+  }
+
+  /** Every buffer is back, or will be when a source that is busy lets go of it. */
+  close(): void {
+    this.memory.keep(0);
+    this.#share?.close();
+  }
+
+  #wake(): void {
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    waiting?.resolve();
+  }
+}

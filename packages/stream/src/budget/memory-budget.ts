@@ -1,0 +1,176 @@
+import { TensorwireError } from "@tensorwire/core";
+import { type Deferred, deferred } from "../session/deferred.js";
+import { Share, type ShareOwner, type ShareTerms } from "./share.js";
+
+/**
+ * The part of a budget that shares may have beyond their minimums without using it: so a transfer has its whole window at
+ * once where there is plenty, and whatever lies idle, most of the budget is there for others.
+ */
+const PLENTY = 1 / 4;
+
+/** A transfer that waits for its minimum, and holds nothing. */
+interface Waiting {
+  readonly share: Share;
+  readonly ready: Deferred<void>;
+}
+
+/**
+ * Memory for all transfers of a process together. Each reserves its minimum before it takes or promises any, or waits in
+ * turn; beyond that it grows step by step. No share waits for the memory of another to grow while a third waits for its
+ * minimum.
+ */
+export class MemoryBudget {
+  #reserved = 0;
+  /** What shares hold beyond their minimums. */
+  #beyond = 0;
+  #shares = 0;
+  readonly #waiting: Waiting[] = [];
+  /** Shares that are not at their most, in the order in which they grow. */
+  readonly #growing = new Set<Share>();
+  #serving = false;
+
+  /** @throws TensorwireError `INVALID_ARGUMENT`. */
+  constructor(readonly bytes: number) {
+    if (Number.isSafeInteger(bytes) && bytes > 0) return;
+    throw new TensorwireError("INVALID_ARGUMENT", `a budget is a positive number of bytes, not ${bytes}`);
+  }
+
+  /** Bytes that are reserved: never more than there are. */
+  get reservedBytes(): number {
+    return this.#reserved;
+  }
+
+  /** Transfers that have their minimum, at least. */
+  get transfers(): number {
+    return this.#shares;
+  }
+
+  /** Transfers that wait for their minimum. */
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
+  /**
+   * A share of one step, at once or in turn: until then nothing is held.
+   * @param signal Ends the waiting.
+   * @throws TensorwireError `LIMIT_EXCEEDED` where the minimum alone is over the budget; whatever the signal was aborted for.
+   */
+  async open(terms: ShareTerms, owner: ShareOwner, signal: AbortSignal): Promise<Share> {
+    signal.throwIfAborted();
+    const share = new Share(terms, owner, this);
+    if (share.minimum > this.bytes) throw this.#tooSmall(share);
+    const waiting: Waiting = { share, ready: deferred<void>() };
+    const abort = (): void => {
+      const at = this.#waiting.indexOf(waiting);
+      if (at < 0) return;
+      this.#waiting.splice(at, 1);
+      waiting.ready.reject(signal.reason);
+      this.serve();
+    };
+    signal.addEventListener("abort", abort, { once: true });
+    this.#waiting.push(waiting);
+    this.serve();
+    try {
+      await waiting.ready.promise;
+    } finally {
+      signal.removeEventListener("abort", abort);
+    }
+    // It was given its minimum, and gave up before it heard of it.
+    if (signal.aborted) {
+      share.close();
+      signal.throwIfAborted();
+    }
+    return share;
+  }
+
+  #tooSmall({ minimum }: Share): TensorwireError {
+    return new TensorwireError(
+      "LIMIT_EXCEEDED",
+      `a chunk of this model takes ${minimum} bytes of memory, and all transfers together may take ${this.bytes}: ` +
+        "give them a larger budget, or the model smaller chunks (chunkBytes)",
+    );
+  }
+
+  /**
+   * Whether somebody needs the last step of `share` more than it does: one without its minimum; one that would use it, and
+   * has less; or whoever comes next, where it lies idle and little is left.
+   */
+  prefersOthers(share: Share): boolean {
+    if (this.#waiting.length) return true;
+    const last = share.lastStepBytes;
+    for (const other of this.#growing) {
+      const less = other !== share && other.beyond + other.nextStepBytes <= share.beyond - last;
+      if (less && this.#deserves(other, this.#spare + last)) return true;
+    }
+    return share.idle && share.beyond > this.#spare;
+  }
+
+  /** Whether it is to have one more step: what it would leave idle, only out of what is plenty, which is more than it has. */
+  #deserves(share: Share, spare: number): boolean {
+    if (!share.wants) return false;
+    const bytes = share.nextStepBytes;
+    return !share.idle || share.beyond + bytes <= spare - bytes;
+  }
+
+  /** Counts what a share gives back. */
+  release(bytes: number, beyond: number): void {
+    this.#reserved -= bytes;
+    this.#beyond -= beyond;
+  }
+
+  /** A share is not at its most: to the end of the line. */
+  queue(share: Share): void {
+    this.#growing.delete(share);
+    this.#growing.add(share);
+  }
+
+  /** The share is over. */
+  forget(share: Share): void {
+    if (share.steps > 0) this.#shares--;
+    this.#growing.delete(share);
+  }
+
+  /** Something came free, or somebody needs more: gives what can be given, to those without a minimum first. */
+  serve(): void {
+    // Whoever is given something can ask for more within the call: the loop that runs sees to that too.
+    if (this.#serving) return;
+    this.#serving = true;
+    try {
+      while (this.#serveMinimum() || this.#serveStep());
+    } finally {
+      this.#serving = false;
+    }
+  }
+
+  #serveMinimum(): boolean {
+    const next = this.#waiting[0];
+    if (!next || this.#reserved + next.share.minimum > this.bytes) return false;
+    this.#waiting.shift();
+    this.#shares++;
+    this.#reserved += next.share.minimum;
+    next.share.begin();
+    next.ready.resolve();
+    return true;
+  }
+
+  #serveStep(): boolean {
+    if (this.#waiting.length) return false;
+    for (const share of this.#growing) {
+      if (!this.#deserves(share, this.#spare)) continue;
+      const bytes = share.nextStepBytes;
+      // Nobody overtakes one whose steps are large.
+      if (this.#reserved + bytes > this.bytes) return false;
+      this.#reserved += bytes;
+      this.#beyond += bytes;
+      this.#growing.delete(share);
+      share.grow();
+      return true;
+    }
+    return false;
+  }
+
+  /** What is left of the part that shares may take before they have shown that they use it. */
+  get #spare(): number {
+    return this.bytes * PLENTY - this.#beyond;
+  }
+}
