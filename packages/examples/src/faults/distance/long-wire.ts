@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { connect, createServer, type Server, type Socket } from "node:net";
-import { Draws } from "./draws.js";
+import { Draws } from "../draws.js";
 
 /** A line to somewhere far away. */
 export interface Distance {
