@@ -56,19 +56,21 @@ async function fuzz({ seed, from, count, seconds, scratch, say }: FaultOptions):
   const end = seconds === undefined ? from + (count ?? USUAL) : Number.POSITIVE_INFINITY;
   const width = availableParallelism();
   // In time, a batch is what a process does in a fraction of it.
-  const batch = Math.min(BATCH, seconds === undefined ? Math.ceil((end - from) / width) : 2000);
+  const size = Math.min(BATCH, seconds === undefined ? Math.ceil((end - from) / width) : 2000);
   let next = from;
   const lane = async (): Promise<void> => {
     while (next < end && !(seconds !== undefined && performance.now() - started > seconds * 1000)) {
       const task = {
         seed,
         from: next,
-        end: Math.min(end, next + batch),
+        end: Math.min(end, next + size),
         scratch: join(scratch, String(next)),
       };
       next = task.end;
       await mkdir(task.scratch);
-      findings.take(await runBatch(task));
+      const batch = await runBatch(task);
+      findings.take(batch);
+      for (const what of batch.broken) say(what);
       const rate = findings.cases / ((performance.now() - started) / 1000);
       say(`${findings.cases} cases, ${Math.round(rate)} a second, ${findings.broken.length} findings`);
     }

@@ -1,7 +1,8 @@
 import type { IncomingHttpHeaders } from "node:http";
 import { isIP } from "node:net";
 import type { Readable } from "node:stream";
-import { Agent, type Dispatcher, ProxyAgent, request } from "undici";
+import type { ConnectionOptions } from "node:tls";
+import { Agent, buildConnector, type Dispatcher, ProxyAgent, request } from "undici";
 import { headersWith } from "../door/credential.js";
 import { withoutBrackets } from "./address.js";
 import { proxyFor } from "./proxy.js";
@@ -40,12 +41,13 @@ export interface Asking {
 export class HttpLine {
   readonly #headers: Readonly<Record<string, string>>;
   readonly #dispatcher: Dispatcher;
-  readonly #over = new AbortController();
+  /** Connections that are being made. */
+  readonly #making = new Set<AbortController>();
 
   /** @throws TensorwireError `INVALID_ARGUMENT` for TLS options, a token or a proxy that are none, or a token in clear text. */
   constructor(url: URL, { tls, ...shown }: HttpLineOptions = {}) {
     this.#headers = headersWith(url, shown);
-    this.#dispatcher = dispatcherFor(url, tls, this.#over.signal);
+    this.#dispatcher = dispatcherFor(url, tls, this.#making);
   }
 
   /** No clock but the caller's: a slow answer is no dead one. */
@@ -64,7 +66,7 @@ export class HttpLine {
 
   /** Ends every connection at once, also those that are being made. */
   close(): void {
-    this.#over.abort();
+    for (const attempt of this.#making) attempt.abort();
     void this.#dispatcher.destroy().catch(() => {});
   }
 }
@@ -89,11 +91,11 @@ async function unless(signal: AbortSignal, answer: Promise<HttpAnswer>): Promise
   }
 }
 
-function dispatcherFor(url: URL, tls: TlsOptions | undefined, signal: AbortSignal): Dispatcher {
+function dispatcherFor(url: URL, tls: TlsOptions | undefined, making: Set<AbortController>): Dispatcher {
   const proxy = proxyFor(url);
   const secure = tls ? clientTls(tls) : {};
   if (!proxy) {
-    return new Agent({ connections: CONNECTIONS, connect: { ...secure, timeout: CONNECT_MS, signal } });
+    return new Agent({ connections: CONNECTIONS, connect: interruptible(secure, making) });
   }
   const host = withoutBrackets(url.hostname);
   // A URL without TLS is asked of the proxy itself, as everybody does: many make tunnels to the port of TLS only.
@@ -101,7 +103,35 @@ function dispatcherFor(url: URL, tls: TlsOptions | undefined, signal: AbortSigna
     uri: proxy.href,
     connections: CONNECTIONS,
     proxyTunnel: false,
-    requestTls: { ...(!isIP(host) && { servername: host }), ...secure, timeout: CONNECT_MS, signal },
-    proxyTls: { timeout: CONNECT_MS, signal },
+    requestTls: { ...(!isIP(host) && { servername: host }), ...secure, timeout: CONNECT_MS },
+    proxyTls: { timeout: CONNECT_MS },
   });
+}
+
+/**
+ * Connections that can be given up while they are being made, for which undici has no way. A signal each: Node leaves its
+ * listener on one for as long as the signal lives.
+ */
+function interruptible(settings: Omit<ConnectionOptions, "port">, making: Set<AbortController>): buildConnector.connector {
+  let session: Buffer | undefined;
+  return (options, callback) => {
+    const attempt = new AbortController();
+    making.add(attempt);
+    const { signal } = attempt;
+    const connect = buildConnector({
+      ...settings,
+      timeout: CONNECT_MS,
+      signal,
+      ...(session && { session }),
+    });
+    connect(options, (...outcome) => {
+      making.delete(attempt);
+      const [, socket] = outcome;
+      // As undici does: the next one need not agree on everything anew.
+      socket?.on("session", (latest: Buffer) => {
+        session = latest;
+      });
+      callback(...outcome);
+    });
+  };
 }

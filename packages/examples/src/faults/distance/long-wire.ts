@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { connect, createServer, type Server, type Socket } from "node:net";
-import { Draws } from "./draws.js";
+import { Draws } from "../draws.js";
 
 /** A line to somewhere far away. */
 export interface Distance {
@@ -21,7 +21,8 @@ const QUEUE_SECONDS = 0.125;
  */
 export class LongWire {
   readonly #sockets = new Set<Socket>();
-  lost = 0;
+  /** When each direction has sent all that it was given: connections share the line. */
+  readonly #sent = { there: 0, back: 0 };
 
   private constructor(
     private readonly server: Server,
@@ -52,16 +53,15 @@ export class LongWire {
     }
     near.once("close", () => far.destroy());
     far.once("close", () => near.destroy());
-    this.#carry(near, far);
-    this.#carry(far, near);
+    this.#carry(near, far, "there");
+    this.#carry(far, near, "back");
   }
 
-  #carry(from: Socket, to: Socket): void {
+  #carry(from: Socket, to: Socket, way: "there" | "back"): void {
     const { delayMs, bytesPerSecond } = this.distance;
     const room = bytesPerSecond * ((2 * delayMs) / 1000 + QUEUE_SECONDS);
     let held = 0;
-    /** When the line has sent all that it was given, and when all of it is there. */
-    let sent = 0;
+    /** When all of it is there. */
     let arrived = 0;
     const due: { at: number; bytes: Buffer | undefined }[] = [];
     let timer: NodeJS.Timeout | undefined;
@@ -86,12 +86,10 @@ export class LongWire {
     from.on("data", (portion: Buffer) => {
       for (let at = 0; at < portion.length; at += PACKET_BYTES) {
         const packet = portion.subarray(at, at + PACKET_BYTES);
-        sent = Math.max(sent, performance.now()) + (packet.length / bytesPerSecond) * 1000;
-        let comes = sent + delayMs;
-        if (this.draws.oneIn(this.distance.lossOneIn)) {
-          this.lost++;
-          comes += 2 * delayMs;
-        }
+        const begins = Math.max(this.#sent[way], performance.now());
+        this.#sent[way] = begins + (packet.length / bytesPerSecond) * 1000;
+        let comes = this.#sent[way] + delayMs;
+        if (this.draws.oneIn(this.distance.lossOneIn)) comes += 2 * delayMs;
         arrived = Math.max(arrived, comes);
         held += packet.length;
         put(packet, arrived);
