@@ -112,7 +112,10 @@ function dispatcherFor(url: URL, tls: TlsOptions | undefined, making: Set<AbortC
  * Connections that can be given up while they are being made, for which undici has no way. A signal each: Node leaves its
  * listener on one for as long as the signal lives.
  */
-function interruptible(settings: Omit<ConnectionOptions, "port">, making: Set<AbortController>): buildConnector.connector {
+function interruptible(
+  settings: Omit<ConnectionOptions, "port">,
+  making: Set<AbortController>,
+): buildConnector.connector {
   let session: Buffer | undefined;
   return (options, callback) => {
     const attempt = new AbortController();
