@@ -7,6 +7,7 @@ export const FAR_CHANNELS = ["ws", "http", "tcp"] as const;
 export type FarChannel = (typeof FAR_CHANNELS)[number];
 
 export interface DistanceTask {
+  readonly channels: readonly FarChannel[];
   readonly seed: number;
   readonly rounds: number;
   readonly bytes: number;

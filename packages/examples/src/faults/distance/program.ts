@@ -4,7 +4,7 @@ import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import { listen, receiveModel, streamModel } from "@tensorwire/stream";
 import { writeNoiseModel } from "../../model/noise-model.js";
-import { type DistanceTask, FAR, FAR_CHANNELS, type FarChannel, type Seconds } from "./job.js";
+import { type DistanceTask, FAR, type FarChannel, type Seconds } from "./job.js";
 import { LongWire } from "./long-wire.js";
 
 // Both ends of what goes over a long line: in a namespace of the network's own, where the kernel makes its loopback long.
@@ -73,7 +73,7 @@ await writeNoiseModel(source, { bytes: task.bytes, largestBytes: task.bytes / 4 
 for (let round = 0; round < task.rounds; round++) {
   const seed = task.seed + round;
   const seconds: Seconds = { bare: await bare(task.bytes, seed), channels: {} };
-  for (const channel of FAR_CHANNELS) {
+  for (const channel of task.channels) {
     seconds.channels[channel] = await model(channel, source, target, seed);
   }
   process.send!(seconds);

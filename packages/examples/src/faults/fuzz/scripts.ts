@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type Channel, type ChunkDigest, FrameType, parseDataTable } from "@tensorwire/core";
+import { type Channel, type ChunkDigest, FrameType, parseDataTable, xxh64 } from "@tensorwire/core";
 import {
   memoryChannelPair,
   receiveModel,
@@ -69,13 +69,20 @@ export async function record(sample: Sample, transfers = 1, leftovers?: Leftover
 /** What a receiver would have of a recorded transfer that was interrupted after some chunks. */
 export function leftoversOf({ sender, decoded }: Recording, chunks: number, sameVersion: boolean): Leftovers {
   const digests: ChunkDigest[] = [];
+  let manifest = 0n;
   for (const { type, body } of sender.frames) {
+    if (type === FrameType.MANIFEST) manifest = xxh64(body);
     if (type !== FrameType.DATA) continue;
     const table = parseDataTable(body.subarray(0, tableBytes(body)), body.length);
     digests.push(...table.map(({ codec, hash }) => ({ codec, hash })));
   }
   const held = [{ first: 0, chunks: digests.slice(0, chunks) }];
-  return { held, sameVersion, decoded: new Map([...decoded].filter(([ordinal]) => ordinal < chunks)) };
+  return {
+    manifest,
+    held,
+    sameVersion,
+    decoded: new Map([...decoded].filter(([ordinal]) => ordinal < chunks)),
+  };
 }
 
 /** The same as an artifact, which is what a sender says where nobody answers. */
