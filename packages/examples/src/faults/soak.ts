@@ -1,5 +1,6 @@
 import { fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { median } from "../memory/bars.js";
 import { formatMiB } from "../model/byte-size.js";
 import { type FaultKind, type FaultOptions, type FaultReport, never, type Verdict } from "./fault-kind.js";
 import type { SoakReport, SoakTask, Weight } from "./soak/job.js";
@@ -7,7 +8,7 @@ import type { SoakReport, SoakTask, Weight } from "./soak/job.js";
 const USUAL = 8000;
 const PROGRAM = fileURLToPath(new URL("./soak/program.js", import.meta.url));
 const MiB = 2 ** 20;
-/** What the process may gain over the second half, by the straight line that fits best: a page kept a transfer is more. */
+/** What the process may gain over the second half, by the line that fits most of it: a page kept a transfer is more. */
 const RSS_BYTES = 12 * MiB;
 const HEAP_BYTES = 2 * MiB;
 
@@ -22,17 +23,14 @@ function soaked({ seed, from, count = USUAL, scratch }: FaultOptions): Promise<S
   });
 }
 
-/** What a measure gains over the second half, by least squares. */
-export function gain(weights: readonly Weight[], of: (weight: Weight) => number): number {
+/** What a measure gains over the second half, by the median of the slopes between any two weighings: one outlier is none. */
+function gain(weights: readonly Weight[], of: (weight: Weight) => number): number {
   const half = weights.slice(weights.length >> 1);
-  const mean = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
-  const x = half.map(({ transfers }) => transfers);
-  const y = half.map(of);
-  const [meanX, meanY] = [mean(x), mean(y)];
-  const spread = x.reduce((sum, value) => sum + (value - meanX) ** 2, 0);
-  if (!spread) return 0;
-  const slope = x.reduce((sum, value, i) => sum + (value - meanX) * (y[i]! - meanY), 0) / spread;
-  return slope * (x.at(-1)! - x[0]!);
+  if (half.length < 2) return 0;
+  const slopes = half.flatMap((a, i) =>
+    half.slice(i + 1).map((b) => (of(b) - of(a)) / (b.transfers - a.transfers)),
+  );
+  return median(slopes) * (half.at(-1)!.transfers - half[0]!.transfers);
 }
 
 function flat(what: string, grown: number, bound: number): Verdict {
