@@ -44,8 +44,11 @@ describe("every promise is kept", { timeout: 180_000 }, () => {
     expect(stdout).toMatch(/^ +transfers of 64 MiB +[1-9]/m);
   });
 
+  // How fast it is there is for a quiet machine to say: `npm run test:faults`. That it arrives is for this one.
   test("far away, beside a bare stream", async () => {
-    expect(passed(await faults("--only", "distance", "--count", "1"))).toHaveLength(2);
+    const { stdout } = await run("faults/main", ["--only", "distance", "--count", "1"]);
+    expect(stdout).toMatch(/^ +ws +[\d.]+ +[\d.]+$/m);
+    expect(stdout).toMatch(/^ +tcp +[\d.]+ +[\d.]+$/m);
   });
 
   test("by one process over and over", async () => {

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { openScratch } from "../memory/scratch.js";
 import { corruption } from "./corruption.js";
+import { crowds } from "./crowds.js";
 import { disk } from "./disk.js";
 import { distance } from "./distance.js";
 import { kills } from "./kills.js";
@@ -12,7 +13,7 @@ import { fuzzing } from "./fuzzing.js";
 import type { FaultKind, FaultReport } from "./fault-kind.js";
 import { table } from "./table.js";
 
-const KINDS: readonly FaultKind[] = [corruption, fuzzing, disk, distance, soak, kills, names];
+const KINDS: readonly FaultKind[] = [corruption, fuzzing, disk, crowds, distance, soak, kills, names];
 
 interface Arguments {
   readonly seed: number;
