@@ -21,7 +21,7 @@ import { ChunkPacker } from "./chunk-packer.js";
 import { LOSSLESS } from "./exact.js";
 import { type Findings, NOTHING_FOUND, type OutgoingChunk, outgoing } from "./outgoing-chunk.js";
 import type { OutgoingPools } from "./outgoing-pools.js";
-import type { SenderSettings } from "./sender.js";
+import type { SenderSettings } from "./sender-settings.js";
 import { sha256Of } from "./sha256.js";
 
 /** A chunk as its source gave it: plain, or with the record of its encoded form. */

@@ -12,7 +12,7 @@ import { guarded, whenAnswered } from "./answer.js";
 import { inChunk } from "./chunk-fault.js";
 import { specOf } from "./exact.js";
 import { type Findings, NOTHING_FOUND, type OutgoingChunk, outgoing } from "./outgoing-chunk.js";
-import type { SenderSettings } from "./sender.js";
+import type { SenderSettings } from "./sender-settings.js";
 import { sha256Of } from "./sha256.js";
 
 type Settings = Pick<SenderSettings, "manifest" | "backend" | "life" | "compress" | "lossless">;

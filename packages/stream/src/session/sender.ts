@@ -1,8 +1,5 @@
 import {
-  type ChunkPlan,
   type ChunkRange,
-  type CodecBackend,
-  type CodecRegistry,
   encodeDataHead,
   encodeFrame,
   encodeJson,
@@ -10,14 +7,7 @@ import {
   encodeTotals,
   type FrameHeader,
   FrameType,
-  frameName,
   type Loan,
-  type Manifest,
-  parseAck,
-  parseCredit,
-  parseHeld,
-  parseTotals,
-  parseWant,
   quote,
   sameSha256,
   TensorwireError,
@@ -26,88 +16,40 @@ import {
   type Want,
 } from "@tensorwire/core";
 import type { WaitingBytes } from "../diagnostics/events.js";
-import type { TransferTrace } from "../diagnostics/transfer-trace.js";
 import { LaneShare } from "../budget/lane-share.js";
-import type { MemoryBudget } from "../budget/memory-budget.js";
 import { SenderMemory } from "../budget/sender-memory.js";
-import type { ErrorFeedback } from "../residuals/error-feedback.js";
-import type { EncodedSource, ModelSource } from "../source/source.js";
 import { ChunkEncoder } from "./chunk-encoder.js";
 import { inChunk } from "./chunk-fault.js";
 import type { Connection } from "./connection.js";
 import { CreditGate } from "./credit.js";
-import { deferred } from "./deferred.js";
-import { checkDivided, HeldChunks, sameDigest } from "./held-chunks.js";
+import { HeldChunks, sameDigest } from "./held-chunks.js";
 import type { OutgoingChunk } from "./outgoing-chunk.js";
-import type { OutgoingPools } from "./outgoing-pools.js";
-import type { Progress } from "./progress.js";
+import { ReceiverWords } from "./receiver-words.js";
+import type { SenderSettings } from "./sender-settings.js";
 import { sha256Of } from "./sha256.js";
 import { SourcePump } from "./source-pump.js";
 import { StallWatch, type WatchedEnd } from "./stall-watch.js";
-import type { Tally, TransferSummary } from "./summary.js";
-import type { TransferLife } from "./transfer.js";
+import type { TransferSummary } from "./summary.js";
 import type { TransferEnd } from "./transfer-end.js";
-
-export interface SenderSettings {
-  readonly manifest: Manifest;
-  readonly plan: ChunkPlan;
-  /** Open. */
-  readonly source: ModelSource | EncodedSource;
-  /** The source's version token. */
-  readonly version: string | undefined;
-  readonly pools: OutgoingPools;
-  /** Counts what travels, in this attempt and others. */
-  readonly tally: Tally;
-  readonly windowBytes: number;
-  readonly registry: CodecRegistry;
-  readonly backend: CodecBackend;
-  readonly budget: MemoryBudget;
-  readonly progress: Progress;
-  /** Of this attempt. */
-  readonly life: TransferLife;
-  readonly trace: TransferTrace;
-  /** How long the peer may do nothing for it. 0: for ever. */
-  readonly stallTimeoutMs: number;
-  /** Pack every payload that becomes smaller by it, and not only those of codecs that are made for it. */
-  readonly compress: boolean;
-  /** What becomes of a chunk with a value that its codec cannot carry: it travels exactly, or ends the transfer. */
-  readonly nonFinite: "exact" | "error";
-  /** The peer has `lossless`, and so undoes packing. */
-  readonly lossless: boolean;
-  /** What becomes of chunks that the peer holds of another state of the source. */
-  readonly ifChanged: "resend" | "restart" | "fail";
-  /** Keeps what payloads leave out for the next transfer. */
-  readonly feedback?: ErrorFeedback | undefined;
-  /** The longest manifest that the peer takes. */
-  readonly maxManifestBytes: number;
-  /** The connection is closed when the transfer is over. */
-  readonly owned: boolean;
-}
 
 /**
  * The sending end of one attempt at a transfer: manifest, what the peer has and wants, chunks as credit allows, digests,
  * receipt.
  */
 export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
-  readonly #want = deferred<Want>();
-  readonly #receipt = deferred<Totals>();
   readonly #gate = new CreditGate();
   readonly #digest: TransferDigest;
   /** What the peer has, as it says, and as far as that has not changed. */
   readonly #held: HeldChunks;
+  readonly #words: ReceiverWords;
   readonly #encoder: ChunkEncoder;
   readonly #share: LaneShare;
   readonly #pump: SourcePump;
-  /** Where the next HELD may begin. */
-  #heldEnd = 0;
-  #wanted = false;
   #ended = false;
   #transfer = 0;
   /** On this connection. */
   #chunks = 0;
   #sentBytes = 0;
-  #finishedBytes = 0;
-  #durable = 0;
   #writing = 0;
 
   constructor(
@@ -117,6 +59,7 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
     const { manifest, plan, pools } = settings;
     this.#digest = new TransferDigest(plan, sha256Of(manifest));
     this.#held = new HeldChunks(plan, this.#digest);
+    this.#words = new ReceiverWords(settings, this.#digest.integrity, this.#held, this.#gate);
     this.#encoder = new ChunkEncoder(settings, pools);
     const residualBytes = settings.feedback?.chunkBytes ?? 0;
     this.#share = new LaneShare(new SenderMemory({ ...settings, residualBytes }));
@@ -155,7 +98,7 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
       const ending = this.#send(encodeFrame(FrameType.END, this.#transfer, 0, encodeTotals(totals)));
       work = ending;
       await life.race(ending);
-      if (twoWay) this.#confirm(totals, await life.race(this.#receipt.promise));
+      if (twoWay) this.#confirm(totals, await life.race(this.#words.receipt));
       return this.#summary(totals, twoWay);
     } catch (error) {
       life.fail(error);
@@ -190,7 +133,7 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
 
   async #negotiate(): Promise<Want> {
     const { life, progress, trace, ifChanged } = this.settings;
-    const want = await life.race(this.#want.promise);
+    const want = await life.race(this.#words.want);
     const again = !want.sameVersion && ifChanged === "restart";
     if (again) this.#held.clear();
     progress.begin(this.#held.bytes, this.#held.tensors);
@@ -300,7 +243,7 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
   // --- WaitingBytes
 
   get inFlightBytes(): number {
-    return this.#sentBytes - this.#finishedBytes;
+    return this.#sentBytes - this.#words.finishedBytes;
   }
 
   get queuedBytes(): number {
@@ -312,98 +255,21 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
   /** A write that does not leave, credit, the answer to the manifest or to END. A source that takes its time is no peer. */
   get awaitsPeer(): boolean {
     if (this.#writing > 0 || this.#gate.waiting || this.#ended) return true;
-    return this.#transfer > 0 && !this.#wanted && this.connection.channel.direction === "both";
+    return this.#transfer > 0 && !this.#words.wanted && this.connection.channel.direction === "both";
   }
 
   get moves(): number {
-    return this.#gate.taken + this.#gate.limit + this.#finishedBytes + this.#durable;
+    return this.#gate.taken + this.#gate.limit + this.#words.finishedBytes + this.#words.durable;
   }
 
   // --- TransferEnd
 
   admit({ type }: FrameHeader): void {
-    if (!this.#expects(type)) throw new TensorwireError("PROTOCOL", `${frameName(type)} out of its order`);
-  }
-
-  #expects(type: FrameType): boolean {
-    switch (type) {
-      case FrameType.HELD:
-      case FrameType.WANT:
-        return !this.#wanted;
-      case FrameType.CREDIT:
-      case FrameType.ACK:
-        return this.#wanted;
-      case FrameType.RECEIPT:
-        return this.#ended;
-      default:
-        return type === FrameType.ERROR || type === FrameType.CANCEL;
-    }
+    this.#words.admit(type, this.#ended);
   }
 
   control({ type }: FrameHeader, body: Uint8Array): void {
-    switch (type) {
-      case FrameType.HELD:
-        return this.#takeHeld(body);
-      case FrameType.WANT:
-        return this.#takeWant(body);
-      case FrameType.CREDIT:
-        return this.#takeCredit(body);
-      case FrameType.ACK:
-        return this.#takeAck(body);
-      default:
-        this.#receipt.resolve(parseTotals("RECEIPT", body, this.#digest.integrity));
-    }
-  }
-
-  #takeHeld(body: Uint8Array): void {
-    const held = parseHeld(body, this.#digest.integrity, this.#heldEnd, this.settings.plan.chunks);
-    this.#heldEnd = held.first + held.chunks.length;
-    this.#held.addRun(held);
-  }
-
-  #takeWant(body: Uint8Array): void {
-    const { plan, version } = this.settings;
-    const want = parseWant(body, plan.chunks);
-    checkDivided(this.#held.ranges(), want.ranges, plan.chunks);
-    if (want.sameVersion && version === undefined) {
-      throw new TensorwireError("PROTOCOL", "WANT speaks of the same version where none was named");
-    }
-    if (want.windowBytes < plan.maxChunkBytes) {
-      throw new TensorwireError("PROTOCOL", `the peer grants ${want.windowBytes} bytes, less than one chunk`);
-    }
-    this.#wanted = true;
-    // At once: more credit may follow in the same portion.
-    this.#gate.grant(want.windowBytes);
-    this.#want.resolve(want);
-  }
-
-  #takeCredit(body: Uint8Array): void {
-    const { progress } = this.settings;
-    const { limit, finished } = parseCredit(body);
-    this.#checkSent(finished, "has finished with");
-    this.#gate.grant(limit);
-    this.#finishedBytes = finished;
-    progress.acknowledgedBytes = this.#held.bytes + finished;
-    progress.tick();
-  }
-
-  #takeAck(body: Uint8Array): void {
-    const { progress, trace } = this.settings;
-    const { durable } = parseAck(body);
-    this.#checkSent(durable, "has made durable");
-    if (durable < this.#durable) {
-      throw new TensorwireError("PROTOCOL", `ACK went back from ${this.#durable} to ${durable} bytes`);
-    }
-    this.#durable = durable;
-    progress.durableBytes = this.#held.bytes + durable;
-    trace.checkpoint(progress.durableBytes);
-    progress.tick();
-  }
-
-  #checkSent(bytes: number, deed: string): void {
-    if (bytes <= this.#gate.taken) return;
-    const message = `the peer ${deed} ${bytes} bytes where ${this.#gate.taken} were sent`;
-    throw new TensorwireError("PROTOCOL", message);
+    this.#words.take(type, body);
   }
 
   lend(): Loan {

@@ -7,7 +7,7 @@ import type { CreditGate } from "./credit.js";
 import { type Deferred, deferred } from "./deferred.js";
 import { Lane } from "./lane.js";
 import type { OutgoingChunk } from "./outgoing-chunk.js";
-import type { SenderSettings } from "./sender.js";
+import type { SenderSettings } from "./sender-settings.js";
 
 type Settings = Pick<SenderSettings, "plan" | "windowBytes" | "feedback" | "life">;
 
