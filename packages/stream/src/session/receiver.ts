@@ -1,74 +1,38 @@
 import {
   type Chunk,
-  type ChunkRange,
   type ChunkRecord,
   COUNT_BYTES,
-  type CodecBackend,
-  type CodecRegistry,
-  DEFAULT_LIMITS,
-  encodeAck,
-  encodeCredit,
-  encodeFrame,
-  encodeHeld,
-  encodeTotals,
-  encodeWant,
   FLAG_TO_SENDER,
   type FrameHeader,
   FrameType,
   frameName,
   HEADER_BYTES,
-  type Limits,
   type Loan,
   type Manifest,
-  maxHeldChunks,
-  maxWantRanges,
-  missingRanges,
   parseTotals,
   RECORD_BYTES,
-  sameSha256,
   type SourceState,
   TensorwireError,
   type Totals,
 } from "@tensorwire/core";
 import type { WaitingBytes } from "../diagnostics/events.js";
-import type { TransferTrace } from "../diagnostics/transfer-trace.js";
-import type { MemoryBudget } from "../budget/memory-budget.js";
 import { ReceiverMemory } from "../budget/receiver-memory.js";
 import { WindowShare } from "../budget/window-share.js";
 import type { ArrivedChunk } from "./chunk-decoder.js";
 import type { Connection } from "./connection.js";
-import { CreditLedger, CreditNotice } from "./credit.js";
+import { CreditLedger } from "./credit.js";
 import { type Deferred, deferred } from "./deferred.js";
+import { checkTotals } from "./end-totals.js";
 import { type Expectations, ExpectedChunks } from "./expected-chunks.js";
-import { checkDigest, type IntegrityDemands } from "./expected-digest.js";
-import { withinGrace } from "./grace.js";
-import type { HeldChunks } from "./held-chunks.js";
 import type { IncomingModel } from "./incoming-model.js";
 import { Lane } from "./lane.js";
-import type { Progress } from "./progress.js";
-import type { Arrivals, Reception } from "./reception.js";
+import type { ReceiverSettings } from "./receiver-settings.js";
+import { ReceiverVoice } from "./receiver-voice.js";
+import type { Arrivals } from "./reception.js";
 import { SinkPump } from "./sink-pump.js";
 import { StallWatch, type WatchedEnd } from "./stall-watch.js";
 import type { TransferSummary } from "./summary.js";
-import type { TransferLife } from "./transfer.js";
 import type { ReceivingEnd } from "./transfer-end.js";
-
-export interface ReceiverSettings extends Pick<IntegrityDemands, "expectedDigest"> {
-  readonly reception: Reception;
-  readonly windowBytes: number;
-  readonly limits: Limits;
-  readonly registry: CodecRegistry;
-  readonly backend: CodecBackend;
-  readonly budget: MemoryBudget;
-  readonly progress: Progress;
-  /** Of this attempt. */
-  readonly life: TransferLife;
-  readonly trace: TransferTrace;
-  /** How long the peer may do nothing for it. 0: for ever. */
-  readonly stallTimeoutMs: number;
-  /** The connection is closed when the transfer is over. */
-  readonly owned: boolean;
-}
 
 /**
  * The receiving end of one attempt at a transfer: validates, says what it has and lacks, grants credit, verifies, decodes in
@@ -79,8 +43,7 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
   readonly #end = deferred<Totals>();
   readonly #arrivals = new Lane<ArrivedChunk>(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
   readonly #ledger: CreditLedger;
-  readonly #credit = new CreditNotice(() => this.#sendCredit());
-  readonly #acks = new CreditNotice(() => this.#sendAck());
+  readonly #voice: ReceiverVoice;
   #begun: IncomingModel | undefined;
   #expected: ExpectedChunks | undefined;
   #version: string | undefined;
@@ -92,16 +55,15 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
   #share: WindowShare | undefined;
   /** There is memory, and a sink, for what comes. */
   #ready = false;
-  #asked = false;
   #ended = false;
   #brake: Deferred<void> | undefined;
-  #writing = 0;
 
   constructor(
     private readonly connection: Connection,
     private readonly settings: ReceiverSettings,
   ) {
     this.#ledger = new CreditLedger(settings.windowBytes);
+    this.#voice = new ReceiverVoice(connection, settings, this.#ledger);
   }
 
   get #oneWay(): boolean {
@@ -127,10 +89,10 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
       work = streaming;
       await life.race(streaming);
       const totals = await life.race(this.#end.promise);
-      this.#compare(begun, totals);
+      checkTotals(totals, begun, { chunks: this.#chunks, sourceBytes: this.#sourceBytes }, this.settings);
       // From here on the model is whole: what happens to the channel, or the signal, no longer undoes it.
       await reception.finish(totals);
-      return this.#summary(begun, totals, await this.#confirm(totals));
+      return this.#summary(begun, totals, !this.#oneWay && (await this.#voice.confirm(totals)));
     } catch (error) {
       life.fail(error);
       const to = { transfer: this.#transfer, flags: FLAG_TO_SENDER, owned };
@@ -180,30 +142,9 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
     this.#ready = true;
     this.#releaseBrake();
     if (this.#oneWay) return;
-    // As many runs as WANT has room for the gaps between: what else is held is asked for, and is then no news.
-    const runs = held.ranges(this.#maxRanges - 1);
-    const ranges = missingRanges(runs, plan.chunks);
-    for (const run of runs) await life.race(this.#sendHeld(held, run));
+    const ranges = await this.#voice.tellHeld(held, plan.chunks);
     this.#expect({ ranges, changed: !sameVersion });
-    this.#asked = true;
-    const want = { windowBytes: this.#ledger.announce(), ranges, sameVersion };
-    await life.race(this.#send(FrameType.WANT, encodeWant(want)));
-  }
-
-  /** Bytes of a control frame that the peer takes, unless it has lowered its limit. */
-  get #controlBytes(): number {
-    return Math.min(this.settings.limits.maxControlBytes, DEFAULT_LIMITS.maxControlBytes);
-  }
-
-  get #maxRanges(): number {
-    return Math.max(2, maxWantRanges(this.#controlBytes));
-  }
-
-  async #sendHeld(held: HeldChunks, run: ChunkRange): Promise<void> {
-    const { integrity } = this.#begun!.digest;
-    for (const part of held.runs(run, maxHeldChunks(this.#controlBytes, integrity))) {
-      await this.#send(FrameType.HELD, encodeHeld(part, integrity));
-    }
+    await this.#voice.ask(ranges, sameVersion);
   }
 
   #expect(expectations?: Expectations): void {
@@ -223,71 +164,13 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
   secured(bytes: number, ours: number): void {
     this.#ledger.secure(bytes, ours);
     this.#moved();
-    if (ours > 0) this.#acks.due();
+    if (ours > 0) this.#voice.durable();
   }
 
   /** There is room, or more of it: for the peer, or for others. */
   #moved(): void {
-    if (this.#share?.settle() && this.#asked && this.#ledger.due) {
-      this.#ledger.announce();
-      this.#credit.due();
-    }
+    if (this.#share?.settle() && this.#voice.asked && this.#ledger.due) this.#voice.grant();
     this.#releaseBrake();
-  }
-
-  async #sendCredit(): Promise<void> {
-    const { life } = this.settings;
-    const { channel } = this.connection;
-    const welcome = channel.welcome?.();
-    if (welcome) await life.race(welcome).catch(() => {});
-    const { announced, finished } = this.#ledger;
-    await this.#tell(FrameType.CREDIT, encodeCredit({ limit: announced, finished }));
-  }
-
-  async #sendAck(): Promise<void> {
-    await this.#tell(FrameType.ACK, encodeAck({ durable: this.#ledger.durable }));
-  }
-
-  /** Of interest to a sender that is still at it. */
-  async #tell(type: FrameType, body: Uint8Array): Promise<void> {
-    const { life } = this.settings;
-    if (this.#oneWay || !this.#asked || life.error || this.#ended) return;
-    await this.#send(type, body).catch((error) => life.fail(error));
-  }
-
-  #compare({ digest, bytes, manifest, tally }: IncomingModel, totals: Totals): void {
-    const count = manifest.tensors.length;
-    const same = digest.transfer(bytes, count) === totals.digest;
-    if (!same || !sameSha256(digest.sha256(bytes, count), totals.sha256)) {
-      throw new TensorwireError(
-        "DIGEST_MISMATCH",
-        "the digests of the two ends differ: send the model again",
-      );
-    }
-    if (totals.chunks !== this.#chunks || totals.sourceBytes !== this.#sourceBytes) {
-      const message = `END counts ${totals.chunks} chunks of ${totals.sourceBytes} bytes where ${this.#chunks} of ${this.#sourceBytes} came`;
-      throw new TensorwireError("PROTOCOL", message);
-    }
-    checkDigest(totals, this.settings);
-    tally.clamped = totals.clamped;
-  }
-
-  /** Whether the peer could be told. */
-  async #confirm(totals: Totals): Promise<boolean> {
-    if (this.#oneWay) return false;
-    const told = this.#send(FrameType.RECEIPT, encodeTotals(totals)).then(
-      () => true,
-      () => false,
-    );
-    // A peer that reads nothing, and an abort, leave the model whole and nobody told.
-    const { life } = this.settings;
-    return (await life.race(told).catch(() => withinGrace(told))) ?? false;
-  }
-
-  async #send(type: FrameType, body: Uint8Array): Promise<void> {
-    this.#writing++;
-    const sent = this.connection.send([encodeFrame(type, this.#transfer, FLAG_TO_SENDER, body)]);
-    await sent.finally(() => this.#writing--);
   }
 
   #summary({ tally }: IncomingModel, { digest, sha256 }: Totals, confirmed: boolean): TransferSummary {
@@ -323,8 +206,8 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
 
   /** A write that does not leave, an announcement, or chunks that it may send: all that came is finished with. */
   get awaitsPeer(): boolean {
-    if (this.#writing > 0 || !this.#begun) return true;
-    if (this.#ended || !(this.#asked || this.#oneWay) || this.#credit.busy) return false;
+    if (this.#voice.writing || !this.#begun) return true;
+    if (this.#ended || !(this.#voice.asked || this.#oneWay) || this.#voice.granting) return false;
     const { held, announced } = this.#ledger;
     if (held > (this.#next?.bytes ?? 0)) return false;
     return this.#oneWay || announced - this.#sourceBytes >= this.#begun.plan.maxChunkBytes;
@@ -345,6 +228,7 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
     try {
       const begun = reception.announce({ bytes, version });
       this.#begun = begun;
+      this.#voice.begin(transfer, begun.digest.integrity);
       // Nobody can ask for anything: everything comes.
       if (this.#oneWay) this.#expect();
       this.#announced.resolve(begun);
@@ -356,7 +240,7 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
   admit({ type }: FrameHeader): void {
     const { life, progress } = this.settings;
     if (life.error || type === FrameType.ERROR || type === FrameType.CANCEL) return;
-    const streaming = (this.#asked || this.#oneWay) && !this.#ended;
+    const streaming = (this.#voice.asked || this.#oneWay) && !this.#ended;
     if (!streaming || (type !== FrameType.DATA && type !== FrameType.END)) {
       throw new TensorwireError("PROTOCOL", `${frameName(type)} out of its order`);
     }
@@ -368,6 +252,7 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
     const totals = parseTotals("END", body, this.#begun!.manifest.integrity);
     this.settings.progress.wireBytes += HEADER_BYTES + body.length;
     this.#ended = true;
+    this.#voice.rest();
     this.#expected!.end();
     this.#end.resolve(totals);
     this.#arrivals.close();
