@@ -14,22 +14,19 @@ import {
   FrameType,
   frameName,
   type Hello,
-  HelloSchema,
   type Limits,
   type Loan,
   PREAMBLE,
-  PROTOCOL_VERSION,
   parseJson,
-  type SourceState,
-  SourceStateSchema,
   TensorwireError,
 } from "@tensorwire/core";
 import { ConnectionTrace } from "../diagnostics/connection-trace.js";
-import { deferred } from "./deferred.js";
+import { Announcements } from "./announcements.js";
 import { faultOf, peerError } from "./fault.js";
 import { checkAddress } from "./frame-address.js";
 import { FrameWriter } from "./frame-writer.js";
 import { withinGrace } from "./grace.js";
+import { Greeting } from "./greeting.js";
 import { IdleWatch } from "./idle-watch.js";
 import type { ReceivingEnd, TransferEnd } from "./transfer-end.js";
 import { type WaitingManifest, WaitingManifests } from "./waiting-manifests.js";
@@ -54,20 +51,15 @@ export class Connection implements ChannelReceiver, FrameHandler {
   readonly #trace: ConnectionTrace;
   readonly #sending = new Map<number, TransferEnd>();
   readonly #receiving = new Map<number, TransferEnd>();
+  readonly #greeting: Greeting;
+  readonly #announcements = new Announcements();
   readonly #manifests: WaitingManifests;
   /** Whose payload the parser fills. */
   #filling: TransferEnd | undefined;
   readonly #receivers: ReceivingEnd[] = [];
-  readonly #hello = deferred<Hello>();
-  readonly #firstManifest = deferred<void>();
-  #greeted = false;
   /** This side has written something: the preamble is out. */
   #begun = false;
   #transfers = 0;
-  /** The peer's latest transfer: its ids only rise. */
-  #announced = 0;
-  /** What the peer has said of a source whose manifest is yet to come. */
-  #source: { readonly transfer: number; readonly state: SourceState } | undefined;
   #failure: TensorwireError | undefined;
   #closing: Promise<void> | undefined;
 
@@ -76,6 +68,7 @@ export class Connection implements ChannelReceiver, FrameHandler {
     readonly options: ConnectionOptions,
   ) {
     this.#parser = new FrameParser(this, options.limits);
+    this.#greeting = new Greeting(options.hello);
     this.#manifests = new WaitingManifests(options.limits);
     this.#writer = new FrameWriter(channel);
     this.#trace = new ConnectionTrace(channel);
@@ -87,25 +80,19 @@ export class Connection implements ChannelReceiver, FrameHandler {
 
   #greet(): void {
     this.#begun = true;
-    const { idleTimeoutMs } = this.#idle;
-    const hello: Hello = {
-      versions: [PROTOCOL_VERSION],
-      ...this.options.hello,
-      ...(idleTimeoutMs > 0 && { idleTimeoutMs }),
-    };
-    this.send([PREAMBLE, encodeFrame(FrameType.HELLO, 0, 0, encodeJson(hello))]).catch((error) =>
+    this.send(this.#greeting.words(this.#idle.idleTimeoutMs)).catch((error) =>
       this.#fail(asTensorwireError(error, "CHANNEL_CLOSED")),
     );
   }
 
   /** The peer's HELLO. */
   get hello(): Promise<Hello> {
-    return this.#hello.promise;
+    return this.#greeting.hello;
   }
 
   /** Resolves when the peer has announced a model. */
   get announced(): Promise<void> {
-    return this.#firstManifest.promise;
+    return this.#announcements.first;
   }
 
   /** Writes whole frames. Resolves when their bytes may be reused. */
@@ -191,7 +178,7 @@ export class Connection implements ChannelReceiver, FrameHandler {
    * has times of rest.
    */
   get awaited(): boolean {
-    if (!this.#greeted || this.options.hello.role !== "any") return true;
+    if (!this.#greeting.heard || this.options.hello.role !== "any") return true;
     return this.#receivers.length + this.#sending.size + this.#receiving.size > 0;
   }
 
@@ -223,15 +210,16 @@ export class Connection implements ChannelReceiver, FrameHandler {
   admit(header: FrameHeader): void {
     checkAddress(header);
     if (header.type === FrameType.HELLO) {
-      if (this.#greeted) throw new TensorwireError("PROTOCOL", "a second HELLO");
+      if (this.#greeting.heard) throw new TensorwireError("PROTOCOL", "a second HELLO");
       return;
     }
     // Who is not let in hears why, and no HELLO.
-    if (!this.#greeted && header.type === FrameType.ERROR && header.transfer === 0) return;
-    if (!this.#greeted) throw new TensorwireError("PROTOCOL", `${frameName(header.type)} before HELLO`);
+    if (!this.#greeting.heard && header.type === FrameType.ERROR && header.transfer === 0) return;
+    if (!this.#greeting.heard)
+      throw new TensorwireError("PROTOCOL", `${frameName(header.type)} before HELLO`);
     if (header.type === FrameType.PING) return;
     if (header.type === FrameType.MANIFEST || header.type === FrameType.SOURCE) {
-      this.#checkNew(header);
+      this.#announcements.check(header);
       if (header.type === FrameType.MANIFEST && !this.#receivers.length)
         this.#manifests.admit(header.bodyBytes);
       return;
@@ -241,7 +229,7 @@ export class Connection implements ChannelReceiver, FrameHandler {
     // The rest of a transfer that failed here is read past; what nobody has asked for yet would be lost quietly.
     const { type, transfer } = header;
     if (type !== FrameType.DATA && type !== FrameType.END) return;
-    if (transfer > this.#announced || this.#manifests.has(transfer)) {
+    if (transfer > this.#announcements.latest || this.#manifests.has(transfer)) {
       throw new TensorwireError(
         "PROTOCOL",
         `${frameName(type)} for transfer ${transfer}, which nobody asked for`,
@@ -249,35 +237,16 @@ export class Connection implements ChannelReceiver, FrameHandler {
     }
   }
 
-  /** A transfer that begins: numbers rise, and SOURCE is followed by the MANIFEST of the same transfer. */
-  #checkNew({ type, transfer }: FrameHeader): void {
-    if (transfer <= this.#announced) {
-      const message = `${frameName(type)} for transfer ${transfer} after ${this.#announced}`;
-      throw new TensorwireError("PROTOCOL", message);
-    }
-    const source = this.#source;
-    if (!source || (type === FrameType.MANIFEST && transfer === source.transfer)) return;
-    const message = `${frameName(type)} for transfer ${transfer} after the SOURCE of ${source.transfer}`;
-    throw new TensorwireError("PROTOCOL", message);
-  }
-
   control(header: FrameHeader, body: Uint8Array): void {
     switch (header.type) {
       case FrameType.HELLO:
-        return this.#welcome(parseJson(header.type, HelloSchema, body));
+        return this.#welcome(body);
       case FrameType.PING:
         return;
-      case FrameType.SOURCE: {
-        const state = parseJson(header.type, SourceStateSchema, body);
-        this.#source = { transfer: header.transfer, state };
-        return;
-      }
+      case FrameType.SOURCE:
+        return this.#announcements.source(header.transfer, body);
       case FrameType.MANIFEST: {
-        const source = this.#source?.state ?? {};
-        this.#source = undefined;
-        const manifest = { transfer: header.transfer, body: body.slice(), source };
-        this.#announced = header.transfer;
-        this.#firstManifest.resolve();
+        const manifest = this.#announcements.manifest(header.transfer, body);
         const receiver = this.#receivers.shift();
         if (receiver) this.#begin(receiver, manifest);
         else this.#manifests.add(manifest);
@@ -298,7 +267,7 @@ export class Connection implements ChannelReceiver, FrameHandler {
   /** The peer gave up a transfer that nobody here has begun. */
   #withdraw(transfer: number): void {
     this.#manifests.cancel(transfer);
-    if (this.#source?.transfer === transfer) this.#source = undefined;
+    this.#announcements.withdraw(transfer);
   }
 
   lend(header: FrameHeader, record: ChunkRecord): Loan | undefined {
@@ -315,23 +284,9 @@ export class Connection implements ChannelReceiver, FrameHandler {
     return ends.get(header.transfer);
   }
 
-  #welcome(hello: Hello): void {
-    if (!hello.versions.includes(PROTOCOL_VERSION)) {
-      throw new TensorwireError(
-        "VERSION_UNSUPPORTED",
-        `the peer (${hello.software}) speaks versions ${hello.versions}, this side speaks ${PROTOCOL_VERSION}`,
-      );
-    }
-    const { role } = this.options.hello;
-    if (role !== "any" && role === hello.role) {
-      throw new TensorwireError(
-        "ROLE_CONFLICT",
-        `both ends want to ${role}: start one to send and one to receive`,
-      );
-    }
-    this.#greeted = true;
-    this.#idle.heed(this.channel.direction === "both" ? hello.idleTimeoutMs : 0);
-    this.#hello.resolve(hello);
+  #welcome(body: Uint8Array): void {
+    const { idleTimeoutMs } = this.#greeting.take(body);
+    this.#idle.heed(this.channel.direction === "both" ? idleTimeoutMs : 0);
   }
 
   #fail(error: TensorwireError): void {
@@ -340,8 +295,8 @@ export class Connection implements ChannelReceiver, FrameHandler {
     this.#trace.close(error);
     this.#idle.stop();
     this.#parser.close();
-    this.#hello.reject(error);
-    this.#firstManifest.reject(error);
+    this.#greeting.fail(error);
+    this.#announcements.fail(error);
     for (const receiver of this.#receivers.splice(0)) receiver.fail(error);
     for (const end of [...this.#sending.values(), ...this.#receiving.values()]) end.fail(error);
   }
