@@ -1,24 +1,17 @@
 import {
   type Hello,
-  type Integrity,
   type Manifest,
   type ModelInfo,
   type Policy,
   planManifest,
   quote,
-  resolvePolicy,
   TensorwireError,
 } from "@tensorwire/core";
 import { Listener } from "./channel/listen.js";
 import { checkReopens, type Endpoint, openConnection } from "./channel/open.js";
-import {
-  checkStreamOptions,
-  type ResolvedOptions,
-  resolveChunkBytes,
-  resolveOptions,
-  type StreamOptions,
-} from "./options.js";
+import { checkStreamOptions, type ResolvedOptions, resolveOptions, type StreamOptions } from "./options.js";
 import { TransferTrace } from "./diagnostics/transfer-trace.js";
+import { checkTerms, outgoingManifest } from "./outgoing-manifest.js";
 import { ErrorFeedback } from "./residuals/error-feedback.js";
 import { ResidualFile } from "./residuals/residual-file.js";
 import type { Connection } from "./session/connection.js";
@@ -27,7 +20,6 @@ import { isInterruption } from "./session/interruption.js";
 import { OutgoingModel } from "./session/outgoing-model.js";
 import { Progress } from "./session/progress.js";
 import { Retries, type RetryOptions } from "./session/retry.js";
-import { seeded } from "./session/seed.js";
 import { ModelSender } from "./session/sender.js";
 import type { TransferSummary } from "./session/summary.js";
 import { TransferLife } from "./session/transfer.js";
@@ -194,7 +186,7 @@ class Sending {
     }
     const { chunkBytes, seed, integrity } = options;
     const version = options.version ?? source.version;
-    const manifest = describe(info, source, {
+    const manifest = outgoingManifest(info, source, {
       ...{ hello, policy, settings, chunkBytes, seed, version, integrity },
     });
     this.#trace.manifest = manifest;
@@ -262,14 +254,6 @@ function encodedAlready({ name }: EncodedSource): TensorwireError {
   );
 }
 
-function withoutSha256({ name }: EncodedSource): TensorwireError {
-  return new TensorwireError(
-    "INVALID_ARGUMENT",
-    `${quote(name)} was made without SHA-256, and its manifest is what it is: make it again with integrity "sha256", or ` +
-      "name a codec, and it is encoded anew",
-  );
-}
-
 function policyOf({ codec, policy, minElements }: StreamOptions): Policy {
   if (policy && codec !== undefined) {
     throw new TensorwireError(
@@ -281,59 +265,4 @@ function policyOf({ codec, policy, minElements }: StreamOptions): Policy {
     ...(policy ?? (codec !== undefined && { codec })),
     ...(minElements !== undefined && { minElements }),
   };
-}
-
-interface Terms {
-  readonly hello: Hello | undefined;
-  readonly policy: Policy;
-  readonly settings: ResolvedOptions;
-  readonly chunkBytes: number | undefined;
-  readonly seed: string | undefined;
-  readonly version: string | undefined;
-  readonly integrity: Integrity | undefined;
-}
-
-/** The manifest that this source gets on these terms. */
-function describe(model: ModelInfo | Manifest, source: ModelSource | EncodedSource, terms: Terms): Manifest {
-  const { hello, policy, settings } = terms;
-  const { registry, windowBytes } = settings;
-  const peerMax = hello?.limits.maxChunkBytes ?? settings.limits.maxChunkBytes;
-  const manifest = isEncodedSource(source) ? (model as Manifest) : plain();
-  function plain(): Manifest {
-    const fixed = (source as ModelSource).chunkBytes ?? terms.chunkBytes;
-    const chunkBytes = resolveChunkBytes(fixed, windowBytes, peerMax);
-    const codecs = model.kind === "raw" ? [] : resolvePolicy(policy, model.tensors, registry);
-    const specs = seeded(codecs, terms.seed, terms.version);
-    const none = registry.resolve("none");
-    const tensors = model.tensors.map(({ name, dtype, shape }, i) => ({
-      name,
-      dtype,
-      shape,
-      codec: specs[i] ?? none,
-    }));
-    return { ...model, tensors, chunkBytes, integrity: terms.integrity };
-  }
-  // An artifact's chunks are what they are: whether either end can hold them shows before anything is sent.
-  if (isEncodedSource(source)) {
-    resolveChunkBytes(manifest.chunkBytes, windowBytes, peerMax);
-    if (terms.integrity === "sha256" && manifest.integrity !== "sha256") throw withoutSha256(source);
-  }
-  checkCodecs(manifest, hello);
-  return manifest;
-}
-
-/** Whether a peer takes what was described for another one. @throws TensorwireError `LIMIT_EXCEEDED`, `CODEC_UNSUPPORTED`. */
-function checkTerms(manifest: Manifest, hello: Hello | undefined, settings: ResolvedOptions): void {
-  const { windowBytes, limits } = settings;
-  const peerMax = hello?.limits.maxChunkBytes ?? limits.maxChunkBytes;
-  resolveChunkBytes(manifest.chunkBytes, windowBytes, peerMax);
-  checkCodecs(manifest, hello);
-}
-
-function checkCodecs({ tensors }: Manifest, hello: Hello | undefined): void {
-  for (const { name, codec } of tensors) {
-    if (!hello || hello.codecs.includes(codec.name)) continue;
-    const message = `the peer (${hello.software}) has no codec ${codec.name}, only ${hello.codecs.join(", ")}: choose one of those`;
-    throw new TensorwireError("CODEC_UNSUPPORTED", message, { tensor: name });
-  }
 }
