@@ -1,7 +1,9 @@
 import type { Command } from "commander";
 import { compareModels } from "../fidelity/compare.js";
 import { comparisonText } from "./comparison-text.js";
-import { addOutputFlags, addReadingFlags, type Flags, readingOptions } from "./flags.js";
+import type { Flags } from "./flags.js";
+import { addOutputFlags } from "./output-flags.js";
+import { addReadingFlags, readingOptions } from "./reading-flags.js";
 import type { Invocation } from "./invocation.js";
 
 export function declareCompare(program: Command, invocation: Invocation): void {

@@ -1,4 +1,5 @@
 import { quote, TensorwireError } from "@tensorwire/core";
+import { Option } from "commander";
 
 const UNIT_MS: Readonly<Record<string, number>> = {
   ms: 1,
@@ -22,3 +23,7 @@ export function parseDuration(text: string, option: string): number {
     `${option} takes a time such as 500ms, 30s, 15m, 12h or 7d, not ${quote(text)}`,
   );
 }
+
+/** An option that takes a time. */
+export const durationOption = (flag: string, description: string): Option =>
+  new Option(`${flag} <time>`, description).argParser((text) => parseDuration(text, flag));

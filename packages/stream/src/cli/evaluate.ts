@@ -4,15 +4,12 @@ import { evaluateModel } from "../fidelity/evaluate.js";
 import { openPlotter } from "../fidelity/evaluation-plot.js";
 import { PartFile } from "../sink/part-file.js";
 import { evaluationText } from "./evaluation-text.js";
-import {
-  addMinElementsFlag,
-  addOutputFlags,
-  addOverwriteFlag,
-  addReadingFlags,
-  codecList,
-  type Flags,
-  readingOptions,
-} from "./flags.js";
+import { addMinElementsFlag } from "./codec-flags.js";
+import { codecList } from "./codec-text.js";
+import type { Flags } from "./flags.js";
+import { addOutputFlags } from "./output-flags.js";
+import { addReadingFlags, readingOptions } from "./reading-flags.js";
+import { addOverwriteFlag } from "./write-flags.js";
 import type { Invocation } from "./invocation.js";
 
 interface EvaluateFlags extends Flags {

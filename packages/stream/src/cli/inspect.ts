@@ -14,7 +14,7 @@ import type { Command } from "commander";
 import { resolveOptions } from "../options.js";
 import type { ArtifactSource } from "../source/artifact.js";
 import { openSource } from "../source/open.js";
-import { addOutputFlags } from "./flags.js";
+import { addOutputFlags } from "./output-flags.js";
 import { inspectionText } from "./inspection-text.js";
 import type { Invocation } from "./invocation.js";
 

@@ -2,7 +2,10 @@ import { quote, TensorwireError } from "@tensorwire/core";
 import type { Command } from "commander";
 import { rawFileSource } from "../source/raw-file.js";
 import { streamModel } from "../stream-model.js";
-import { addEncodeFlags, addOverwriteFlag, addTransferFlags, type Flags, streamOptions } from "./flags.js";
+import { addEncodeFlags, streamOptions } from "./codec-flags.js";
+import type { Flags } from "./flags.js";
+import { addTransferFlags } from "./transfer-flags.js";
+import { addOverwriteFlag } from "./write-flags.js";
 import { type Invocation, runTransfer } from "./invocation.js";
 
 export function declarePack(program: Command, invocation: Invocation): void {

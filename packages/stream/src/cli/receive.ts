@@ -4,14 +4,11 @@ import { receiveModel } from "../receive-model.js";
 import { RETRY_DEFAULTS } from "../session/retry.js";
 import { targetExists } from "../sink/destination.js";
 import { openPeer } from "./endpoint.js";
-import {
-  addIntegrityFlags,
-  addPeerFlags,
-  addTransferFlags,
-  addWriteFlags,
-  type Flags,
-  receiveOptions,
-} from "./flags.js";
+import type { Flags } from "./flags.js";
+import { addIntegrityFlags } from "./integrity-flags.js";
+import { addPeerFlags } from "./peer-flags.js";
+import { addTransferFlags } from "./transfer-flags.js";
+import { addWriteFlags, receiveOptions } from "./write-flags.js";
 import { type Invocation, runTransfer } from "./invocation.js";
 import { addPartsFlags } from "./parts-flags.js";
 

@@ -3,14 +3,10 @@ import { RETRY_DEFAULTS } from "../session/retry.js";
 import { rawFileSource } from "../source/raw-file.js";
 import { streamModel } from "../stream-model.js";
 import { openPeer } from "./endpoint.js";
-import {
-  addChangedFlag,
-  addEncodeFlags,
-  addPeerFlags,
-  addTransferFlags,
-  type Flags,
-  streamOptions,
-} from "./flags.js";
+import { addChangedFlag, addEncodeFlags, streamOptions } from "./codec-flags.js";
+import type { Flags } from "./flags.js";
+import { addPeerFlags } from "./peer-flags.js";
+import { addTransferFlags } from "./transfer-flags.js";
 import { type Invocation, runTransfer } from "./invocation.js";
 
 export function declareSend(program: Command, invocation: Invocation): void {

@@ -8,7 +8,10 @@ import {
 } from "../server/model-server.js";
 import { ServedFolder } from "../server/served-folder.js";
 import { listeningOptions } from "./endpoint.js";
-import { addCodecFlags, addListeningFlags, addTransferFlags, type Flags, streamOptions } from "./flags.js";
+import { addCodecFlags, streamOptions } from "./codec-flags.js";
+import type { Flags } from "./flags.js";
+import { addListeningFlags } from "./peer-flags.js";
+import { addTransferFlags } from "./transfer-flags.js";
 import type { Invocation } from "./invocation.js";
 import { printable } from "./printable.js";
 import { errorJson, summaryJson } from "./report.js";

@@ -1,4 +1,5 @@
 import { quote, TensorwireError } from "@tensorwire/core";
+import { Option } from "commander";
 
 const STEP = 1024;
 const UNITS = ["", "K", "M", "G", "T"];
@@ -41,3 +42,7 @@ export function formatSeconds(seconds: number): string {
   const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
   return hours ? `${hours} h ${minutes} min` : `${minutes} min ${rest} s`;
 }
+
+/** An option that takes a size. */
+export const sizeOption = (flag: string, description: string): Option =>
+  new Option(`${flag} <size>`, description).argParser((text) => parseSize(text, flag));

@@ -1,6 +1,9 @@
 import type { Command } from "commander";
 import { receiveModel } from "../receive-model.js";
-import { addIntegrityFlags, addTransferFlags, addWriteFlags, type Flags, receiveOptions } from "./flags.js";
+import type { Flags } from "./flags.js";
+import { addIntegrityFlags } from "./integrity-flags.js";
+import { addTransferFlags } from "./transfer-flags.js";
+import { addWriteFlags, receiveOptions } from "./write-flags.js";
 import { type Invocation, runTransfer } from "./invocation.js";
 import { checkArtifactPath } from "./pack.js";
 
