@@ -11,6 +11,7 @@ import {
   type IncomingSettings,
   incomingModel,
 } from "./incoming-model.js";
+import { closeSink, type OpenSink } from "./open-sink.js";
 import type { Progress } from "./progress.js";
 import { SinkIntake } from "./sink-intake.js";
 import type { TransferLife } from "./transfer.js";
@@ -32,17 +33,6 @@ export interface Arrivals {
   finished(chunk: Chunk, carried: boolean): void;
   /** So many bytes more are durable, of which `ours` came on this connection. */
   secured(bytes: number, ours: number): void;
-}
-
-/** An open sink, with what goes with it. */
-interface OpenSink {
-  readonly sink: Sink;
-  readonly model: IncomingModel;
-  readonly intake: SinkIntake;
-  readonly opening: Promise<void>;
-  checkpoints: Checkpoints | undefined;
-  /** The token of the state that all it holds is of. None where that is not known, or where it holds a mix until END. */
-  version: string | undefined;
 }
 
 /**
@@ -156,7 +146,7 @@ export class Reception {
     const error = same
       ? new TensorwireError("CHANNEL_CLOSED", "the source is of another version now")
       : new TensorwireError("SOURCE_CHANGED", "the peer came back with another model");
-    await close(open, error);
+    await closeSink(open, error);
     this.#lost += loansOf(open.model);
   }
 
@@ -279,7 +269,7 @@ export class Reception {
     );
     if (await finished) return;
     await this.#making.catch(() => {});
-    if (this.#open) await close(this.#open, error);
+    if (this.#open) await closeSink(this.#open, error);
   }
 
   /** Buffers that are not back. When it is over, either way, there are none. */
@@ -290,19 +280,4 @@ export class Reception {
 
 function loansOf({ pool, decoder }: IncomingModel): number {
   return pool.loans + decoder.loans;
-}
-
-async function close(
-  { sink, intake, opening, checkpoints }: OpenSink,
-  error: TensorwireError,
-): Promise<void> {
-  await opening.catch(() => {});
-  // What a journal is to have noted is written first; elsewhere it is for the sink to end what waits in it.
-  if (checkpoints) await intake.drain();
-  await checkpoints?.stop();
-  // The caller's sink may break its word; the first cause stays.
-  await Promise.resolve()
-    .then(() => sink.abort(error))
-    .catch(() => {});
-  await intake.drain();
 }
