@@ -1,6 +1,4 @@
 import {
-  type Chunk,
-  type ChunkDigest,
   ChunkPlan,
   encodeManifest,
   type Manifest,
@@ -10,7 +8,8 @@ import {
   xxh64,
 } from "@tensorwire/core";
 import { afterEach, describe, expect, test } from "vitest";
-import { isEncodedSink, type Resumable, type Sink, type SinkModel } from "../sink/sink.js";
+import type { Sink, SinkModel } from "../sink/sink.js";
+import { type Attempt, attempt, bytesOf } from "./resumable-attempt.js";
 import { type SampleTensor, sampleModel, sampleTensors } from "./sample-model.js";
 
 /** A place that a sink writes to, again and again. */
@@ -233,79 +232,10 @@ const begun: Sink[] = [];
 
 const range = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
 
-interface Attempt {
-  readonly sink: Sink;
-  readonly resumable: Resumable;
-  /** What it holds; each as it was verified. */
-  held(): number[];
-  /** Writes chunks, and notes them. */
-  write(from: number, to: number): Promise<void>;
-  /** Writes chunks; each is noted by what this gives. @param change Is made to every byte of them. */
-  put(from: number, to: number, change?: number): Promise<(() => void)[]>;
-}
-
 async function begin(place: PlaceUnderTest, model: SinkModel): Promise<Attempt> {
   const sink = place.sink();
   begun.push(sink);
-  await sink.open(model);
-  const { resumable } = sink;
-  if (!resumable) throw new Error(`${sink.name} is not resumable`);
-  const put: Attempt["put"] = async (from, to, change = 0) => {
-    const notes: (() => void)[] = [];
-    for (let ordinal = from; ordinal < to; ordinal++) {
-      const chunk = model.plan.chunk(ordinal);
-      const bytes = bytesOf(chunk).map((byte) => byte ^ change);
-      const digest = digestOf(bytes);
-      await give(sink, chunk, bytes, digest);
-      // Lent only until then.
-      bytes.fill(0xee);
-      notes.push(() => resumable.note(chunk, digest));
-    }
-    return notes;
-  };
-  return {
-    sink,
-    resumable,
-    put,
-    held: () =>
-      resumable.held.flatMap(({ first, chunks }) =>
-        chunks.map((digest, i) => {
-          expect(digest, `the digest of chunk ${first + i}`).toEqual(
-            digestOf(bytesOf(model.plan.chunk(first + i))),
-          );
-          return first + i;
-        }),
-      ),
-    write: async (from, to) => {
-      for (let ordinal = from; ordinal < to; ordinal++) {
-        for (const note of await put(ordinal, ordinal + 1)) note();
-      }
-    },
-  };
-}
-
-async function give(
-  sink: Sink,
-  chunk: Chunk,
-  bytes: Uint8Array,
-  { codec, hash }: ChunkDigest,
-): Promise<void> {
-  if (!isEncodedSink(sink)) return sink.write(chunk, bytes);
-  const { tensor, first: firstElement, elements } = chunk;
-  const length = { payloadBytes: bytes.length, packedBytes: bytes.length };
-  return sink.writeEncoded(
-    chunk,
-    { tensor, firstElement, elements, codec, packing: 0, hash, ...length },
-    bytes,
-  );
-}
-
-function bytesOf({ tensor, offset, bytes }: Chunk): Uint8Array {
-  return sampleTensors()[tensor]!.data.slice(offset, offset + bytes);
-}
-
-function digestOf(bytes: Uint8Array): ChunkDigest {
-  return { codec: 0, hash: xxh64(bytes) };
+  return attempt(sink, model);
 }
 
 async function complete(place: PlaceUnderTest, what: string): Promise<void> {
