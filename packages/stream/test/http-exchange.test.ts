@@ -157,6 +157,19 @@ describe("the exchange of docs/wire-format.md", () => {
     expect(bounded.text).toBe("g".repeat(4096));
   });
 
+  test("a GET of what its peer has had already brings what comes next, and nothing that lies where that was", async () => {
+    const { transfer, channel } = await opened();
+    await channel.send([Buffer.from("a".repeat(1000))]);
+    expect((await get(transfer, 0)).text).toHaveLength(1000);
+    await ask(transfer, "HEAD", { "tensorwire-received": "1000" });
+    const next = "b".repeat(300_000);
+    await channel.send([Buffer.from(next)]);
+    // One that was under way when another said more, or one that asks for what has been in that memory.
+    const late = await get(transfer, 0, { "tensorwire-most": String(8 * MiB) });
+    expect(late.headers).toMatchObject({ "tensorwire-offset": "1000" });
+    expect(late.text === next).toBe(true);
+  });
+
   test("the answer to a PUT brings along what no GET has been given", async () => {
     const { transfer, channel } = await opened();
     await channel.send([Buffer.from("abc")]);
