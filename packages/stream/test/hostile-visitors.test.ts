@@ -238,6 +238,33 @@ describe("a model server", () => {
     await until(() => server.transfers === 0);
   }, 120_000);
 
+  test("takes no web page of another site, whoever's browser it is in", async () => {
+    const server = await serving({ authorize: undefined });
+    const { port } = new URL(server.url);
+    const status = (headers: Record<string, string>, method = "GET"): Promise<number | undefined> =>
+      new Promise((resolve) => {
+        const at = { host: "127.0.0.1", port, path: "/models/model", agent: false };
+        const asking = request({ ...at, method, headers }, ({ statusCode }) => resolve(statusCode));
+        asking.on("upgrade", ({ statusCode }, socket) => resolve((socket.destroy(), statusCode)));
+        asking.end();
+      });
+    const answers = async (origin: string, host: string): Promise<(number | undefined)[]> => [
+      await status({
+        ...{ origin, host, connection: "Upgrade", upgrade: "websocket", "sec-websocket-version": "13" },
+        "sec-websocket-key": Buffer.alloc(16).toString("base64"),
+      }),
+      await status({ origin, host, "content-type": "application/vnd.tensorwire.channel" }, "POST"),
+    ];
+    const own = `127.0.0.1:${port}`;
+    expect(await answers("https://elsewhere.example", own)).toEqual([403, 403]);
+    expect(await answers("null", own)).toEqual([403, 403]);
+    // A name of the stranger's that leads here.
+    expect(await answers(`http://elsewhere.example:${port}`, `elsewhere.example:${port}`)).toEqual([
+      403, 403,
+    ]);
+    expect(await answers(`http://${own}`, own)).toEqual([101, 201]);
+  });
+
   test("takes a transfer URL from nobody else than who opened it", async () => {
     const server = await serving({
       authorize: (credential) => (credential && { name: credential, fetch: true }) || undefined,

@@ -6,7 +6,7 @@ import { ID_PARAMETER, MEDIA_TYPE } from "./http-exchange.js";
 import { answer } from "./http-answer.js";
 import { HttpServerChannel } from "./http-server-channel.js";
 import { statusOf } from "./refusal-status.js";
-import { peerOf } from "./request-peer.js";
+import { isForeignPage, peerOf } from "./request-peer.js";
 import type { Visitors } from "./server.js";
 
 export interface HttpChannelsOptions {
@@ -67,6 +67,7 @@ export class HttpChannels {
   }
 
   async #open(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (isForeignPage(request)) return refuse(request, response, 403);
     if (this.#full) return refuse(request, response, 503);
     this.#opening++;
     const peer = peerOf(request);
