@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from "node:child_process";
-import { request } from "node:http";
+import { type IncomingMessage, request } from "node:http";
+import { request as requestSecurely } from "node:https";
 import { connect, type Socket } from "node:net";
 import { fileURLToPath } from "node:url";
 import { encodeFrame, encodeJson, FrameType, PREAMBLE, TensorwireError } from "@tensorwire/core";
@@ -16,6 +17,7 @@ import {
   receiveModel,
   type TensorMap,
 } from "../src/index.js";
+import { hasOpenssl, type Identity, makeAuthority } from "./certificates.js";
 import { ScriptedPeer } from "./scripted-peer.js";
 
 const model: TensorMap = { w: { dtype: "F32", shape: [1000], data: new Float32Array(1000).fill(7) } };
@@ -290,6 +292,28 @@ describe("a model server", () => {
     }
     expect((await ask("HEAD", transfer, "owner", { "tensorwire-received": "0" })).status).toBe(200);
     expect((await ask("DELETE", transfer, "owner", { "tensorwire-received": "0" })).status).toBe(204);
+  });
+
+  test.runIf(hasOpenssl)("takes a transfer URL from no other certificate either", async () => {
+    const { ca, server: own, client } = makeAuthority();
+    const server = await serving({
+      ...{ url: "https://127.0.0.1:0", tls: { ...own, ca } },
+      authorize: (_, { subject }) => (subject ? { name: subject, fetch: true } : undefined),
+    });
+    const url = server.urlOf("model").replace("wss:", "https:");
+    const status = (method: string, at: string, identity: Identity): Promise<IncomingMessage> =>
+      new Promise((resolve, reject) => {
+        const headers = { "content-type": "application/vnd.tensorwire.channel", "tensorwire-received": "0" };
+        const tls = { ca, ...identity, agent: false };
+        requestSecurely(at, { method, headers, ...tls }, resolve)
+          .on("error", reject)
+          .end();
+      });
+    const { statusCode, headers } = await status("POST", url, client);
+    expect(statusCode).toBe(201);
+    const transfer = new URL(headers.location!, url).href;
+    expect((await status("HEAD", transfer, own)).statusCode).toBe(404);
+    expect((await status("HEAD", transfer, client)).statusCode).toBe(200);
   });
 
   test("is open to others while more connections say nothing than it keeps", async () => {
