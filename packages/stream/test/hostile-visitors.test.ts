@@ -1,4 +1,5 @@
 import { type ChildProcess, fork } from "node:child_process";
+import { once } from "node:events";
 import { type IncomingMessage, request } from "node:http";
 import { request as requestSecurely } from "node:https";
 import { connect, type Socket } from "node:net";
@@ -12,6 +13,7 @@ import { Gate, type GateOptions, MAX_KNOCKING, type Visitor } from "../src/door/
 import {
   type Authorize,
   createModelServer,
+  listen,
   type ModelServer,
   type ModelServerOptions,
   receiveModel,
@@ -247,7 +249,10 @@ describe("a model server", () => {
       new Promise((resolve) => {
         const at = { host: "127.0.0.1", port, path: "/models/model", agent: false };
         const asking = request({ ...at, method, headers }, ({ statusCode }) => resolve(statusCode));
-        asking.on("upgrade", ({ statusCode }, socket) => resolve((socket.destroy(), statusCode)));
+        asking.on("upgrade", ({ statusCode }, socket) => {
+          socket.destroy();
+          resolve(statusCode);
+        });
         asking.end();
       });
     const answers = async (origin: string, host: string): Promise<(number | undefined)[]> => [
@@ -314,6 +319,30 @@ describe("a model server", () => {
     const transfer = new URL(headers.location!, url).href;
     expect((await status("HEAD", transfer, own)).statusCode).toBe(404);
     expect((await status("HEAD", transfer, client)).statusCode).toBe(200);
+  });
+
+  test("holds little of a message that is not complete", async () => {
+    const server = await serving({ idleTimeoutMs: 0 });
+    const socket = socketTo(server.url);
+    const key = Buffer.alloc(16).toString("base64");
+    socket.write(
+      `GET /models/model HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${TOKEN}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${key}\r\n\r\n`,
+    );
+    await once(socket, "data");
+    const head = Buffer.from([0x82, 0xff, 0, 0, 0, 0, 0, 0x10, 0, 1, 0, 0, 0, 0]);
+    socket.write(head);
+    // Gone before the megabyte and a byte that it announces: nothing of it was sent.
+    await closed(socket);
+    await fetches(server);
+  });
+
+  test("of HTTP channels alone gives way to others too", async () => {
+    const listener = await listen({ url: "http://127.0.0.1:0" });
+    closers.push(() => listener.close());
+    const sockets = Array.from({ length: MAX_SILENT + 50 }, () => socketTo(listener.url));
+    // What does not fit into the system's queue comes when there is something to send.
+    for (const socket of sockets) socket.write("GET / HTTP/1.1\r\n");
+    await until(() => sockets.filter(({ destroyed }) => destroyed).length >= 50);
   });
 
   test("is open to others while more connections say nothing than it keeps", async () => {
