@@ -1,5 +1,7 @@
 import { type ChildProcess, fork } from "node:child_process";
-import { request } from "node:http";
+import { once } from "node:events";
+import { type IncomingMessage, request } from "node:http";
+import { request as requestSecurely } from "node:https";
 import { connect, type Socket } from "node:net";
 import { fileURLToPath } from "node:url";
 import { encodeFrame, encodeJson, FrameType, PREAMBLE, TensorwireError } from "@tensorwire/core";
@@ -11,11 +13,13 @@ import { Gate, type GateOptions, MAX_KNOCKING, type Visitor } from "../src/door/
 import {
   type Authorize,
   createModelServer,
+  listen,
   type ModelServer,
   type ModelServerOptions,
   receiveModel,
   type TensorMap,
 } from "../src/index.js";
+import { hasOpenssl, type Identity, makeAuthority } from "./certificates.js";
 import { ScriptedPeer } from "./scripted-peer.js";
 
 const model: TensorMap = { w: { dtype: "F32", shape: [1000], data: new Float32Array(1000).fill(7) } };
@@ -238,6 +242,36 @@ describe("a model server", () => {
     await until(() => server.transfers === 0);
   }, 120_000);
 
+  test("takes no web page of another site, whoever's browser it is in", async () => {
+    const server = await serving({ authorize: undefined });
+    const { port } = new URL(server.url);
+    const status = (headers: Record<string, string>, method = "GET"): Promise<number | undefined> =>
+      new Promise((resolve) => {
+        const at = { host: "127.0.0.1", port, path: "/models/model", agent: false };
+        const asking = request({ ...at, method, headers }, ({ statusCode }) => resolve(statusCode));
+        asking.on("upgrade", ({ statusCode }, socket) => {
+          socket.destroy();
+          resolve(statusCode);
+        });
+        asking.end();
+      });
+    const answers = async (origin: string, host: string): Promise<(number | undefined)[]> => [
+      await status({
+        ...{ origin, host, connection: "Upgrade", upgrade: "websocket", "sec-websocket-version": "13" },
+        "sec-websocket-key": Buffer.alloc(16).toString("base64"),
+      }),
+      await status({ origin, host, "content-type": "application/vnd.tensorwire.channel" }, "POST"),
+    ];
+    const own = `127.0.0.1:${port}`;
+    expect(await answers("https://elsewhere.example", own)).toEqual([403, 403]);
+    expect(await answers("null", own)).toEqual([403, 403]);
+    // A name of the stranger's that leads here.
+    expect(await answers(`http://elsewhere.example:${port}`, `elsewhere.example:${port}`)).toEqual([
+      403, 403,
+    ]);
+    expect(await answers(`http://${own}`, own)).toEqual([101, 201]);
+  });
+
   test("takes a transfer URL from nobody else than who opened it", async () => {
     const server = await serving({
       authorize: (credential) => (credential && { name: credential, fetch: true }) || undefined,
@@ -263,6 +297,52 @@ describe("a model server", () => {
     }
     expect((await ask("HEAD", transfer, "owner", { "tensorwire-received": "0" })).status).toBe(200);
     expect((await ask("DELETE", transfer, "owner", { "tensorwire-received": "0" })).status).toBe(204);
+  });
+
+  test.runIf(hasOpenssl)("takes a transfer URL from no other certificate either", async () => {
+    const { ca, server: own, client } = makeAuthority();
+    const server = await serving({
+      ...{ url: "https://127.0.0.1:0", tls: { ...own, ca } },
+      authorize: (_, { subject }) => (subject ? { name: subject, fetch: true } : undefined),
+    });
+    const url = server.urlOf("model").replace("wss:", "https:");
+    const status = (method: string, at: string, identity: Identity): Promise<IncomingMessage> =>
+      new Promise((resolve, reject) => {
+        const headers = { "content-type": "application/vnd.tensorwire.channel", "tensorwire-received": "0" };
+        const tls = { ca, ...identity, agent: false };
+        requestSecurely(at, { method, headers, ...tls }, resolve)
+          .on("error", reject)
+          .end();
+      });
+    const { statusCode, headers } = await status("POST", url, client);
+    expect(statusCode).toBe(201);
+    const transfer = new URL(headers.location!, url).href;
+    expect((await status("HEAD", transfer, own)).statusCode).toBe(404);
+    expect((await status("HEAD", transfer, client)).statusCode).toBe(200);
+  });
+
+  test("holds little of a message that is not complete", async () => {
+    const server = await serving({ idleTimeoutMs: 0 });
+    const socket = socketTo(server.url);
+    const key = Buffer.alloc(16).toString("base64");
+    socket.write(
+      `GET /models/model HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${TOKEN}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${key}\r\n\r\n`,
+    );
+    await once(socket, "data");
+    const head = Buffer.from([0x82, 0xff, 0, 0, 0, 0, 0, 0x10, 0, 1, 0, 0, 0, 0]);
+    socket.write(head);
+    // Gone before the megabyte and a byte that it announces: nothing of it was sent.
+    await closed(socket);
+    await fetches(server);
+  });
+
+  test("of HTTP channels alone gives way to others too", async () => {
+    const listener = await listen({ url: "http://127.0.0.1:0" });
+    closers.push(() => listener.close());
+    const sockets = Array.from({ length: MAX_SILENT + 50 }, () => socketTo(listener.url));
+    // What does not fit into the system's queue comes when there is something to send.
+    for (const socket of sockets) socket.write("GET / HTTP/1.1\r\n");
+    await until(() => sockets.filter(({ destroyed }) => destroyed).length >= 50);
   });
 
   test("is open to others while more connections say nothing than it keeps", async () => {

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { createServer, get as httpGet, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { type Channel, type ErrorCode, TensorwireError } from "@tensorwire/core";
 import { afterEach, describe, expect, test } from "vitest";
 import { request } from "undici";
@@ -157,6 +157,19 @@ describe("the exchange of docs/wire-format.md", () => {
     expect(bounded.text).toBe("g".repeat(4096));
   });
 
+  test("a GET of what its peer has had already brings what comes next, and nothing that lies where that was", async () => {
+    const { transfer, channel } = await opened();
+    await channel.send([Buffer.from("a".repeat(1000))]);
+    expect((await get(transfer, 0)).text).toHaveLength(1000);
+    await ask(transfer, "HEAD", { "tensorwire-received": "1000" });
+    const next = "b".repeat(300_000);
+    await channel.send([Buffer.from(next)]);
+    // One that was under way when another said more, or one that asks for what has been in that memory.
+    const late = await get(transfer, 0, { "tensorwire-most": String(8 * MiB) });
+    expect(late.headers).toMatchObject({ "tensorwire-offset": "1000" });
+    expect(late.text === next).toBe(true);
+  });
+
   test("the answer to a PUT brings along what no GET has been given", async () => {
     const { transfer, channel } = await opened();
     await channel.send([Buffer.from("abc")]);
@@ -221,6 +234,20 @@ describe("the exchange of docs/wire-format.md", () => {
     }
     expect(await ask(transfer, "POST", { "tensorwire-received": "0" })).toMatchObject({ status: 405 });
     expect(heard).toEqual({ text: "" });
+  });
+
+  test("a connection that outlives many channels keeps nothing of them", async () => {
+    const { url, server } = await mounted();
+    const sockets: Socket[] = [];
+    server.on("connection", (socket) => sockets.push(socket));
+    const before: number[] = [];
+    for (let i = 0; i < 20; i++) {
+      const transfer = await created(url);
+      expect((await ask(transfer, "DELETE", { "tensorwire-received": "0" })).status).toBe(204);
+      before.push(Math.max(...sockets.map((socket) => socket.listenerCount("close"))));
+    }
+    expect(sockets.length).toBeLessThan(20);
+    expect(before.at(-1)).toBe(before[0]);
   });
 
   test("more PUTs than a peer has under way are answered at once", async () => {

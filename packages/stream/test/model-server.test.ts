@@ -103,6 +103,17 @@ describe("who may do what", () => {
     // Whether there is one is not said to whoever has no right to it.
     await expect(fetched(`${url}nothing`, "read-me")).rejects.toMatchObject({ code: "FORBIDDEN" });
     await expect(fetched(`${url}public/b`, "read-me")).rejects.toMatchObject({ code: "NOT_FOUND" });
+    // Nor to one that does not say what it came for.
+    const words = [];
+    for (const name of ["private", "nothing"]) {
+      const socket = new WebSocket(url + name, { headers: { authorization: "Bearer read-me" } });
+      const refused = await receiveModel(socket, { to: at("x") }).done.catch(
+        (error: TensorwireError) => error,
+      );
+      expect(refused).toMatchObject({ code: "FORBIDDEN" });
+      words.push((refused as TensorwireError).message);
+    }
+    expect(words[0]).toBe(words[1]);
     const send = (name: string, token: string) => streamModel(model(), url + name, { dial: { token } });
     await expect(send("site/x", "read-me")).rejects.toMatchObject({ code: "FORBIDDEN" });
     await expect(send("other/x", "site-token")).rejects.toMatchObject({ code: "FORBIDDEN" });

@@ -220,6 +220,10 @@ describe("on a web server of the caller's", () => {
         await expect(done, from).rejects.toMatchObject({ code: "UNAUTHORIZED" });
       }
       expect((await asked(`${url}/models/a`, { headers: forwarded })).status).toBe(401);
+      // Whoever is asked for nothing is not let in by the proxy's word either, which may be the stranger's own.
+      const secured = { "x-forwarded-proto": "https" };
+      for (const headers of [secured, { ...forwarded, ...secured }])
+        expect((await asked(`${url}/models/a`, { headers })).status).toBe(authorize ? 200 : 401);
       expect((await asked(`${url}/models/a`)).status).toBe(200);
     }
   });

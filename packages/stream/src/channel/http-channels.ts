@@ -6,7 +6,7 @@ import { ID_PARAMETER, MEDIA_TYPE } from "./http-exchange.js";
 import { answer } from "./http-answer.js";
 import { HttpServerChannel } from "./http-server-channel.js";
 import { statusOf } from "./refusal-status.js";
-import { peerOf } from "./request-peer.js";
+import { isForeignPage, peerOf } from "./request-peer.js";
 import type { Visitors } from "./server.js";
 
 export interface HttpChannelsOptions {
@@ -19,7 +19,7 @@ export const MAX_HTTP_CHANNELS = 256;
 interface Entry {
   readonly channel: HttpServerChannel;
   /** Every request shows what the first one did: a transfer URL that somebody has read in a log is of no use. */
-  readonly authorization: string | undefined;
+  readonly shown: string;
 }
 
 /** The HTTP channels of a server, whatever else it serves. */
@@ -42,8 +42,7 @@ export class HttpChannels {
     const id = new URLSearchParams(queryOf(request)).get(ID_PARAMETER);
     if (id !== null) {
       const entry = this.#entries.get(id);
-      if (entry && sameSecret(entry.authorization, request.headers.authorization))
-        entry.channel.handle(request, response);
+      if (entry && sameSecret(entry.shown, shownBy(request))) entry.channel.handle(request, response);
       else refuse(request, response, 404);
       return true;
     }
@@ -67,6 +66,7 @@ export class HttpChannels {
   }
 
   async #open(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (isForeignPage(request)) return refuse(request, response, 403);
     if (this.#full) return refuse(request, response, 503);
     this.#opening++;
     const peer = peerOf(request);
@@ -86,7 +86,7 @@ export class HttpChannels {
       this.#entries.delete(id);
       if (this.#entries.size === 0) this.#onEmpty?.();
     });
-    this.#entries.set(id, { channel, authorization: request.headers.authorization });
+    this.#entries.set(id, { channel, shown: shownBy(request) });
     request.resume();
     // Relative, and nothing but a query: it stays true behind a proxy that changes hosts and paths.
     const query = new URLSearchParams(queryOf(request));
@@ -109,5 +109,9 @@ function refuse(request: IncomingMessage, response: ServerResponse, status: numb
     ...(status === 503 && { "retry-after": 5 }),
   });
 }
+
+/** What a request shows for who made it: its credential, and its certificate. */
+const shownBy = (request: IncomingMessage): string =>
+  JSON.stringify([request.headers.authorization, peerOf(request).subject]);
 
 const queryOf = ({ url = "" }: IncomingMessage): string => url.slice(url.indexOf("?") + 1 || url.length);

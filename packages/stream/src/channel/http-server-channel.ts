@@ -1,5 +1,4 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Socket } from "node:net";
 import { type Channel, type ChannelPeer, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
 import { withinGrace } from "../session/grace.js";
 import { deferred } from "../session/deferred.js";
@@ -19,6 +18,7 @@ import { answer } from "./http-answer.js";
 import { type IncomingPut, IncomingPuts } from "./incoming-puts.js";
 import { MIN_BODY_BYTES } from "./body-size.js";
 import { RetainedBytes } from "./retained-bytes.js";
+import { SocketEnds } from "./socket-ends.js";
 
 /** How long a peer may stay away whose connection broke: it repeats what it asked, well within that. */
 export const BROKEN_MS = 5_000;
@@ -46,7 +46,9 @@ export class HttpServerChannel implements Channel {
   /** Place behind what answers under way, or taken, have brought. */
   #brought = 0;
   readonly #responses = new Set<ServerResponse>();
-  readonly #sockets = new WeakSet<Socket>();
+  readonly #sockets = new SocketEnds(() => {
+    if (this.#responses.size === 0) this.#expect(BROKEN_MS);
+  });
   /** When the peer is taken for gone. */
   #absence: { readonly timer: NodeJS.Timeout; readonly deadline: number } | undefined;
   #closing: TensorwireError | undefined;
@@ -120,13 +122,15 @@ export class HttpServerChannel implements Channel {
     const received = countOf(headers, RECEIVED);
     if (received === undefined || received > this.#out.head) return answer(response, 400);
     this.#out.release(received);
+    // Another request may have said more since. What lies where the earlier bytes were is none of theirs.
+    const from = this.#out.tail;
     switch (method) {
       case "PUT":
         return this.#take(request, response);
       case "GET":
-        return this.#bring(response, received, countOf(headers, MOST));
+        return this.#bring(response, from, countOf(headers, MOST));
       case "HEAD":
-        return this.#answer(response, received, 0);
+        return this.#answer(response, from, 0);
       case "DELETE":
         this.#hearEnd(this.#heardAll || this.#out.finished ? "complete" : "dropped");
         answer(response, 204);
@@ -153,11 +157,7 @@ export class HttpServerChannel implements Channel {
   /** A connection that was meant to last says by its end what an unfinished answer would. Whether it was. */
   #watch({ socket, headers, httpVersion }: IncomingMessage): boolean {
     if (httpVersion === "1.0" || headers.connection?.toLowerCase() === "close") return false;
-    if (this.#sockets.has(socket)) return true;
-    this.#sockets.add(socket);
-    socket.once("close", () => {
-      if (this.#responses.size === 0) this.#expect(BROKEN_MS);
-    });
+    this.#sockets.watch(socket);
     return true;
   }
 
@@ -266,6 +266,7 @@ export class HttpServerChannel implements Channel {
   #end(): void {
     if (this.#over) return;
     this.#over = true;
+    this.#sockets.stop();
     this.#stopWaiting();
     this.#closing ??= closed();
     this.#out.refuse(this.#closing);

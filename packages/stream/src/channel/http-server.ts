@@ -3,6 +3,7 @@ import { createServer as createSecureServer } from "node:https";
 import { type HostAddress, hostUrl } from "./address.js";
 import { HttpChannels } from "./http-channels.js";
 import { boundTo, type ChannelServer, type Visitors } from "./server.js";
+import { boundSilence } from "./silent-sockets.js";
 import { serverTls, type TlsOptions } from "./tls-options.js";
 
 /**
@@ -17,6 +18,7 @@ export async function serveHttp(
 ): Promise<ChannelServer> {
   const channels = new HttpChannels(visitors);
   const server = tls ? createSecureServer(serverTls(tls)) : createServer();
+  boundSilence(server);
   server.on("request", (request, response) => {
     if (channels.handle(request, response)) return;
     response

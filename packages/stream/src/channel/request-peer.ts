@@ -2,10 +2,18 @@ import type { IncomingMessage } from "node:http";
 import { TLSSocket } from "node:tls";
 import type { ChannelPeer } from "@tensorwire/core";
 import { tokenOfHeader } from "../door/credential.js";
-import { socketPeer } from "./peer.js";
+import { isLoopback } from "./address.js";
+import { hostOf, socketPeer } from "./peer.js";
 
 /** Headers of what has come through somebody else's hands. */
-const FORWARDED = ["forwarded", "via", "x-forwarded-for", "x-real-ip"];
+const FORWARDED = [
+  "forwarded",
+  "via",
+  "x-forwarded-for",
+  "x-real-ip",
+  "x-forwarded-host",
+  "x-forwarded-proto",
+];
 
 /** Who made a request, as far as it tells. */
 export function peerOf(request: IncomingMessage): ChannelPeer {
@@ -15,12 +23,30 @@ export function peerOf(request: IncomingMessage): ChannelPeer {
     ...peer,
     credential: tokenOfHeader(headers.authorization),
     path: /^[^?#]*/.exec(url)![0],
+    ...(isForwarded(request) && { forwarded: true }),
     private: peer.private && isPrivate(request),
   };
 }
 
+const isForwarded = ({ headers }: IncomingMessage): boolean =>
+  FORWARDED.some((name) => headers[name] !== undefined);
+
 /** Of what a proxy on this machine hands on, only the proxy knows how it came. */
-function isPrivate({ socket, headers }: IncomingMessage): boolean {
-  if (socket instanceof TLSSocket || !FORWARDED.some((name) => headers[name] !== undefined)) return true;
-  return headers["x-forwarded-proto"] === "https";
+function isPrivate(request: IncomingMessage): boolean {
+  if (request.socket instanceof TLSSocket || !isForwarded(request)) return true;
+  return request.headers["x-forwarded-proto"] === "https";
+}
+
+/**
+ * Whether a web page of another site made a browser ask: browsers let pages open WebSockets to any place, this machine's own
+ * among them, and say only in `Origin` whose page it was. On loopback a name counts for nothing: anybody's can lead there.
+ */
+export function isForeignPage(request: IncomingMessage): boolean {
+  const { origin, host = "" } = request.headers;
+  if (origin === undefined) return false;
+  const page = URL.canParse(origin) ? new URL(origin) : undefined;
+  if (!page?.host || page.host !== host.toLowerCase()) return true;
+  return (
+    isLoopback(hostOf(socketPeer(request.socket))) && !isForwarded(request) && !isLoopback(page.hostname)
+  );
 }

@@ -3,7 +3,7 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { asTensorwireError, TensorwireError } from "@tensorwire/core";
 import { WebSocketServer } from "ws";
-import { peerOf } from "./request-peer.js";
+import { isForeignPage, peerOf } from "./request-peer.js";
 import { statusOf } from "./refusal-status.js";
 import type { Visitors } from "./server.js";
 import { MAX_PAYLOAD, webSocketChannel } from "./websocket.js";
@@ -27,6 +27,8 @@ export class WebSocketUpgrades {
     socket.on("error", onClose);
     socket.once("close", onClose);
     try {
+      if (isForeignPage(request))
+        throw new TensorwireError("FORBIDDEN", "pages of other sites are not taken");
       if (this.visitors.full) throw busy();
       await this.visitors.admit?.(peer, gone.signal);
       if (this.visitors.full) throw busy();

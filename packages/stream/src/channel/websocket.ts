@@ -91,8 +91,8 @@ export async function dialWebSocket(url: string, options: DialOptions = {}): Pro
 /** Close code where something failed (RFC 6455, 7.4.1). */
 const FAILED = 1011;
 
-/** Larger than any message of ours, for peers that do not cut theirs. */
-export const MAX_PAYLOAD = 64 * 1024 * 1024;
+/** Larger than any message may be. One that is not complete is held whole, by each peer, before anybody has granted it credit. */
+export const MAX_PAYLOAD = 1024 * 1024;
 
 const ZEROS = (mask: Buffer): void => void mask.fill(0);
 const RANDOM = (mask: Buffer): void => void randomFillSync(mask);

@@ -14,8 +14,9 @@ export function guardedBy({ server, authorize, insecure = false }: WebPlaceOptio
     if (!peer.private)
       throw new TensorwireError("UNAUTHORIZED", "credentials would be readable on their way here");
     if (authorize) return authorize(credential, peer);
-    if (isLoopback(hostOf(peer)) || peer.subject !== undefined)
-      return { name: hostOf(peer), publish: true, fetch: true };
+    // A proxy's word that it was asked over TLS says nothing of by whom, and may be the stranger's own.
+    const here = isLoopback(hostOf(peer)) && !peer.forwarded;
+    if (here || peer.subject !== undefined) return { name: hostOf(peer), publish: true, fetch: true };
     throw new TensorwireError("UNAUTHORIZED", "without `authorize` only peers of this host may come in");
   };
 }

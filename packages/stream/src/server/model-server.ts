@@ -253,8 +253,12 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
   }
 
   /** What the peer came for. One that does not say gets what is published, and sends what is not. */
-  async #direction({ hello }: Visitor, name: string): Promise<ServedTransfer["direction"]> {
-    if (hello.role === "any") return (await this.#publications.has(name)) ? "fetch" : "upload";
+  async #direction({ hello, principal }: Visitor, name: string): Promise<ServedTransfer["direction"]> {
+    if (hello.role === "any") {
+      // Who may not have a model does not learn, by what is refused, whether it is there.
+      const there = hasRight(principal, "fetch", name) && (await this.#publications.has(name));
+      return there ? "fetch" : "upload";
+    }
     return hello.role === "receive" ? "fetch" : "upload";
   }
 
