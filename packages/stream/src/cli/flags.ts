@@ -14,6 +14,7 @@ import {
   TensorwireError,
 } from "@tensorwire/core";
 import { type Command, Option } from "commander";
+import { MemoryBudget } from "../budget/memory-budget.js";
 import type { ReadingOptions } from "../fidelity/model-reader.js";
 import { resolveChunkBytes, type StreamOptions, type TransferOptions } from "../options.js";
 import type { ReceiveOptions } from "../receive-model.js";
@@ -41,6 +42,7 @@ export interface Flags extends PartsFlags {
   readonly residuals?: string;
   readonly raw?: boolean;
   readonly window?: number;
+  readonly memory?: number;
   readonly maxModelBytes?: number;
   readonly maxBytesPerSecond?: number;
   readonly idleTimeout?: number;
@@ -86,6 +88,12 @@ export function addMinElementsFlag(command: Command): Command {
 export function addTransferFlags(command: Command): Command {
   return addOutputFlags(command)
     .addOption(windowOption())
+    .addOption(
+      size(
+        "--memory",
+        "memory for the buffers of all transfers of the process together (default: half of what it may use)",
+      ),
+    )
     .addOption(size("--max-model-bytes", "refuse larger models (default 64TiB)"))
     .option("--quiet", "no progress and no summary");
 }
@@ -236,9 +244,10 @@ export function addListeningFlags(command: Command): Command {
 }
 
 export function transferOptions(flags: Flags): TransferOptions {
-  const { window, maxModelBytes = DEFAULT_LIMITS.maxModelBytes, maxBytesPerSecond } = flags;
+  const { window, memory, maxModelBytes = DEFAULT_LIMITS.maxModelBytes, maxBytesPerSecond } = flags;
+  const budget = memory === undefined ? undefined : new MemoryBudget(memory);
   const timeouts = { idleTimeoutMs: flags.idleTimeout, stallTimeoutMs: flags.stallTimeout };
-  return { windowBytes: window, limits: { maxModelBytes }, maxBytesPerSecond, ...timeouts };
+  return { windowBytes: window, budget, limits: { maxModelBytes }, maxBytesPerSecond, ...timeouts };
 }
 
 export function readingOptions({ window, chunk }: Flags): ReadingOptions {
