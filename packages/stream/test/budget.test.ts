@@ -1,5 +1,10 @@
 import { type AddressInfo, createServer, connect as dialTcp, type Server, type Socket } from "node:net";
 import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Readable } from "node:stream";
 import {
   DEFAULT_LIMITS,
   defaultCodecs,
@@ -56,20 +61,20 @@ async function serving(serve: (socket: Socket) => Promise<TransferSummary>) {
   return { results, connect };
 }
 
+const sinkOf = (write: ModelSink["write"]): ModelSink => ({
+  name: "sink",
+  parallel: false,
+  async open() {},
+  // What has places joins no small writes, for which there would have to be memory too.
+  place: () => undefined,
+  write,
+  async finish() {},
+  async abort() {},
+});
+
 const receiving = (budget: MemoryBudget, options: ReceiveOptions = {}) =>
   serving((socket) => {
-    const sink: ModelSink = {
-      name: "sink",
-      parallel: false,
-      async open() {},
-      // What has places joins no small writes, for which there would have to be memory too.
-      place: () => undefined,
-      write() {
-        return undefined;
-      },
-      async finish() {},
-      async abort() {},
-    };
+    const sink = sinkOf(() => undefined);
     return receiveModel(duplexChannel(socket), { budget, windowBytes: WINDOW, to: sink, ...options }).done;
   });
 
@@ -97,6 +102,16 @@ async function until(holds: () => boolean): Promise<void> {
 
 /** A receiver's first step: its payload, and room for it decoded, each in a slab. */
 const MINIMUM = 2 * CHUNK;
+/** Without a way back, what comes with a chunk may begin the next one. */
+const ONE_WAY_MINIMUM = MINIMUM + CHUNK;
+
+/** The model as a file. */
+async function artifact(): Promise<{ path: string; digest: string }> {
+  const path = join(tmpdir(), `tensorwire-budget-${process.pid}-${Math.random()}.twire`);
+  closers.push(() => rm(path, { force: true }));
+  const { digest } = await streamModel(model, path, { chunkBytes: CHUNK });
+  return { path, digest };
+}
 
 describe("a receiver", () => {
   test("of a peer that announces a model and sends nothing holds one chunk, where there is no plenty", async () => {
@@ -201,11 +216,8 @@ describe("a receiver", () => {
   });
 
   test("of a channel with one direction makes it wait", async () => {
-    const budget = new MemoryBudget(MINIMUM + JOINED_BYTES);
-    const path = `/tmp/tensorwire-budget-${process.pid}.twire`;
-    const { unlink } = await import("node:fs/promises");
-    closers.push(() => unlink(path));
-    const { digest } = await streamModel(model, path, { chunkBytes: CHUNK });
+    const budget = new MemoryBudget(ONE_WAY_MINIMUM + JOINED_BYTES);
+    const { path, digest } = await artifact();
     const hash = createHash("sha256");
     const received = receiveModel(path, { budget, windowBytes: WINDOW });
     for await (const { data } of received.chunks()) hash.update(data);
@@ -214,6 +226,29 @@ describe("a receiver", () => {
       createHash("sha256").update(new Uint8Array(weights.buffer)).digest("hex"),
     );
     expect(budget.reservedBytes).toBe(0);
+  });
+
+  test("of a channel with one direction gets to the end of its one chunk, in however many portions", async () => {
+    const { path, digest } = await artifact();
+    const pipe = Readable.from(createReadStream(path, { highWaterMark: 1000 }), { highWaterMark: 1 });
+    const budget = new MemoryBudget(ONE_WAY_MINIMUM);
+    const received = receiveModel(
+      { readable: pipe },
+      { budget, windowBytes: WINDOW, to: sinkOf(() => undefined) },
+    );
+    expect(await received.done).toMatchObject({ digest });
+    expect(budget.reservedBytes).toBe(0);
+  });
+
+  test("of a channel with one direction gives back what is not plenty, and does not take it again", async () => {
+    const { path, digest } = await artifact();
+    const slow = sinkOf(() => new Promise((resolve) => setTimeout(resolve, 1)));
+    for (const windows of [1, 1.5, 2, 3, 5]) {
+      const budget = new MemoryBudget(windows * 2 * WINDOW);
+      const received = receiveModel(path, { budget, windowBytes: WINDOW, to: slow });
+      expect(await received.done).toMatchObject({ digest });
+      expect(budget.reservedBytes).toBe(0);
+    }
   });
 });
 

@@ -488,3 +488,12 @@ describe("an upload that is interrupted", () => {
     },
   );
 });
+
+test("a server whose upload folder does not exist says so before it listens", async () => {
+  await expect(
+    createModelServer({ port: 0, uploads: join(tmpdir(), "tensorwire-none", "rounds") }),
+  ).rejects.toMatchObject({
+    code: "TARGET_WRITE",
+    message: expect.stringMatching(/there is no folder ".*rounds" to take models into: create it/),
+  });
+});

@@ -1,4 +1,7 @@
+import { rm } from "node:fs/promises";
 import { connect, createServer, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import {
   encodeCredit,
   encodeDataHead,
@@ -16,6 +19,7 @@ import {
   dialWebSocket,
   fromTensors,
   listen,
+  MemoryBudget,
   memoryChannelPair,
   receiveModel,
   type Sink,
@@ -247,6 +251,22 @@ describe("no stall is what a side does itself", () => {
       await expect(streamModel(model, a, small)).resolves.toMatchObject({ confirmed: true });
       await done;
     }
+  });
+
+  test("a receiver that waits for memory, while the file that it reads waits for it", async () => {
+    const path = join(tmpdir(), `tensorwire-stall-${process.pid}.twire`);
+    closers.push(() => rm(path, { force: true }));
+    await streamModel(model, path, small);
+    const budget = new MemoryBudget(2 ** 20);
+    const all = { bytes: () => budget.bytes, maxSteps: 1 };
+    const owner = { wants: false, idle: true, grown() {} };
+    const share = await budget.open(all, owner, new AbortController().signal);
+    const to = sinkWith(() => undefined);
+    const received = receiveModel(path, { ...small, to, budget, stallTimeoutMs: 100 });
+    received.done.catch(() => {});
+    await pause(500);
+    share.close();
+    expect(await received.done).toMatchObject({ sourceBytes: 160_000 });
   });
 
   test("a pipe whose writer trains has no stall without the option, and one with it", async () => {

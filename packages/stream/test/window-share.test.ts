@@ -36,7 +36,9 @@ class Transfer {
         this.kept = steps;
       },
     };
-    this.share = new WindowShare(memory as unknown as ReceiverMemory, this.ledger, false, () => this.moved());
+    this.share = new WindowShare(memory as unknown as ReceiverMemory, this.ledger, undefined, () =>
+      this.moved(),
+    );
     void this.share.open(budget, this.ending.signal).then(() => {
       this.opened = true;
       this.ledger.begin({ chunkBytes: STEP, carried: 0, journaled: false, unsafe: 0 });

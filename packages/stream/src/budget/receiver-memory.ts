@@ -26,6 +26,8 @@ export interface ReceiverMemorySettings {
   readonly pools: ReceiverPools;
   readonly registry: CodecRegistry;
   readonly windowBytes: number;
+  /** Nobody grants credit: the channel is stopped where a portion of it ends. */
+  readonly oneWay: boolean;
 }
 
 /** Slabs of each pool. */
@@ -78,8 +80,10 @@ export class ReceiverMemory implements ShareTerms {
   }
 
   #count(): StepSlabs[] {
-    const { sink, model, windowBytes, pools } = this.settings;
+    const { sink, model, windowBytes, pools, oneWay } = this.settings;
     const { plan } = model;
+    // The portion that brings the end of a chunk brings the beginning of the next one.
+    const least = oneWay ? 2 * plan.maxChunkBytes : 0;
     const { outputs, unpacked } = pools.decoder;
     const output = (chunk: Chunk): number => byteLength(model.dtypes[chunk.tensor]!, chunk.elements);
     const payload = (chunk: Chunk): number => this.#payloadBytes(chunk);
@@ -101,7 +105,7 @@ export class ReceiverMemory implements ShareTerms {
     return Array.from({ length: this.maxSteps + 1 }, (_, steps) => {
       const window = this.window(steps);
       return {
-        payloads: counts.payloads.within(window),
+        payloads: counts.payloads.within(steps && Math.max(window, least)),
         outputs: own ? counts.outputs.within(Math.min(window * ratio, 2 * lane + largest)) : 0,
         unpacked: unpacks ? counts.unpacked.within(Math.min(window * ratio, lane)) : 0,
       };

@@ -47,6 +47,7 @@ export class SlabCount {
 
   /** The most slabs that consecutive chunks of at most so many counted bytes lie in. */
   within(bytes: number): number {
+    if (bytes === 0) return 0;
     // Of two slabs that follow one another, more than one is used: the first of the second did not fit in the first.
     if (this.#largestRatio) return Math.ceil((2 * bytes * this.#largestRatio) / this.slabBytes) + 2;
     const [before, slab] = [this.#before, this.#slab];

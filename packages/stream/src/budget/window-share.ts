@@ -11,11 +11,14 @@ export class WindowShare implements ShareOwner {
   readonly wants = true;
   #share: Share | undefined;
 
-  /** @param grown There is more room than before. */
+  /**
+   * @param braked Of a channel without a way back: whether its peer waits, having used all the room that there is.
+   * @param more There is more room than before.
+   */
   constructor(
     private readonly memory: ReceiverMemory,
     private readonly ledger: CreditLedger,
-    private readonly oneWay: boolean,
+    private readonly braked: (() => boolean) | undefined,
     private readonly more: () => void,
   ) {}
 
@@ -27,8 +30,9 @@ export class WindowShare implements ShareOwner {
 
   /** Whether the peer has a step of credit that it has not used, or none yet. */
   get idle(): boolean {
-    const { ledger, memory, oneWay } = this;
-    if (oneWay) return ledger.room - ledger.held >= memory.stepBytes;
+    const { ledger, memory, braked } = this;
+    // Not by the room that is left: that changes with every step, and a step given back would be taken again, for ever.
+    if (braked) return !braked();
     return ledger.announced === 0 || ledger.announced - ledger.arrived >= memory.stepBytes;
   }
 
@@ -48,11 +52,11 @@ export class WindowShare implements ShareOwner {
    * @returns whether to grant what came free; else it is saved until it makes a step, which somebody else needs more.
    */
   settle(): boolean {
-    const { ledger, memory, oneWay } = this;
+    const { ledger, memory, braked } = this;
     const share = this.#share;
     if (!share || share.steps < 2) return true;
     const { steps } = share;
-    const free = oneWay ? ledger.room - ledger.held : ledger.limit - ledger.announced;
+    const free = braked ? ledger.room - ledger.held : ledger.limit - ledger.announced;
     share.settle(Math.floor(free / memory.stepBytes));
     if (share.steps !== steps) this.#adjust(share);
     return share.steps < 2 || !share.pressed;

@@ -45,10 +45,10 @@ async function serve(folder: string, flags: ServeFlags, invocation: Invocation):
   const { codec, policy, minElements, compress, nonFinite, seed, chunkBytes, integrity } = options;
   const encoding = { codec, policy, minElements, compress, nonFinite, seed, chunkBytes, integrity };
   const models = await ServedFolder.open(folder, encoding);
-  const { windowBytes, maxBytesPerSecond, limits: modelLimits, stallTimeoutMs } = options;
+  const { windowBytes, budget, maxBytesPerSecond, limits: modelLimits, stallTimeoutMs } = options;
   const server = await createModelServer({
     ...(await listeningOptions(flags, flags.listen ?? ANYWHERE)),
-    ...{ windowBytes, maxBytesPerSecond, modelLimits, stallTimeoutMs },
+    ...{ windowBytes, budget, maxBytesPerSecond, modelLimits, stallTimeoutMs },
     uploads: flags.uploads,
     metrics: flags.metrics,
     find: (name) => models.find(name),

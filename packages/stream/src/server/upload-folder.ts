@@ -28,7 +28,9 @@ export class UploadFolder {
       const real = await realpath(path);
       if ((await lstat(real)).isDirectory()) return new UploadFolder(real);
     } catch (cause) {
-      throw targetError(cause, path);
+      if ((cause as NodeJS.ErrnoException).code !== "ENOENT") throw targetError(cause, path);
+      const message = `there is no folder ${quote(path)} to take models into: create it, and start again`;
+      throw new TensorwireError("TARGET_WRITE", message, { cause });
     }
     throw new TensorwireError("TARGET_WRITE", `cannot write to ${quote(path)}: it is no folder`);
   }

@@ -112,8 +112,10 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
   async #stream(begun: IncomingModel): Promise<void> {
     const { life, windowBytes, reception, registry, budget } = this.settings;
     const { sink } = reception.intake;
-    const memory = new ReceiverMemory({ model: begun, sink, pools: begun, registry, windowBytes });
-    this.#share = new WindowShare(memory, this.#ledger, this.#oneWay, () => this.#moved());
+    const oneWay = this.#oneWay;
+    const memory = new ReceiverMemory({ model: begun, sink, pools: begun, registry, windowBytes, oneWay });
+    const braked = oneWay ? () => this.#ready && this.#brake !== undefined : undefined;
+    this.#share = new WindowShare(memory, this.#ledger, braked, () => this.#moved());
     const pump = new SinkPump(reception.intake, begun.decoder, life, {
       maxBytes: windowBytes / 4,
       known: (arrived) => reception.known(arrived),
@@ -207,7 +209,9 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
   /** A write that does not leave, an announcement, or chunks that it may send: all that came is finished with. */
   get awaitsPeer(): boolean {
     if (this.#voice.writing || !this.#begun) return true;
-    if (this.#ended || !(this.#voice.asked || this.#oneWay) || this.#voice.granting) return false;
+    // Without a way back the peer waits where it is braked: there may be no memory yet, or no sink.
+    const asked = this.#voice.asked || this.#oneWay;
+    if (this.#ended || !asked || this.#voice.granting || this.#brake) return false;
     const { held, announced } = this.#ledger;
     if (held > (this.#next?.bytes ?? 0)) return false;
     return this.#oneWay || announced - this.#sourceBytes >= this.#begun.plan.maxChunkBytes;
@@ -283,9 +287,13 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
     const { life } = this.settings;
     const { plan } = this.#begun ?? {};
     if (!this.#oneWay || !plan || life.error) return undefined;
-    if (this.#ready && this.#ledger.held + plan.maxChunkBytes <= this.#ledger.room) return undefined;
-    this.#brake ??= deferred<void>();
-    return this.#brake.promise;
+    const { held, room } = this.#ledger;
+    if (this.#ready && held + plan.maxChunkBytes <= room) return undefined;
+    // The rest of a chunk that is all there is: nothing else could finish, and make room for it.
+    if (this.#ready && this.#next && held <= this.#next.bytes) return undefined;
+    const brake = (this.#brake ??= deferred<void>());
+    this.#share?.used();
+    return brake.promise;
   }
 
   fail(error: TensorwireError): void {
