@@ -59,7 +59,7 @@ interface AnySink {
   finish(totals: Totals): Promise<void>;
   /**
    * The transfer failed: whatever waits here settles. Nothing is left behind, but for what a later attempt can go on from,
-   * where `error` is an interruption (`isInterruption`). Also called after a failure of `open` or `finish`; never rejects.
+   * where `error` is an interruption (`isInterruption`). Also called after a failure of `open` or `finish`, and where it failed before `open`; never rejects.
    */
   abort(error: TensorwireError): Promise<void>;
 }
