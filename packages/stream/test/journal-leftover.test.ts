@@ -451,6 +451,39 @@ describe("a process that dies while the file gets its name", () => {
   });
 });
 
+describe("what a process that died while it gave a set its names has left", () => {
+  test("is unfinished also where another model comes, or nothing is to be gone on with", async () => {
+    const tensors = Array.from(
+      { length: 6 },
+      (_, i) => ({ name: `t${i}`, dtype: "U8", shape: [32_768] }) as const,
+    );
+    const many: SinkModel = { ...modelOf(tensors), version: "v1" };
+    const other: SinkModel = { ...modelOf(tensors, { metadata: { of: "another" } }), version: "v1" };
+    for (const how of [linkSync, renameSync]) {
+      for (const [next, resume] of [
+        [other, true],
+        [many, false],
+      ] as const) {
+        const at = folder();
+        const index = join(at, "model.safetensors.index.json");
+        const first = shardedSafetensorsSink(index, { maxShardBytes: 70_000 });
+        sinks.push(first);
+        await first.open(many);
+        await fill(first, many, 0, 6);
+        await first.resumable!.checkpoint();
+        const named = join(at, "model-00001-of-00003.safetensors");
+        how(`${named}.part`, named);
+        killed(at);
+        const second = shardedSafetensorsSink(index, { maxShardBytes: 70_000, resume });
+        sinks.push(second);
+        await second.open(next);
+        await second.abort(new TensorwireError("DIGEST_MISMATCH", "another one"));
+        expect(listing(at)).toEqual([]);
+      }
+    }
+  });
+});
+
 describe("a disk that is full", () => {
   test("leaves what was durable before, and that is gone on with when there is room", async () => {
     const disk = smallDisk("size=1m");
