@@ -223,8 +223,19 @@ class Receiving implements ReceivedModel {
   async #open(manifest: Manifest): Promise<Sink> {
     const { to } = this.options;
     if (to === undefined) return this.#life.race(this.#sink.promise);
-    const target = typeof to === "function" ? await to(manifest) : to;
+    const target = typeof to === "function" ? await this.#asked(to(manifest)) : to;
     return typeof target === "string" ? openSink(target, manifest, this.options) : target;
+  }
+
+  /** The caller's code may take its time: a failure does not wait for it, and a sink that it gives later is told. */
+  #asked(answer: string | Sink | Promise<string | Sink>): Promise<string | Sink> {
+    const life = this.#life;
+    const answered = Promise.resolve(answer);
+    const late = (target: string | Sink): unknown =>
+      life.error && typeof target !== "string" && target.abort(life.error);
+    // A caller's sink may break its word; the first cause stays.
+    answered.then(late).catch(() => {});
+    return life.race(answered);
   }
 }
 

@@ -88,6 +88,32 @@ test("a sink whose abort fails too hides neither the first cause nor the process
   }
 });
 
+test("a function that does not say where the model goes keeps no abort waiting, and what it says later is told", async () => {
+  for (const late of ["not at all", "later"]) {
+    const [a, b] = memoryChannelPair();
+    const abort = new AbortController();
+    const sending = streamModel(model, a, small);
+    let answer!: (to: ModelSink) => void;
+    const said = new Promise<ModelSink>((resolve) => {
+      answer = resolve;
+    });
+    const asked = new Promise<ReturnType<typeof receiveModel>>((resolve) => {
+      const received = receiveModel(b, { signal: abort.signal, to: () => (resolve(received), said) });
+    });
+    const { done } = await asked;
+    abort.abort();
+    await expect(done).rejects.toMatchObject({ code: "ABORTED" });
+    await expect(sending).rejects.toMatchObject({ code: "ABORTED" });
+    if (late === "later") {
+      const told = new Promise<unknown>((resolve) => {
+        answer(sink({ open: fault, abort: async (error) => resolve(error) }));
+      });
+      expect(await told).toMatchObject({ code: "ABORTED" });
+    }
+    await Promise.all([a.close(), b.close()]);
+  }
+});
+
 test("a consumer that returns while its next() waits gets an answer to both", async () => {
   const [a, b] = memoryChannelPair();
   const received = receiveModel(b, small);

@@ -165,6 +165,63 @@ describe("an interrupted transfer", () => {
     expect(listing(at)).toHaveLength(4);
   });
 
+  test("in shards ends where one goes, or shrinks, before its turn", async () => {
+    const tensors = Array.from(
+      { length: 6 },
+      (_, i) => ({ name: `t${i}`, dtype: "U8", shape: [32_768] }) as const,
+    );
+    const many: SinkModel = { ...modelOf(tensors), version: "v1" };
+    const harms: ((part: string) => void)[] = [unlinkSync, (part) => truncateSync(part, 40_000)];
+    for (const harm of harms) {
+      const at = folder();
+      const begin = async (): Promise<ModelSink> => {
+        const index = join(at, "model.safetensors.index.json");
+        const sink = shardedSafetensorsSink(index, { maxShardBytes: 70_000 });
+        sinks.push(sink);
+        await sink.open(many);
+        return sink;
+      };
+      const first = await begin();
+      await fill(first, many, 0, 5);
+      await first.abort(INTERRUPTION);
+      const second = await begin();
+      expect(heldBy(second.resumable!)).toHaveLength(5);
+      harm(join(at, "model-00002-of-00003.safetensors.part"));
+      const error = await failure(fill(second, many, 5, 6).then(() => second.finish(TOTALS)));
+      expect(error.code).toBe("TARGET_WRITE");
+      await second.abort(error);
+      expect(listing(at)).toEqual([]);
+    }
+  });
+
+  test("in shards takes a chunk again of one that is complete", async () => {
+    const tensors = Array.from(
+      { length: 6 },
+      (_, i) => ({ name: `t${i}`, dtype: "U8", shape: [32_768] }) as const,
+    );
+    const many: SinkModel = { ...modelOf(tensors), version: "v1" };
+    const at = folder();
+    const sink = shardedSafetensorsSink(join(at, "model.safetensors"), { maxShardBytes: 70_000 });
+    sinks.push(sink);
+    await sink.open(many);
+    await fill(sink, many, 0, 5);
+    await sink.resumable!.checkpoint();
+    // The peer is back, with another state of the source.
+    for (const ordinal of [0, 3]) {
+      await sink.resumable!.forget(many.plan.chunk(ordinal));
+      await fill(sink, many, ordinal, ordinal + 1, 1);
+      await sink.resumable!.checkpoint();
+    }
+    await fill(sink, many, 5, 6);
+    await sink.finish(TOTALS);
+    const found = [1, 2, 3].map((shard) =>
+      readFileSync(join(at, `model-0000${shard}-of-00003.safetensors`)).subarray(-65_536),
+    );
+    const expected = [...many.plan.walk()].map((chunk) => contentOf(chunk, chunk.ordinal % 3 ? 0 : 1));
+    expect(Buffer.concat(found).equals(Buffer.concat(expected))).toBe(true);
+    expect(listing(at)).toHaveLength(4);
+  });
+
   test("needs only the room that it does not have yet", async () => {
     const disk = smallDisk("size=600k");
     if (!disk) return;
@@ -309,6 +366,18 @@ describe("a part file or journal that is not what an interrupted transfer left",
     expect(readFileSync(`${path}.part`, "utf8")).toBe("another program's");
   });
 
+  test("never gets the name: what was cut while it was written", async () => {
+    const path = join(folder(), "model.safetensors");
+    const sink = await opened(path);
+    await fill(sink, model, 0, 12);
+    await sink.resumable!.checkpoint();
+    truncateSync(`${path}.part`, 100_000);
+    const error = await failure(sink.finish(TOTALS));
+    expect(error.code).toBe("TARGET_WRITE");
+    await sink.abort(error);
+    expect(listing(join(path, ".."))).toEqual([]);
+  });
+
   test("is in the way also where it comes while the transfer runs", async () => {
     const at = folder();
     const path = join(at, "model.safetensors");
@@ -377,6 +446,39 @@ describe("a process that dies while the file gets its name", () => {
         for (const file of listing(at)) {
           expect(readFileSync(join(at, file)).equals(readFileSync(join(straight, file))), file).toBe(true);
         }
+      }
+    }
+  });
+});
+
+describe("what a process that died while it gave a set its names has left", () => {
+  test("is unfinished also where another model comes, or nothing is to be gone on with", async () => {
+    const tensors = Array.from(
+      { length: 6 },
+      (_, i) => ({ name: `t${i}`, dtype: "U8", shape: [32_768] }) as const,
+    );
+    const many: SinkModel = { ...modelOf(tensors), version: "v1" };
+    const other: SinkModel = { ...modelOf(tensors, { metadata: { of: "another" } }), version: "v1" };
+    for (const how of [linkSync, renameSync]) {
+      for (const [next, resume] of [
+        [other, true],
+        [many, false],
+      ] as const) {
+        const at = folder();
+        const index = join(at, "model.safetensors.index.json");
+        const first = shardedSafetensorsSink(index, { maxShardBytes: 70_000 });
+        sinks.push(first);
+        await first.open(many);
+        await fill(first, many, 0, 6);
+        await first.resumable!.checkpoint();
+        const named = join(at, "model-00001-of-00003.safetensors");
+        how(`${named}.part`, named);
+        killed(at);
+        const second = shardedSafetensorsSink(index, { maxShardBytes: 70_000, resume });
+        sinks.push(second);
+        await second.open(next);
+        await second.abort(new TensorwireError("DIGEST_MISMATCH", "another one"));
+        expect(listing(at)).toEqual([]);
       }
     }
   });

@@ -63,6 +63,10 @@ export class ResumableSink implements ModelSink, Resumable {
     this.disk.tensors[chunk.tensor]!.set(bytes, offset);
   }
 
+  mix(): void {
+    this.disk.mixed = true;
+  }
+
   note(chunk: Chunk, digest: ChunkDigest): void {
     this.#noted.set(chunk.ordinal, digest);
     this.#finished += chunk.bytes;

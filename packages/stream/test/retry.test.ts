@@ -14,6 +14,8 @@ import {
   type ReceiveOptions,
   type RetryEvent,
   receiveModel,
+  safetensorsSink,
+  shardedSafetensorsSink,
   streamModel,
   type TensorValue,
   type TransferSummary,
@@ -455,6 +457,62 @@ describe("a peer that comes back with something else", () => {
     Object.values(model()).forEach(({ data }, i) => {
       expect(Buffer.compare(disk.tensors[i]!, new Uint8Array(data.buffer))).toBe(0);
     });
+  });
+
+  const sinks: Record<string, (path: string) => ReceiveOptions["to"]> = {
+    "a path": (path) => path,
+    "a path that a function gives": (path) => () => path,
+    "a sink": (path) => safetensorsSink(path),
+    "a set of shards": () => shardedSafetensorsSink(at("set.safetensors"), { maxShardBytes: 200_000 }),
+  };
+  test.each(Object.entries(sinks))("nor is it by a process after this one: %s", async (_where, sink) => {
+    const changed = model();
+    for (const { data } of Object.values(changed)) data.fill(7);
+    const broken = { code: "CHANNEL_CLOSED" };
+    const interrupted: (readonly [Model, string | undefined, number])[][] = [
+      [
+        [model(), "one", BYTES / 2],
+        [changed, "two", BYTES / 3],
+      ],
+      // Of the first one nothing came.
+      [
+        [model(), "one", 2500],
+        [changed, "two", BYTES / 2],
+      ],
+      [
+        [model(), "one", BYTES / 4],
+        [changed, undefined, BYTES / 2],
+      ],
+      // The last shard was begun when the first one changes.
+      [
+        [model(), "one", BYTES * 0.95],
+        [changed, "two", BYTES / 2],
+        [model(), "three", BYTES / 3],
+      ],
+    ];
+    for (const calls of interrupted) {
+      const path = at("m.safetensors");
+      const listener = await listening();
+      const proxy = await proxied(
+        listener,
+        calls.map(([, , bytes]) => bytes),
+      );
+      const abort = new AbortController();
+      const options = { windowBytes: WINDOW, signal: abort.signal, retry: quick };
+      const first = receiveModel(listener, { ...options, to: sink(path) });
+      for (const [tensors, version] of calls) {
+        await expect(streamModel(tensors, proxy.url, { ...sizes, version })).rejects.toMatchObject(broken);
+      }
+      abort.abort();
+      await expect(first.done).rejects.toMatchObject({ code: "ABORTED" });
+      const second = receiveModel(listener, { windowBytes: WINDOW, to: sink(path) });
+      await streamModel(model(), listener.url, { ...sizes, version: "one" });
+      await second.done;
+      const files = await readdir(folder);
+      const complete = files.find((file) => file.endsWith(".index.json")) ?? files[0]!;
+      expectSame({ status: "fulfilled", value: await stored(at(complete)) }, model());
+      for (const file of files) await rm(at(file));
+    }
   });
 
   test("the same model, changed: what an iterator has given is not taken back", async () => {

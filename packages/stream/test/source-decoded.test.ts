@@ -66,6 +66,16 @@ describe("an artifact, decoded", () => {
     expect(info).toMatchObject({ header, metadata });
   });
 
+  test("is of a version of its own: what is made of it, in the same codec, need not be what the artifact has", async () => {
+    await writeFile(path, artifactFrames({ tensors, codec, chunkBytes: 65536 }).bytes);
+    const artifact = artifactSource(path);
+    const source = decodedArtifact(artifactSource(path), settings);
+    await Promise.all([artifact.open(), source.open()]);
+    expect(source.version).toMatch(/^[0-9a-f]{32}$/);
+    expect(source.version).not.toBe(artifact.version);
+    await Promise.all([artifact.close(), source.close()]);
+  });
+
   test("is read in its own chunks only", async () => {
     await writeFile(path, artifactFrames({ tensors, codec, chunkBytes: 65536 }).bytes);
     const source = decodedArtifact(artifactSource(path), settings);

@@ -134,6 +134,10 @@ export class Journal implements Resumable {
     this.#parts.set(part, -1);
   }
 
+  mix(): void {
+    this.#mixed = true;
+  }
+
   note({ ordinal }: Chunk, digest: ChunkDigest): void {
     if (this.#ending) return;
     this.#integrity ??= digest.sha256 ? "sha256" : "xxh64";

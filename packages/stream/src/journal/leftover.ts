@@ -1,6 +1,7 @@
 import { type FileHandle, rename, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { quote, TensorwireError } from "@tensorwire/core";
+import { Lock } from "../sink/lock.js";
 import { syncFolder } from "../sink/synced.js";
 import type { JournalHead } from "./head.js";
 import { identityOf, lookAt, type OwnFile, openOwn, removeFile, sameFile } from "./own-file.js";
@@ -48,6 +49,8 @@ export async function takeUp(place: Place, topic: JournalHead | undefined): Prom
   const part = replayed.held?.set.count && known ? await openKnown(place.part, known) : undefined;
   if (part) return { part, file: own.handle, replayed };
   await own.handle.close();
+  // Of a set whose index has no name these are no more than parts.
+  await takeBackNames(dirname(place.journal), replayed.files);
   await discard(place.journal, replayed.files);
   return undefined;
 }
@@ -71,7 +74,19 @@ export async function discard(journal: string, files: ReadonlyMap<string, Journa
 
 export async function removeParts(folder: string, files: ReadonlyMap<string, JournaledFile>): Promise<void> {
   for (const [name, file] of files) {
-    if (basename(name) === name) await removeFile(join(folder, `${name}${PART_SUFFIX}`), file);
+    if (basename(name) !== name) continue;
+    const part = join(folder, `${name}${PART_SUFFIX}`);
+    await removeFile(part, file);
+    await removeLock(`${part}.lock`, part);
+  }
+}
+
+/** The lock of a process that died; one that is held stays. */
+async function removeLock(path: string, part: string): Promise<void> {
+  try {
+    if (await lookAt(path)) await (await Lock.take(path, part)).release();
+  } catch {
+    // Somebody is writing it, or it is not for us to look at.
   }
 }
 

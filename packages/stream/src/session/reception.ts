@@ -173,6 +173,8 @@ export class Reception {
     const { held } = open.model;
     this.#arrivals = arrivals;
     open.checkpoints?.reconnect();
+    // The process may die before END, and the next one knows what the sink was told.
+    if (version !== open.model.version) open.sink.resumable?.mix();
     if (held.bytes === 0) open.version = version;
     const same = version !== undefined && open.version === version;
     // From here on chunks of both versions may be there, until END says that they are the same.

@@ -153,6 +153,10 @@ class AppendingResumable implements Resumable {
     return this.journal.sameVersion;
   }
 
+  mix(): void {
+    this.journal.mix();
+  }
+
   note(chunk: Chunk, digest: ChunkDigest): void {
     this.#appended = this.mark();
     this.journal.note(chunk, digest);

@@ -1,5 +1,6 @@
 import type { BigIntStats } from "node:fs";
 import { type FileHandle, open, unlink } from "node:fs/promises";
+import { quote, TensorwireError } from "@tensorwire/core";
 import { Journal, type JournalTopic } from "../journal/journal.js";
 import { inTheWay, openKnown, type Place, takeUp, tidyComplete } from "../journal/leftover.js";
 import { isOwned, lookAt } from "../journal/own-file.js";
@@ -13,7 +14,7 @@ export interface BeginningOptions {
   readonly expectedBytes?: number | undefined;
   /** Keeps a journal beside it, and goes on from one about the same. */
   readonly topic?: JournalTopic | undefined;
-  /** Goes on from this part file, where it still is the one that a journal named. */
+  /** Goes on from this part file, which a journal named. */
   readonly known?: JournaledFile | undefined;
 }
 
@@ -29,9 +30,11 @@ export async function begin(place: Place, options: BeginningOptions): Promise<Be
   const { expectedBytes = 0, topic, known } = options;
   const left = await takeUp(place, topic);
   const part = left?.part ?? (known && (await openKnown(place.part, known)));
+  // Its chunks are held, and will not come again.
+  if (known && !part) throw replaced(place.part);
   try {
     // What is there already is not taken again.
-    const there = left ? [...left.replayed.files.values()] : known && part ? [known] : [];
+    const there = left ? [...left.replayed.files.values()] : known ? [known] : [];
     await refuseFull(
       place.target,
       there.reduce((left, { size }) => left - size, expectedBytes),
@@ -46,6 +49,12 @@ export async function begin(place: Place, options: BeginningOptions): Promise<Be
     await left?.file.close();
     throw error;
   }
+}
+
+/** Something has taken a part file away, or cut it. */
+export function replaced(part: string): TensorwireError {
+  const message = `${quote(part)} is not the file that was written any more: something replaced it, or cut it: start again`;
+  return new TensorwireError("TARGET_WRITE", message);
 }
 
 /** Creates `NAME.part`: always a new file, so that nothing that was put there is followed, shared or added to. */

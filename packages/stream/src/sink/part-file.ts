@@ -3,11 +3,11 @@ import { basename, dirname } from "node:path";
 import { quote, TensorwireError } from "@tensorwire/core";
 import { expireParts, type PartsOptions } from "../journal/expiry.js";
 import type { Journal, PartOfJournal } from "../journal/journal.js";
-import { JOURNAL_SUFFIX, PART_SUFFIX, tidyComplete } from "../journal/leftover.js";
+import { JOURNAL_SUFFIX, openKnown, PART_SUFFIX, tidyComplete } from "../journal/leftover.js";
 import { type FileIdentity, identityOf, lookAt, removeFile, sameFile } from "../journal/own-file.js";
 import { refuseTaken, resolveTarget, targetExists } from "./destination.js";
 import { Lock } from "./lock.js";
-import { type BeginningOptions, type Begun, begin, tidyUnlocked } from "./part-beginning.js";
+import { type BeginningOptions, type Begun, begin, replaced, tidyUnlocked } from "./part-beginning.js";
 import { syncData, syncFile, syncFolder } from "./synced.js";
 import { isErrno, targetError } from "./target-error.js";
 import { writeAll } from "./write-all.js";
@@ -161,12 +161,22 @@ export class PartFile implements PartOfJournal {
     await this.#attempt(() => this.#close());
   }
 
+  /** After `complete`: there is more to be written. */
+  async reopen(): Promise<void> {
+    await this.#attempt(async () => {
+      const own = await openKnown(this.part, { ...this.identity, name: this.name, size: this.#bytes });
+      if (!own) throw replaced(this.part);
+      this.#handle = own.handle;
+    });
+  }
+
   /** The second third: gives it its name. */
   async publish(): Promise<void> {
     const { part } = this;
     await this.#attempt(async () => {
       const found = await lookAt(part);
-      if (found && !sameFile(identityOf(found), this.identity)) throw replaced(part);
+      const whole = found && sameFile(identityOf(found), this.identity) && Number(found.size) >= this.#bytes;
+      if (found && !whole) throw replaced(part);
       this.#naming = true;
       if (this.overwrite) await rename(part, this.path);
       else await nameOnce(part, this.path);
@@ -237,11 +247,6 @@ export class PartFile implements PartOfJournal {
     this.#handle = undefined;
     await handle?.close();
   }
-}
-
-function replaced(part: string): TensorwireError {
-  const message = `${quote(part)} is another file than the one that was written: something replaced it`;
-  return new TensorwireError("TARGET_WRITE", message);
 }
 
 const NO_LINKS = ["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK", "EXDEV", "EACCES"];

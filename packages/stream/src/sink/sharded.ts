@@ -60,8 +60,10 @@ class ShardedSink implements ModelSink {
   /** For each tensor its shard, and where in that file it begins. */
   #shardOf: number[] = [];
   #begins: number[] = [];
-  /** Shards that were begun, in order: the last one is being written. */
+  /** Shards that were begun, in order. */
   readonly #parts: PartFile[] = [];
+  /** The one that is being written. */
+  #current = -1;
   /** The shard that the last chunk asked for, and the promise of its file. */
   #asked = -1;
   #turn: Promise<void> = Promise.resolve();
@@ -164,12 +166,12 @@ class ShardedSink implements ModelSink {
     const shard = this.#shardOf[chunk.tensor]!;
     const position = this.#begins[chunk.tensor]! + byteLength(this.#dtypes[chunk.tensor]!, chunk.first);
     const put = (): Promise<void> | undefined => this.#writes.write(this.#parts[shard]!, position, bytes);
-    return shard === this.#asked && this.#parts[shard] ? put() : this.#ask(shard).then(put);
+    return shard === this.#asked && shard === this.#current ? put() : this.#ask(shard).then(put);
   }
 
-  /** Resolves when `shard`, or a later one, is the one that is written. */
+  /** Resolves when `shard` is the one that is written: the next, or one that is complete and of which a chunk comes again. */
   #ask(shard: number): Promise<void> {
-    if (shard > this.#asked) {
+    if (shard !== this.#asked) {
       this.#asked = shard;
       // After whoever waits for the shard before has written: promises call back in turn.
       this.#turn = this.#advance(this.#turn, shard);
@@ -180,11 +182,18 @@ class ShardedSink implements ModelSink {
 
   async #advance(before: Promise<void>, shard: number): Promise<void> {
     await before;
+    const begun = this.#parts[shard];
+    if (begun) {
+      await this.#completeCurrent();
+      await begun.reopen();
+    }
     // Shards of empty tensors have no chunk that asks for them.
     while (this.#parts.length <= shard) {
-      await this.#completeLast();
+      await this.#completeCurrent();
       await this.#begin(this.#shards[this.#parts.length]!);
+      this.#current = this.#parts.length - 1;
     }
+    this.#current = shard;
   }
 
   async #begin({ file, infos, bytes }: Shard): Promise<void> {
@@ -200,17 +209,17 @@ class ShardedSink implements ModelSink {
   }
 
   /** Two shards are open at most: the one that is written, and the one before it, until it is durable. */
-  async #completeLast(): Promise<void> {
+  async #completeCurrent(): Promise<void> {
     await this.#writes.flush();
     await this.#completing;
-    this.#completing = this.#parts.at(-1)?.complete() ?? Promise.resolve();
+    this.#completing = this.#parts[this.#current]?.complete() ?? Promise.resolve();
     this.#completing.catch(() => {});
   }
 
   async finish(): Promise<void> {
     const index = this.#index!;
     await this.#ask(this.#shards.length - 1);
-    await this.#completeLast();
+    await this.#completeCurrent();
     await this.#completing;
     await index.write(Buffer.from(this.#indexText()), 0);
     await index.complete();
@@ -239,6 +248,8 @@ class ShardedSink implements ModelSink {
   async #end(keep: boolean): Promise<void> {
     this.#aborted = true;
     await this.#turn.catch(() => {});
+    // An earlier attempt's, of which this one did not get as far.
+    if (!keep && this.#index?.journal) await removeParts(this.#folder, this.#index.journal.known);
     for (const file of [...this.#parts, this.#index]) await file?.abort(keep);
     if (this.#made && !keep) await rmdir(this.#folder).catch(() => {});
   }

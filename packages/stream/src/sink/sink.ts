@@ -29,6 +29,11 @@ export interface Resumable {
   readonly held: readonly Held[];
   /** They are of the version that `SinkModel.version` names. */
   readonly sameVersion: boolean;
+  /**
+   * Chunks of another version than the one that `SinkModel.version` names may come from now on: what checkpoints note after
+   * the call is of no version that a later attempt could trust.
+   */
+  mix(): void;
   /** The chunk is written: the next checkpoint makes it durable, and notes it. */
   note(chunk: Chunk, digest: ChunkDigest): void;
   /**
@@ -54,7 +59,7 @@ interface AnySink {
   finish(totals: Totals): Promise<void>;
   /**
    * The transfer failed: whatever waits here settles. Nothing is left behind, but for what a later attempt can go on from,
-   * where `error` is an interruption (`isInterruption`). Also called after a failure of `open` or `finish`; never rejects.
+   * where `error` is an interruption (`isInterruption`). Also called after a failure of `open` or `finish`, and where it failed before `open`; never rejects.
    */
   abort(error: TensorwireError): Promise<void>;
 }

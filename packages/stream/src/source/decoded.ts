@@ -12,6 +12,7 @@ import {
   TensorwireError,
 } from "@tensorwire/core";
 import { specOf } from "../session/exact.js";
+import { joinedToken } from "./file-version.js";
 import type { EncodedSource, ModelSource } from "./source.js";
 
 /** An artifact's model, decoded. It is read in the artifact's own chunks, which a codec need not be able to divide. */
@@ -50,8 +51,10 @@ class DecodedSource implements DecodedArtifact {
     throw new TensorwireError("INVALID_ARGUMENT", `${quote(this.name)} is not open`);
   }
 
+  /** Not the artifact's own: what is made of decoded values need not be the payloads that it has, in the same codec. */
   get version(): string | undefined {
-    return this.artifact.version;
+    const { version } = this.artifact;
+    return version && joinedToken(version, "decoded");
   }
 
   async open(): Promise<ModelInfo> {

@@ -182,6 +182,23 @@ export function resumableSuite(
       await unnamed.sink.abort(FAULT);
     });
 
+    test("is trusted by nobody once it was told that another version may come", async () => {
+      for (const before of [0, 3]) {
+        const place = await make();
+        const first = await begin(place, modelOf("v1"));
+        await first.write(0, before);
+        await first.resumable.checkpoint();
+        first.resumable.mix();
+        await first.write(before, 5);
+        await first.resumable.checkpoint();
+        await place.forsake();
+        const second = await begin(place, modelOf("v1"));
+        expect(second.resumable.sameVersion, `${before} noted before`).toBe(false);
+        expect(second.held()).toEqual(range(0, forgets ? 5 : 0));
+        await second.sink.abort(FAULT);
+      }
+    });
+
     if (!forgets) return;
 
     test("forgets a chunk before it is replaced, whatever happens then", async () => {

@@ -37,6 +37,7 @@ export class HashingSink implements ModelSink {
     this.resumable = {
       held: fits ? leftovers.held : [],
       sameVersion: fits && leftovers.sameVersion,
+      mix: () => {},
       note: () => {},
       checkpoint: async () => {},
       forget: async ({ ordinal }: Chunk) => void this.decoded.delete(ordinal),
