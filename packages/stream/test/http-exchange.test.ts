@@ -338,8 +338,8 @@ describe("a server of HTTP channels", () => {
     const address = expect.stringMatching(/^127\.0\.0\.1:\d+$/);
     expect(seen).toEqual([
       { address, credential: "abc.def", path: "/models/a", private: true },
-      { address, path: "/", private: false },
-      { address, path: "/", private: true },
+      { address, path: "/", forwarded: true, private: false },
+      { address, path: "/", forwarded: true, private: true },
     ]);
     const listener = await listening("ws://127.0.0.1:0");
     const taken = new AbortController();
