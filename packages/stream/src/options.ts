@@ -16,7 +16,6 @@ import {
 } from "@tensorwire/core";
 import { addressOffset, defaultBackend } from "@tensorwire/quant-native";
 import type { MemoryBudget } from "./budget/memory-budget.js";
-import { processBudget } from "./budget/process-budget.js";
 import { checkRate } from "./channel/throttled.js";
 import type { DialOptions } from "./channel/websocket.js";
 import type { Logger } from "./diagnostics/logger.js";
@@ -51,8 +50,8 @@ export interface TransferOptions extends TimeoutOptions {
   /** Where this transfer, and no other, is logged: pino, `console`, or what takes an object and a message. Default: nowhere. */
   readonly logger?: Logger | undefined;
   /**
-   * The memory that this transfer takes its own from, together with all that name the same. Default: one for the process,
-   * half of the memory that it may use. Where there is less, a transfer takes less than its window, or waits.
+   * The memory that this transfer takes its own from, together with all that name the same. Default: one of the process for
+   * what it sends, one for what it receives, each a quarter of the memory that it may use. Where there is less, a transfer takes less than its window, or waits.
    */
   readonly budget?: MemoryBudget | undefined;
   /** How a URL is dialled. */
@@ -117,7 +116,8 @@ export interface ResolvedOptions extends Timeouts {
   readonly limits: Limits;
   readonly backend: CodecBackend;
   readonly registry: CodecRegistry;
-  readonly budget: MemoryBudget;
+  /** None: the process's own. */
+  readonly budget: MemoryBudget | undefined;
   readonly alignment: SlabAlignment | undefined;
   readonly maxBytesPerSecond: number | undefined;
   readonly retry: RetryOptions | undefined;
@@ -139,7 +139,7 @@ export async function resolveOptions(options: TransferOptions): Promise<Resolved
     limits: resolveLimits(options.limits),
     backend: options.backend ?? defaultBackend({ codecs: registry }),
     registry,
-    budget: options.budget ?? processBudget(),
+    budget: options.budget,
     alignment: slabAlignment(),
     maxBytesPerSecond: options.maxBytesPerSecond,
     retry: resolveRetry(options.retry),

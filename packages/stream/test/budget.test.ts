@@ -2,7 +2,7 @@ import { type AddressInfo, createServer, connect as dialTcp, type Server, type S
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import {
@@ -314,10 +314,17 @@ describe("a sender", () => {
   });
 });
 
-test("the process has one budget: half of the memory that it may use", () => {
-  const budget = processBudget();
-  expect(processBudget()).toBe(budget);
-  expect(budget.bytes).toBeGreaterThan(2 ** 27);
+test("the process has a budget for each direction: a quarter of the memory that it may use", () => {
+  const [sending, receiving] = [processBudget("send"), processBudget("receive")];
+  expect(sending).not.toBe(receiving);
+  for (const [budget, direction] of [
+    [sending, "send"],
+    [receiving, "receive"],
+  ] as const) {
+    expect(processBudget(direction)).toBe(budget);
+    expect(budget.bytes).toBeGreaterThan(2 ** 26);
+    expect(budget.bytes).toBeLessThanOrEqual(totalmem() / 4);
+  }
 });
 
 test("a slab that is discarded is nobody's any more, at once", () => {

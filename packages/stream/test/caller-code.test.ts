@@ -98,7 +98,11 @@ test("a function that does not say where the model goes keeps no abort waiting, 
       answer = resolve;
     });
     const asked = new Promise<ReturnType<typeof receiveModel>>((resolve) => {
-      const received = receiveModel(b, { signal: abort.signal, to: () => (resolve(received), said) });
+      const to = (): Promise<ModelSink> => {
+        resolve(received);
+        return said;
+      };
+      const received = receiveModel(b, { signal: abort.signal, to });
     });
     const { done } = await asked;
     abort.abort();

@@ -1,13 +1,19 @@
 import { totalmem } from "node:os";
 import { MemoryBudget } from "./memory-budget.js";
 
-let budget: MemoryBudget | undefined;
+const budgets = new Map<"send" | "receive", MemoryBudget>();
 
-/** The budget of transfers that name none: half of the memory that the process may use, by its control group or the machine. */
-export function processBudget(): MemoryBudget {
-  // Without a limit it is 0, unknown, or some number beyond any memory.
-  budget ??= new MemoryBudget(
-    Math.floor(Math.min(process.constrainedMemory() || totalmem(), totalmem()) / 2),
-  );
+/**
+ * The budget of transfers that name none: a quarter of the memory that the process may use, by its control group or the
+ * machine. Each direction has its own: two ends in one process, or a relay, would wait for each other under a common one.
+ */
+export function processBudget(direction: "send" | "receive"): MemoryBudget {
+  let budget = budgets.get(direction);
+  if (!budget) {
+    // Without a limit it is 0, unknown, or some number beyond any memory.
+    const bytes = Math.min(process.constrainedMemory() || totalmem(), totalmem());
+    budget = new MemoryBudget(Math.floor(bytes / 4));
+    budgets.set(direction, budget);
+  }
   return budget;
 }

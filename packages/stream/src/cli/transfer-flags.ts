@@ -23,7 +23,7 @@ export function addTransferFlags(command: Command): Command {
     .addOption(
       sizeOption(
         "--memory",
-        "memory for the buffers of all transfers of the process together (default: half of what it may use)",
+        "memory for the buffers of all transfers of the process together (default: a quarter of what it may use, each way)",
       ),
     )
     .addOption(sizeOption("--max-model-bytes", "refuse larger models (default 64TiB)"))

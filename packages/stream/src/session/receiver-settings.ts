@@ -13,7 +13,7 @@ export interface ReceiverSettings extends Pick<IntegrityDemands, "expectedDigest
   readonly limits: Limits;
   readonly registry: CodecRegistry;
   readonly backend: CodecBackend;
-  readonly budget: MemoryBudget;
+  readonly budget: MemoryBudget | undefined;
   readonly progress: Progress;
   /** Of this attempt. */
   readonly life: TransferLife;

@@ -16,6 +16,7 @@ import {
   type Totals,
 } from "@tensorwire/core";
 import type { WaitingBytes } from "../diagnostics/events.js";
+import { processBudget } from "../budget/process-budget.js";
 import { ReceiverMemory } from "../budget/receiver-memory.js";
 import { WindowShare } from "../budget/window-share.js";
 import type { ArrivedChunk } from "./chunk-decoder.js";
@@ -110,7 +111,7 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
   }
 
   async #stream(begun: IncomingModel): Promise<void> {
-    const { life, windowBytes, reception, registry, budget } = this.settings;
+    const { life, windowBytes, reception, registry, budget = processBudget("receive") } = this.settings;
     const { sink } = reception.intake;
     const oneWay = this.#oneWay;
     const memory = new ReceiverMemory({ model: begun, sink, pools: begun, registry, windowBytes, oneWay });

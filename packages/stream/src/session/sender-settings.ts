@@ -22,7 +22,7 @@ export interface SenderSettings {
   readonly windowBytes: number;
   readonly registry: CodecRegistry;
   readonly backend: CodecBackend;
-  readonly budget: MemoryBudget;
+  readonly budget: MemoryBudget | undefined;
   readonly progress: Progress;
   /** Of this attempt. */
   readonly life: TransferLife;

@@ -17,6 +17,7 @@ import {
 } from "@tensorwire/core";
 import type { WaitingBytes } from "../diagnostics/events.js";
 import { LaneShare } from "../budget/lane-share.js";
+import { processBudget } from "../budget/process-budget.js";
 import { SenderMemory } from "../budget/sender-memory.js";
 import { ChunkEncoder } from "./chunk-encoder.js";
 import { inChunk } from "./chunk-fault.js";
@@ -156,9 +157,9 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
 
   async #stream({ ranges, sameVersion = false }: Want): Promise<void> {
     const compare = !sameVersion && this.#held.bytes > 0;
-    await this.#share.open(this.settings.budget, this.settings.life.jobs);
+    const { source, life, feedback, budget = processBudget("send") } = this.settings;
+    await this.#share.open(budget, life.jobs);
     await this.#pump.run(ranges, { compare, changed: (chunk) => this.#changed(chunk) });
-    const { source, life, feedback } = this.settings;
     // Before END, after which the peer may confirm: all that is left to do then is to give a file its name.
     await feedback?.complete();
     // Raced as its reads are: the caller's code may take its time, and a failure does not wait for it.
