@@ -48,6 +48,7 @@ export * from "./linear-codes.js";
 export * from "./manifest.js";
 export * from "./file-name.js";
 export * from "./model-name.js";
+export * from "./name-patterns.js";
 export * from "./safetensors/header.js";
 export * from "./safetensors/serialize.js";
 export * from "./safetensors/shards.js";

@@ -30,6 +30,9 @@ export { dialUnix } from "./channel/unix.js";
 export type { TlsOptions } from "./channel/tls-options.js";
 export { type WebStreamPair, webStreamsChannel } from "./channel/web-streams.js";
 export { type DialOptions, dialWebSocket, type Masking, webSocketChannel } from "./channel/websocket.js";
+export type { ComputeOptions } from "./compute/input.js";
+export { type NewNames, rename } from "./compute/rename.js";
+export { type SelectOptions, select } from "./compute/select.js";
 export type {
   ConnectionCloseMessage,
   ConnectionOpenMessage,

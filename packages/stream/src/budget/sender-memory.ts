@@ -1,7 +1,6 @@
 import { BATCH_BYTES, type Chunk, type ChunkPlan, type CodecRegistry, type Manifest } from "@tensorwire/core";
 import { isExact } from "../session/exact.js";
-import { isDecodedArtifact } from "../source/decoded.js";
-import type { EncodedSource, ModelSource } from "../source/source.js";
+import { type EncodedSource, isEncodedSource, type ModelSource } from "../source/source.js";
 import type { Slabs } from "./receiver-memory.js";
 import type { ShareTerms } from "./share.js";
 import { type ChunkLoan, SlabCount } from "./slab-count.js";
@@ -105,6 +104,7 @@ export class SenderMemory implements ShareTerms {
 
   /** Slabs that reading takes for a moment: what is read ahead; what a chunk is made of, where its source has it otherwise. */
   get #passing(): number {
-    return isDecodedArtifact(this.settings.source) ? 2 : 1;
+    const { source } = this.settings;
+    return isEncodedSource(source) ? 1 : (source.passing ?? 1);
   }
 }

@@ -35,6 +35,8 @@ export function decodedArtifact(
 
 class DecodedSource implements DecodedArtifact {
   readonly name: string;
+  /** A chunk's payload, packed and unpacked. */
+  readonly passing = 2;
   #manifest: Manifest | undefined;
   #plan: ChunkPlan | undefined;
 
