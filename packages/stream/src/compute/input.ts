@@ -4,6 +4,7 @@ import {
   type Chunk,
   ChunkPlan,
   type ChunkRange,
+  type CodecBackend,
   type Loan,
   type ModelInfo,
   quote,
@@ -12,14 +13,21 @@ import {
 import { resolveOptions, type TransferOptions } from "../options.js";
 import { decodedArtifact } from "../source/decoded.js";
 import { openSource } from "../source/open.js";
-import { isEncodedSource, isModelSource, type ModelSource, type OneShotSource } from "../source/source.js";
+import {
+  isEncodedSource,
+  isModelSource,
+  type ModelSource,
+  type OneShotSource,
+  type SourceMemory,
+} from "../source/source.js";
 import type { SourceLike } from "../stream-model.js";
+import { mappedRuns } from "./chunk-runs.js";
 
 /** How the models are read that a source is computed from. */
 export type ComputeOptions = Pick<TransferOptions, "limits" | "backend" | "registry">;
 
-/** What becomes of sources: if any of them can be read only once, so can what is computed from it. */
-export type Computed<S> = S extends OneShotSource ? OneShotSource : ModelSource;
+/** What is computed of sources: if one of them can be read only once, so can that. */
+export type Computed<S> = [Extract<S, OneShotSource>] extends [never] ? ModelSource : OneShotSource;
 
 /** What a model is called in messages. */
 export function nameOf(given: SourceLike): string {
@@ -34,6 +42,7 @@ export class Input {
   #info: ModelInfo | undefined;
   /** Of a model that is read in its own chunks only. */
   #plan: ChunkPlan | undefined;
+  #backend: CodecBackend | undefined;
   #closed = false;
 
   constructor(
@@ -47,6 +56,7 @@ export class Input {
   async open(): Promise<ModelInfo> {
     const { limits, backend, registry } = this.options;
     const settings = await resolveOptions({ limits, backend, registry });
+    this.#backend = settings.backend;
     const found = await openSource(this.given, {}, settings);
     this.#source = isEncodedSource(found) ? decodedArtifact(found, settings) : found;
     this.#info = await this.#source.open();
@@ -64,6 +74,11 @@ export class Input {
     throw new TensorwireError("INVALID_ARGUMENT", `${quote(this.name)} is not open`);
   }
 
+  /** What its elements are converted by. */
+  get backend(): CodecBackend {
+    return this.#backend!;
+  }
+
   /** The only chunk size that it can be read in, where there is one. Known once it is open, as all that follows. */
   get chunkBytes(): number | undefined {
     return this.#plan?.chunkBytes;
@@ -77,19 +92,18 @@ export class Input {
     return this.#source?.version;
   }
 
-  get passing(): number {
-    return this.#source?.passing ?? 1;
+  get finite(): boolean | undefined {
+    return this.#source?.finite;
+  }
+
+  memory(plan: ChunkPlan): SourceMemory {
+    return this.#source?.memory?.(plan) ?? { slabs: 1, bytes: 0 };
   }
 
   /** Known before it is open. */
   get oneShot(): boolean {
     const { given } = this;
     return isModelSource(given) && !isEncodedSource(given) && given.oneShot === true;
-  }
-
-  /** Whether its tensors can be read in any order: what the caller's code yields cannot. */
-  get anyOrder(): boolean {
-    return !isModelSource(this.given) || isEncodedSource(this.given);
   }
 
   /** Elements of `tensor`, in the place where `chunk`, of another plan and the same dtype, has its own. */
@@ -99,9 +113,14 @@ export class Input {
     return this.#source!.read({ ...chunk, tensor, ordinal }, pool);
   }
 
-  /** Runs of its own plan: they mean nothing where it has none. */
-  want(runs: readonly ChunkRange[]): void {
-    if (this.#plan) this.#source?.want?.(runs);
+  /**
+   * Says what will be asked for, by runs of `plan`, whose tensor `i` is its own `places[i]`. Only where both are read in
+   * the same order: who fetches ahead fetches in its own.
+   */
+  want(runs: readonly ChunkRange[], plan: ChunkPlan, places: readonly (number | undefined)[]): void {
+    if (!this.#plan || !this.#source?.want) return;
+    const own = mappedRuns(runs, plan, this.#plan, places);
+    if (own) this.#source.want(own);
   }
 
   async verify(): Promise<void> {

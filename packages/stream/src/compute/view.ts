@@ -20,6 +20,7 @@ import {
   isEncodedSource,
   isModelSource,
   type ModelSource,
+  type SourceMemory,
 } from "../source/source.js";
 import type { SourceLike } from "../stream-model.js";
 import { mappedRuns } from "./chunk-runs.js";
@@ -94,8 +95,12 @@ class ModelView implements ModelSource {
     return this.#input.chunkBytes;
   }
 
-  get passing(): number {
-    return this.#input.passing;
+  get finite(): boolean | undefined {
+    return this.#input.finite;
+  }
+
+  memory(plan: ChunkPlan): SourceMemory {
+    return this.#input.memory(plan);
   }
 
   async open(): Promise<ModelInfo> {
@@ -109,8 +114,7 @@ class ModelView implements ModelSource {
   want(runs: readonly ChunkRange[]): void {
     const { plan } = this.#input;
     if (!plan || !this.#tensors) return;
-    const own = new ChunkPlan(this.#tensors, plan.chunkBytes);
-    this.#input.want(mappedRuns(runs, own, plan, this.#places));
+    this.#input.want(runs, new ChunkPlan(this.#tensors, plan.chunkBytes), this.#places);
   }
 
   read(chunk: Chunk, pool: BufferPool): Answer<Loan> {
@@ -149,6 +153,14 @@ class ArtifactView implements EncodedSource {
     return viewToken(this.#source?.version, this.kind, this.#manifest?.tensors);
   }
 
+  get finite(): boolean | undefined {
+    return this.#source?.finite;
+  }
+
+  memory(plan: ChunkPlan): SourceMemory {
+    return this.#source?.memory?.(plan) ?? { slabs: 1, bytes: 0 };
+  }
+
   /** Of all that is viewed: which tensors they are of is not known. */
   get clamped(): number | undefined {
     return this.#source?.clamped;
@@ -184,7 +196,9 @@ class ArtifactView implements EncodedSource {
   }
 
   want(runs: readonly ChunkRange[]): void {
-    if (this.#plan) this.#source?.want?.(mappedRuns(runs, this.#plan, this.#viewed!, this.#places));
+    if (!this.#plan || !this.#source?.want) return;
+    // Views keep the order of what they are of.
+    this.#source.want(mappedRuns(runs, this.#plan, this.#viewed!, this.#places)!);
   }
 
   readEncoded(chunk: Chunk, pool: BufferPool): Promise<{ record: EncodedRecord; loan: Loan }> {

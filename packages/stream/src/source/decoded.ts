@@ -2,6 +2,7 @@ import {
   type BufferPool,
   type Chunk,
   ChunkPlan,
+  type ChunkRange,
   type CodecBackend,
   type CodecRegistry,
   type Loan,
@@ -13,7 +14,7 @@ import {
 } from "@tensorwire/core";
 import { specOf } from "../session/exact.js";
 import { joinedToken } from "./file-version.js";
-import type { EncodedSource, ModelSource } from "./source.js";
+import type { EncodedSource, ModelSource, SourceMemory } from "./source.js";
 
 /** An artifact's model, decoded. It is read in the artifact's own chunks, which a codec need not be able to divide. */
 export interface DecodedArtifact extends ModelSource {
@@ -35,8 +36,6 @@ export function decodedArtifact(
 
 class DecodedSource implements DecodedArtifact {
   readonly name: string;
-  /** A chunk's payload, packed and unpacked. */
-  readonly passing = 2;
   #manifest: Manifest | undefined;
   #plan: ChunkPlan | undefined;
 
@@ -59,12 +58,25 @@ class DecodedSource implements DecodedArtifact {
     return version && joinedToken(version, "decoded");
   }
 
+  get finite(): boolean | undefined {
+    return this.artifact.finite;
+  }
+
+  /** What is read ahead, and what a chunk is decoded from. */
+  memory(): SourceMemory {
+    return { slabs: 2, bytes: 0 };
+  }
+
   async open(): Promise<ModelInfo> {
     this.#manifest = await this.artifact.open();
     const { kind, tensors, metadata, header, chunkBytes } = this.#manifest;
     this.#plan = new ChunkPlan(tensors, chunkBytes);
     const infos = tensors.map(({ name, dtype, shape }) => ({ name, dtype, shape }));
     return { kind, tensors: infos, metadata, header };
+  }
+
+  want(runs: readonly ChunkRange[]): void {
+    this.artifact.want?.(runs);
   }
 
   async read(chunk: Chunk, pool: BufferPool): Promise<Loan> {
