@@ -30,6 +30,14 @@ export { dialUnix } from "./channel/unix.js";
 export type { TlsOptions } from "./channel/tls-options.js";
 export { type WebStreamPair, webStreamsChannel } from "./channel/web-streams.js";
 export { type DialOptions, dialWebSocket, type Masking, webSocketChannel } from "./channel/websocket.js";
+export { type ApplyOptions, apply } from "./compute/apply.js";
+export { BASE_KEY, type BaseOptions } from "./compute/base.js";
+export { type CastDTypes, cast } from "./compute/cast.js";
+export { type DeltaOptions, delta } from "./compute/delta.js";
+export type { Computed, ComputeOptions } from "./compute/input.js";
+export { modelDigest } from "./compute/model-digest.js";
+export { type NewNames, rename } from "./compute/rename.js";
+export { type SelectOptions, select } from "./compute/select.js";
 export type {
   ConnectionCloseMessage,
   ConnectionOpenMessage,
