@@ -12,7 +12,7 @@ import {
   TensorwireError,
 } from "@tensorwire/core";
 import { resolveOptions } from "../options.js";
-import type { SourceLike } from "../stream-model.js";
+import type { SourceLike } from "./open.js";
 import { joinedToken } from "./file-version.js";
 import { openSource } from "./open.js";
 import { isEncodedSource, isModelSource, type ModelSource } from "./source.js";
