@@ -90,7 +90,8 @@ export { safetensorsSink } from "./sink/safetensors.js";
 export { shardedSafetensorsSink } from "./sink/sharded.js";
 export type { EncodedSink, ModelSink, Resumable, Sink, SinkModel } from "./sink/sink.js";
 export type { ReceivedTensor } from "./sink/tensors.js";
-export { artifactSource } from "./source/artifact.js";
+export { type ArtifactBytes, artifactSource } from "./source/artifact.js";
+export type { ByteRange, ByteReader } from "./source/byte-reader.js";
 export { fromTensors } from "./source/declared.js";
 export {
   fromLinearCodes,

@@ -240,13 +240,13 @@ describe("versions", () => {
   });
 
   test("opened again, it must be the same", async () => {
-    const { version } = await fileOf(pattern(10));
-    await (await FileReader.open(path, version)).close();
+    const { state } = await fileOf(pattern(10));
+    await (await FileReader.open(path, state)).close();
     await utimes(path, later, later);
-    await expect(FileReader.open(path, version)).rejects.toMatchObject({ code: "SOURCE_CHANGED" });
+    await expect(FileReader.open(path, state)).rejects.toMatchObject({ code: "SOURCE_CHANGED" });
     await mkdir(join(folder, "sub"));
     await writeFile(join(folder, "sub", "file"), pattern(10));
-    await expect(FileReader.open(join(folder, "sub", "file"), version)).rejects.toMatchObject({
+    await expect(FileReader.open(join(folder, "sub", "file"), state)).rejects.toMatchObject({
       message: expect.stringContaining("another file"),
     });
   });

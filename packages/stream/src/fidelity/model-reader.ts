@@ -3,6 +3,7 @@ import {
   BufferPool,
   type Chunk,
   ChunkPlan,
+  type ChunkRange,
   type Loan,
   type Manifest,
   type ModelInfo,
@@ -136,6 +137,10 @@ class TravelledBytes implements EncodedSource {
 
   open(): Promise<Manifest> {
     return this.source.open();
+  }
+
+  want(runs: readonly ChunkRange[]): void {
+    this.source.want?.(runs);
   }
 
   async readEncoded(chunk: Chunk, pool: BufferPool): Promise<{ record: EncodedRecord; loan: Loan }> {

@@ -18,7 +18,6 @@ import { isExact } from "../session/exact.js";
 import { PartFile } from "../sink/part-file.js";
 import { isErrno } from "../sink/target-error.js";
 import { FileReader } from "../source/file-reader.js";
-import { versionToken } from "../source/file-version.js";
 import { readSafetensorsHeader } from "../source/safetensors.js";
 
 /** The member of the file's metadata that says which codec plan its residuals belong to. */
@@ -154,7 +153,7 @@ class LastResiduals {
   }
 
   get version(): string {
-    return versionToken([this.file.version]);
+    return this.file.version;
   }
 
   verify(): Promise<void> {

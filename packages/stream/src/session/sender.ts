@@ -159,6 +159,7 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
     const compare = !sameVersion && this.#held.bytes > 0;
     const { source, life, feedback, budget = processBudget("send") } = this.settings;
     await this.#share.open(budget, life.jobs);
+    source.want?.(ranges);
     await this.#pump.run(ranges, { compare, changed: (chunk) => this.#changed(chunk) });
     // Before END, after which the peer may confirm: all that is left to do then is to give a file its name.
     await feedback?.complete();

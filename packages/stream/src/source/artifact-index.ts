@@ -27,8 +27,8 @@ import {
   verifyFrame,
 } from "@tensorwire/core";
 import { ExpectedChunks } from "../session/expected-chunks.js";
+import type { ByteReader } from "./byte-reader.js";
 import { inFile } from "./file-fault.js";
-import type { FileReader } from "./file-reader.js";
 import { FileWindow } from "./file-window.js";
 import { READ_AHEAD_BYTES } from "./source.js";
 
@@ -71,7 +71,7 @@ const KEPT: readonly ErrorCode[] = [
  * @throws TensorwireError `SOURCE_INVALID` that says what is wrong and where.
  */
 export async function indexArtifact(
-  file: FileReader,
+  file: ByteReader,
   limits: Limits,
   registry: CodecRegistry,
 ): Promise<ArtifactIndex> {
@@ -83,7 +83,7 @@ class ArtifactScan {
   readonly #window: FileWindow;
 
   constructor(
-    private readonly file: FileReader,
+    private readonly file: ByteReader,
     private readonly limits: Limits,
     private readonly registry: CodecRegistry,
   ) {
@@ -189,7 +189,7 @@ class ArtifactScan {
       return dataTableBytes(records, bodyBytes, this.limits);
     } catch (error) {
       // The count is not verified before the table is read: any fault is the file's.
-      throw inFile(error, this.file.path, position, "SOURCE_INVALID");
+      throw inFile(error, this.file.name, position, "SOURCE_INVALID");
     }
   }
 
@@ -253,12 +253,12 @@ class ArtifactScan {
       return parse();
     } catch (error) {
       const kept = error instanceof TensorwireError && KEPT.includes(error.code);
-      throw inFile(error, this.file.path, position, kept ? undefined : "SOURCE_INVALID");
+      throw inFile(error, this.file.name, position, kept ? undefined : "SOURCE_INVALID");
     }
   }
 
   #fault(position: number, message: string): TensorwireError {
-    return inFile(new TensorwireError("SOURCE_INVALID", message), this.file.path, position);
+    return inFile(new TensorwireError("SOURCE_INVALID", message), this.file.name, position);
   }
 }
 

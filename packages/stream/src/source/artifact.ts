@@ -1,6 +1,7 @@
 import {
   type BufferPool,
   type Chunk,
+  type ChunkRange,
   type CodecBackend,
   type CodecRegistry,
   defaultCodecs,
@@ -20,9 +21,17 @@ import {
 import { specOf } from "../session/exact.js";
 import { sha256Of } from "../session/sha256.js";
 import { type ArtifactIndex, indexArtifact } from "./artifact-index.js";
+import type { ByteRange, ByteReader } from "./byte-reader.js";
 import { FileReader } from "./file-reader.js";
-import { versionToken } from "./file-version.js";
 import type { EncodedRecord, EncodedSource } from "./source.js";
+
+/** Where an artifact's bytes are, if not in a file. */
+export interface ArtifactBytes {
+  /** For messages: a URL, for example. */
+  readonly name: string;
+  /** Called once. Whoever opened it closes it. */
+  open(): Promise<ByteReader>;
+}
 
 export interface ArtifactOptions {
   readonly limits?: Partial<Limits> | undefined;
@@ -30,7 +39,7 @@ export interface ArtifactOptions {
   readonly registry?: CodecRegistry | undefined;
   /** Unpacks payloads, and hashes them. Default: the portable one. */
   readonly backend?: Pick<CodecBackend, "hash" | "unpack"> | undefined;
-  /** The folder, without links, that it must lie in. Default: it lies anywhere. */
+  /** The folder, without links, that a file must lie in. Default: it lies anywhere. */
   readonly within?: string | undefined;
 }
 
@@ -51,12 +60,20 @@ type IndexedRecord = Required<Omit<EncodedRecord, "sha256">>;
  * An encoded model as a file (`.twire`): the bytes of a one-way channel, from which chunks are read by position. Opening
  * it verifies everything but the payloads; each payload is verified when it is read.
  */
-export function artifactSource(path: string, options: ArtifactOptions = {}): ArtifactSource {
-  return new ArtifactFile(path, options);
+export function artifactSource(
+  artifact: string | ArtifactBytes,
+  options: ArtifactOptions = {},
+): ArtifactSource {
+  return new Artifact(typeof artifact === "string" ? file(artifact, options) : artifact, options);
 }
 
-class ArtifactFile implements ArtifactSource {
-  #file: FileReader | undefined;
+function file(path: string, { within }: ArtifactOptions): ArtifactBytes {
+  return { name: path, open: () => FileReader.open(path, undefined, within) };
+}
+
+class Artifact implements ArtifactSource {
+  readonly name: string;
+  #reader: ByteReader | undefined;
   #index: ArtifactIndex | undefined;
   /** With integrity `sha256`: of the payloads that were read, and how many from the first on. */
   #digest: TransferDigest | undefined;
@@ -64,20 +81,21 @@ class ArtifactFile implements ArtifactSource {
   readonly #backend: Pick<CodecBackend, "hash" | "unpack">;
 
   constructor(
-    readonly name: string,
+    private readonly artifact: ArtifactBytes,
     private readonly options: ArtifactOptions,
   ) {
+    this.name = artifact.name;
     this.#backend = options.backend ?? new PortableBackend(options.registry);
   }
 
   get version(): string | undefined {
-    return this.#file && versionToken([this.#file.version]);
+    return this.#reader?.version;
   }
 
   async open(): Promise<Manifest> {
-    const { limits, registry = defaultCodecs, within } = this.options;
-    this.#file = await FileReader.open(this.name, undefined, within);
-    this.#index = await indexArtifact(this.#file, resolveLimits(limits), registry);
+    const { limits, registry = defaultCodecs } = this.options;
+    this.#reader = await this.artifact.open();
+    this.#index = await indexArtifact(this.#reader, resolveLimits(limits), registry);
     const { manifest, plan } = this.#index;
     const sha256 = sha256Of(manifest);
     this.#digest = sha256 && new TransferDigest(plan, sha256);
@@ -108,10 +126,14 @@ class ArtifactFile implements ArtifactSource {
     return { codec: codecs[ordinal]!, payloadBytes, packedBytes, packing, hash: hashes[ordinal]! };
   }
 
+  want(runs: readonly ChunkRange[]): void {
+    this.#reader!.expect?.(payloadRanges(this.#opened, runs));
+  }
+
   async readEncoded(chunk: Chunk, pool: BufferPool): Promise<{ record: EncodedRecord; loan: Loan }> {
     const record = this.record(chunk.ordinal);
     const position = this.#opened.positions[chunk.ordinal]!;
-    const loan = await this.#file!.read(position, record.packedBytes, pool);
+    const loan = await this.#reader!.read(position, record.packedBytes, pool);
     let scratch: Loan | undefined;
     try {
       if (record.packing !== Packing.RAW) scratch = pool.lend(record.payloadBytes);
@@ -175,7 +197,7 @@ class ArtifactFile implements ArtifactSource {
 
   async #corrupt({ tensor, index }: Chunk, position: number, why: string): Promise<TensorwireError> {
     // A file that was written to since it was opened is another fault than one that was always wrong.
-    await this.#file!.verify();
+    await this.#reader!.verify();
     return new TensorwireError(
       "SOURCE_INVALID",
       `${quote(this.name)}, byte ${position}: ${why}: make the artifact again`,
@@ -184,6 +206,23 @@ class ArtifactFile implements ArtifactSource {
   }
 
   async close(): Promise<void> {
-    await this.#file?.close();
+    await this.#reader?.close();
   }
+}
+
+/** Where the chunks lie. Those that share a frame are one range. */
+function payloadRanges(
+  { positions, packedBytes }: ArtifactIndex,
+  runs: readonly ChunkRange[],
+): readonly ByteRange[] {
+  const ranges: { position: number; bytes: number }[] = [];
+  for (const { first, count } of runs) {
+    for (let ordinal = first; ordinal < first + count; ordinal++) {
+      const [position, bytes] = [positions[ordinal]!, packedBytes[ordinal]!];
+      const last = ranges.at(-1);
+      if (last && last.position + last.bytes === position) last.bytes += bytes;
+      else ranges.push({ position, bytes });
+    }
+  }
+  return ranges;
 }

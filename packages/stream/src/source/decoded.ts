@@ -2,6 +2,7 @@ import {
   type BufferPool,
   type Chunk,
   ChunkPlan,
+  type ChunkRange,
   type CodecBackend,
   type CodecRegistry,
   type Loan,
@@ -63,6 +64,10 @@ class DecodedSource implements DecodedArtifact {
     this.#plan = new ChunkPlan(tensors, chunkBytes);
     const infos = tensors.map(({ name, dtype, shape }) => ({ name, dtype, shape }));
     return { kind, tensors: infos, metadata, header };
+  }
+
+  want(runs: readonly ChunkRange[]): void {
+    this.artifact.want?.(runs);
   }
 
   async read(chunk: Chunk, pool: BufferPool): Promise<Loan> {

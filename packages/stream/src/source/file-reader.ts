@@ -1,9 +1,10 @@
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
-import { type BufferPool, type Loan, quote, TensorwireError } from "@tensorwire/core";
+import { type Answer, type BufferPool, type Loan, quote, TensorwireError } from "@tensorwire/core";
+import type { ByteReader } from "./byte-reader.js";
 import { checkWithin } from "./confinement.js";
 import { fileFault } from "./file-fault.js";
-import { checkVersion, type FileVersion, fileVersion } from "./file-version.js";
+import { checkVersion, type FileVersion, fileVersion, versionToken } from "./file-version.js";
 import { SharedLoan } from "./shared-loan.js";
 import { READ_AHEAD_BYTES } from "./source.js";
 
@@ -25,8 +26,8 @@ interface Block {
   readonly shared: SharedLoan;
 }
 
-/** Reads a file by position into buffers of a pool. One read at a time; ascending ones are the fast ones. */
-export class FileReader {
+/** A file that is read by position. */
+export class FileReader implements ByteReader {
   readonly size: number;
   #block: Block | undefined;
   /** Where the last block ended, and how many bytes the next one takes if reading goes on from there. */
@@ -35,12 +36,17 @@ export class FileReader {
   #closed = false;
 
   private constructor(
-    readonly path: string,
+    /** Its path. */
+    readonly name: string,
     private readonly handle: FileHandle,
     /** The file's state when it was opened. */
-    readonly version: FileVersion,
+    readonly state: FileVersion,
   ) {
-    this.size = Number(version.size);
+    this.size = Number(state.size);
+  }
+
+  get version(): string {
+    return versionToken([this.state]);
   }
 
   /**
@@ -61,20 +67,16 @@ export class FileReader {
         );
       }
       if (within !== undefined) await checkWithin(within, path, handle);
-      const version = fileVersion(stats);
-      if (expected) checkVersion(path, expected, version);
-      return new FileReader(path, handle, version);
+      const state = fileVersion(stats);
+      if (expected) checkVersion(path, expected, state);
+      return new FileReader(path, handle, state);
     } catch (error) {
       await handle?.close();
       throw fileFault(error, path, "opened");
     }
   }
 
-  /**
-   * `bytes` bytes from `position` on, which must lie within the file; at once where they were read ahead.
-   * @throws TensorwireError `SOURCE_READ`, `SOURCE_CHANGED`.
-   */
-  read(position: number, bytes: number, pool: BufferPool): Loan | Promise<Loan> {
+  read(position: number, bytes: number, pool: BufferPool): Answer<Loan> {
     const block = this.#block;
     if (block && position >= block.position && position + bytes <= this.#end) {
       return this.#part(block, position, bytes);
@@ -115,13 +117,12 @@ export class FileReader {
     }
   }
 
-  /** Fills `target` from `position` on. */
   async readInto(position: number, target: Uint8Array): Promise<void> {
     for (let done = 0; done < target.length; ) {
       const length = Math.min(target.length - done, MAX_READ_BYTES);
       const { bytesRead } = await this.handle
         .read(target, done, length, position + done)
-        .catch((error) => Promise.reject(fileFault(error, this.path, "read")));
+        .catch((error) => Promise.reject(fileFault(error, this.name, "read")));
       if (bytesRead === 0) throw this.#ended(position + done);
       done += bytesRead;
     }
@@ -130,26 +131,23 @@ export class FileReader {
   #ended(position: number): TensorwireError {
     return new TensorwireError(
       "SOURCE_CHANGED",
-      `${quote(this.path)} ends at byte ${position}, though it had ${this.size} bytes when it was opened`,
+      `${quote(this.name)} ends at byte ${position}, though it had ${this.size} bytes when it was opened`,
     );
   }
 
-  /** Gives back what was read ahead; parts of it that are lent stay with their owners. */
   forget(): void {
     const block = this.#block;
     this.#block = undefined;
     block?.shared.release();
   }
 
-  /** @throws TensorwireError `SOURCE_CHANGED` where the file is not as it was when it was opened. */
   async verify(): Promise<void> {
     const stats = await this.handle
       .stat({ bigint: true })
-      .catch((error) => Promise.reject(fileFault(error, this.path, "read")));
-    checkVersion(this.path, this.version, fileVersion(stats));
+      .catch((error) => Promise.reject(fileFault(error, this.name, "read")));
+    checkVersion(this.name, this.state, fileVersion(stats));
   }
 
-  /** A read that is under way still delivers, to its caller alone. Idempotent. */
   async close(): Promise<void> {
     this.#closed = true;
     this.forget();

@@ -27,7 +27,7 @@ export class FileSet {
   /** Opens a file and adds it, at the next place. */
   async add(path: string): Promise<FileReader> {
     const reader = await FileReader.open(path, undefined, this.within);
-    return this.#use(this.#files.push({ path, version: reader.version }) - 1, reader);
+    return this.#use(this.#files.push({ path, version: reader.state }) - 1, reader);
   }
 
   /** Adds a file that was read already, so that `verify` looks at it too. */

@@ -1,4 +1,4 @@
-import type { FileReader } from "./file-reader.js";
+import type { ByteReader } from "./byte-reader.js";
 
 /** Most frames of an artifact are one record and a large payload: a page holds what is read of them. */
 const WINDOW_BYTES = 4096;
@@ -9,7 +9,7 @@ export class FileWindow {
   #begin = 0;
   #length = 0;
 
-  constructor(private readonly file: FileReader) {}
+  constructor(private readonly file: ByteReader) {}
 
   /** Bytes that lie within the file; good until the next call. */
   async view(position: number, bytes: number): Promise<Uint8Array> {

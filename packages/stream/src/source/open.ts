@@ -1,6 +1,6 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { type Manifest, quote, TensorwireError } from "@tensorwire/core";
+import { type ChunkRange, type Manifest, quote, TensorwireError } from "@tensorwire/core";
 import type { ResolvedOptions, StreamOptions } from "../options.js";
 import { artifactSource } from "./artifact.js";
 import { decodedArtifact } from "./decoded.js";
@@ -144,6 +144,10 @@ class FixedChunks implements EncodedSource {
       `${quote(this.name)} is in chunks of ${manifest.chunkBytes} bytes, which stay as they are: leave chunkBytes ` +
         `(${this.chunkBytes}) out, or make the artifact again`,
     );
+  }
+
+  want(runs: readonly ChunkRange[]): void {
+    this.artifact.want?.(runs);
   }
 
   get version(): string | undefined {

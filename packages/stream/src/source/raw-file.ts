@@ -1,7 +1,6 @@
 import { basename } from "node:path";
 import type { BufferPool, Chunk, Loan, ModelInfo } from "@tensorwire/core";
 import { FileReader } from "./file-reader.js";
-import { versionToken } from "./file-version.js";
 import type { ModelSource } from "./source.js";
 
 /** Any file, as its bytes: one U8 tensor with the file's base name. */
@@ -15,7 +14,7 @@ class RawFileSource implements ModelSource {
   constructor(readonly name: string) {}
 
   get version(): string | undefined {
-    return this.#file && versionToken([this.#file.version]);
+    return this.#file?.version;
   }
 
   async open(): Promise<ModelInfo> {

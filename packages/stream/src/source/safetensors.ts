@@ -11,7 +11,6 @@ import {
 } from "@tensorwire/core";
 import { inFile } from "./file-fault.js";
 import { FileReader } from "./file-reader.js";
-import { versionToken } from "./file-version.js";
 import type { ModelSource } from "./source.js";
 
 /** What the sources of files take. */
@@ -41,7 +40,7 @@ class SafetensorsSource implements ModelSource {
   ) {}
 
   get version(): string | undefined {
-    return this.#file && versionToken([this.#file.version]);
+    return this.#file?.version;
   }
 
   async open(): Promise<ModelInfo> {
@@ -87,6 +86,6 @@ function within<T>(file: FileReader, parse: () => T): T {
   try {
     return parse();
   } catch (error) {
-    throw inFile(error, file.path);
+    throw inFile(error, file.name);
   }
 }

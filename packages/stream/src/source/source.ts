@@ -1,4 +1,4 @@
-import type { BufferPool, Chunk, ChunkRecord, Loan, Manifest, ModelInfo } from "@tensorwire/core";
+import type { BufferPool, Chunk, ChunkRange, ChunkRecord, Loan, Manifest, ModelInfo } from "@tensorwire/core";
 
 /** A source may take this much from the pool at once, to read many small tensors in one piece. */
 export const READ_AHEAD_BYTES = 1024 * 1024;
@@ -22,6 +22,11 @@ export interface ModelSource {
   readonly chunkBytes?: number | undefined;
   /** Validates what can be validated before any data, and says what the model is. Called once. */
   open(): Promise<ModelInfo>;
+  /**
+   * The chunks that will be asked for, as ascending runs: said each time a receiver has said what it wants, before the first
+   * read. For sources that fetch ahead: others may still be read, those that are compared after an interruption.
+   */
+  want?(runs: readonly ChunkRange[]): void;
   /**
    * The chunk's bytes: the source's own memory, or a loan from `pool`. Unchanged until released.
    * @throws TensorwireError `SOURCE_READ`, `SOURCE_MISMATCH`, `SOURCE_CHANGED`.
@@ -51,6 +56,8 @@ export interface EncodedSource {
   /** As of a `ModelSource`. */
   readonly version?: string | undefined;
   open(): Promise<Manifest>;
+  /** As of a `ModelSource`. */
+  want?(runs: readonly ChunkRange[]): void;
   /** Finite elements that were clamped when it was encoded. Known once it is open. */
   readonly clamped?: number | undefined;
   /** The chunk's payload, packed as its record says. */

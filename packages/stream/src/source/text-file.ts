@@ -24,7 +24,7 @@ export async function readTextFile(path: string, within?: string): Promise<TextF
     }
     const bytes = new Uint8Array(reader.size);
     await reader.readInto(0, bytes);
-    return { text: decodeText(bytes, path), version: reader.version };
+    return { text: decodeText(bytes, path), version: reader.state };
   } finally {
     await reader.close();
   }
