@@ -1,7 +1,6 @@
 import { BATCH_BYTES, type Chunk, type ChunkPlan, type CodecRegistry, type Manifest } from "@tensorwire/core";
 import { isExact } from "../session/exact.js";
-import { isDecodedArtifact } from "../source/decoded.js";
-import type { EncodedSource, ModelSource } from "../source/source.js";
+import type { EncodedSource, ModelSource, SourceMemory } from "../source/source.js";
 import type { Slabs } from "./receiver-memory.js";
 import type { ShareTerms } from "./share.js";
 import { type ChunkLoan, SlabCount } from "./slab-count.js";
@@ -47,8 +46,12 @@ export class SenderMemory implements ShareTerms {
   /** Of each number of steps, from none on. */
   readonly #slabs: readonly StepSlabs[];
 
+  /** What reading takes for a moment. */
+  readonly #reading: SourceMemory;
+
   constructor(private readonly settings: SenderMemorySettings) {
-    const { plan, windowBytes } = settings;
+    const { plan, windowBytes, source } = settings;
+    this.#reading = source.memory?.(plan) ?? { slabs: 1, bytes: 0 };
     this.stepBytes = Math.max(plan.maxChunkBytes, BATCH_BYTES);
     const most = laneBytes(plan, windowBytes) + plan.maxChunkBytes + BATCH_BYTES;
     this.maxSteps = Math.ceil(most / this.stepBytes);
@@ -59,7 +62,8 @@ export class SenderMemory implements ShareTerms {
     const { source, payloads, packed } = this.#slabs[steps]!;
     const { pools, residualBytes } = this.settings;
     const lent = source * pools.source.slabBytes + payloads * pools.payloads.slabBytes;
-    return lent + packed * pools.packed.slabBytes + steps * residualBytes;
+    const own = steps && this.#reading.bytes;
+    return lent + packed * pools.packed.slabBytes + steps * residualBytes + own;
   }
 
   /** Gives back what the pools have beyond so many steps. */
@@ -88,7 +92,7 @@ export class SenderMemory implements ShareTerms {
     return Array.from({ length: this.maxSteps + 1 }, (_, steps) => {
       const bytes = steps * this.stepBytes;
       return {
-        source: steps && sources.within(bytes) * twice + this.#passing,
+        source: steps && sources.within(bytes) * twice + this.#reading.slabs,
         payloads: payloads.within(bytes),
         packed: packs ? packed.within(bytes) : 0,
       };
@@ -101,10 +105,5 @@ export class SenderMemory implements ShareTerms {
       for (const chunk of plan.walk()) yield { counted: chunk.bytes, lent: lent(chunk) };
     }
     return new SlabCount(loans(), plan.chunks, pool.slabBytes);
-  }
-
-  /** Slabs that reading takes for a moment: what is read ahead; what a chunk is made of, where its source has it otherwise. */
-  get #passing(): number {
-    return isDecodedArtifact(this.settings.source) ? 2 : 1;
   }
 }

@@ -14,7 +14,7 @@ import {
 } from "@tensorwire/core";
 import { specOf } from "../session/exact.js";
 import { joinedToken } from "./file-version.js";
-import type { EncodedSource, ModelSource } from "./source.js";
+import type { EncodedSource, ModelSource, SourceMemory } from "./source.js";
 
 /** An artifact's model, decoded. It is read in the artifact's own chunks, which a codec need not be able to divide. */
 export interface DecodedArtifact extends ModelSource {
@@ -56,6 +56,15 @@ class DecodedSource implements DecodedArtifact {
   get version(): string | undefined {
     const { version } = this.artifact;
     return version && joinedToken(version, "decoded");
+  }
+
+  get finite(): boolean | undefined {
+    return this.artifact.finite;
+  }
+
+  /** What is read ahead, and what a chunk is decoded from. */
+  memory(): SourceMemory {
+    return { slabs: 2, bytes: 0 };
   }
 
   async open(): Promise<ModelInfo> {

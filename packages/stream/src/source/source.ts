@@ -1,7 +1,24 @@
-import type { BufferPool, Chunk, ChunkRange, ChunkRecord, Loan, Manifest, ModelInfo } from "@tensorwire/core";
+import type {
+  BufferPool,
+  Chunk,
+  ChunkPlan,
+  ChunkRange,
+  ChunkRecord,
+  Loan,
+  Manifest,
+  ModelInfo,
+} from "@tensorwire/core";
 
 /** A source may take this much from the pool at once, to read many small tensors in one piece. */
 export const READ_AHEAD_BYTES = 1024 * 1024;
+
+/** What a source takes of memory while it is read, besides the loans that it gives. */
+export interface SourceMemory {
+  /** Slabs of the pool that it is given, each with room for any chunk: what a chunk is made of. */
+  readonly slabs: number;
+  /** Bytes of its own. */
+  readonly bytes: number;
+}
 
 /**
  * A model to send, chunk by chunk. Chunks are asked for in ascending order, one at a time; after an interruption they can be
@@ -20,6 +37,13 @@ export interface ModelSource {
   readonly oneShot?: boolean | undefined;
   /** The only chunk size that it can be read in, where there is one. */
   readonly chunkBytes?: number | undefined;
+  /**
+   * Whether all values of its tensors of floats are finite, where that is known once it is open: then nobody who has to know
+   * looks for himself.
+   */
+  readonly finite?: boolean | undefined;
+  /** What budgets count, once it is open. Default: one slab, for what is read ahead. */
+  memory?(plan: ChunkPlan): SourceMemory;
   /** Validates what can be validated before any data, and says what the model is. Called once. */
   open(): Promise<ModelInfo>;
   /**
@@ -55,6 +79,10 @@ export interface EncodedSource {
   readonly name: string;
   /** As of a `ModelSource`. */
   readonly version?: string | undefined;
+  /** As of a `ModelSource`: of what its chunks decode to. */
+  readonly finite?: boolean | undefined;
+  /** As of a `ModelSource`. */
+  memory?(plan: ChunkPlan): SourceMemory;
   open(): Promise<Manifest>;
   /** As of a `ModelSource`. */
   want?(runs: readonly ChunkRange[]): void;
