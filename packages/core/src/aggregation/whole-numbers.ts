@@ -89,12 +89,13 @@ export function addDifferences(
   });
 }
 
-/** Adds the sums of `addDifferences`, rounded to nearest even, to the numbers that they are differences from. */
+/** Adds the sums of `addDifferences` to the numbers that they are differences from, rounded to nearest, ties to even. */
 export function addRounded(dtype: WholeDType, elements: number, base: Uint8Array, sums: Float64Array): void {
   const [least, most] = rangeOf(dtype);
   eachRun(dtype, elements, base, undefined, (mine, _, first) => {
     for (let i = 0; i < mine.length; i++) {
-      const difference = roundedEven(sums[first + i]!);
+      if (sums[first + i] === 0) continue;
+      const difference = rounded(sums[first + i]!, BigInt.asUintN(1, BigInt(mine[i]!)) === 1n);
       if (difference === 0) continue;
       const sum = BigInt(mine[i]!) + BigInt(difference);
       const value = sum < least ? least : sum > most ? most : sum;
@@ -110,11 +111,12 @@ function rangeOf(dtype: WholeDType): readonly [bigint, bigint] {
   return dtype.startsWith("U") ? [0n, 2n ** bits - 1n] : [-(2n ** (bits - 1n)), 2n ** (bits - 1n) - 1n];
 }
 
-function roundedEven(value: number): number {
-  const below = Math.floor(value);
-  const rest = value - below;
-  if (rest < 0.5) return below;
-  return rest > 0.5 || below % 2 !== 0 ? below + 1 : below;
+/** The difference that makes the nearest number, and of two that are as near the even one. */
+function rounded(difference: number, fromOdd: boolean): number {
+  const below = Math.floor(difference);
+  const rest = difference - below;
+  if (rest !== 0.5) return rest < 0.5 ? below : below + 1;
+  return (below % 2 !== 0) === fromOdd ? below : below + 1;
 }
 
 /** Adds U32 or I32 elements modulo 2^32. */
