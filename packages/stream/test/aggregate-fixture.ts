@@ -4,6 +4,7 @@ import {
   receiveModel,
   streamModel,
   type TensorMap,
+  type TensorValue,
   type TensorsOptions,
   tensorsSource,
 } from "../src/index.js";
@@ -19,7 +20,7 @@ export function values(client: number, elements = 10_007): Float32Array {
 }
 
 /** A model of a large tensor and a small one. */
-export function update(client: number, elements = 10_007): TensorMap {
+export function update(client: number, elements = 10_007): Record<string, TensorValue> {
   return {
     weight: { dtype: "F32", shape: [elements], data: values(client, elements) },
     bias: { dtype: "F32", shape: [37], data: values(client + 0.5, 37) },

@@ -114,7 +114,7 @@ describe("the weighted mean", () => {
   });
 
   test("takes tensors by their names, in whatever order a client has them", async () => {
-    const { weight, bias } = update(2) as Record<string, TensorMap[string & keyof TensorMap]>;
+    const { weight, bias } = update(2);
     const turned = await pack(path(), { bias: bias!, weight: weight! }, "normfloat4");
     const straight = await pack(path(), { weight: weight!, bias: bias! }, "normfloat4");
     const other = await pack(path(), update(1), "blockwise8");
@@ -141,7 +141,7 @@ describe("the weighted mean", () => {
 
   test("of sources that are read once is read once, in lockstep", async () => {
     const declared = (client: number) => {
-      const model = update(client) as Record<string, TensorMap[string & keyof TensorMap]>;
+      const model = update(client);
       const tensors = Object.entries(model).map(([name, tensor]) => ({ name, ...tensor }));
       return fromTensors(tensors, tensors);
     };

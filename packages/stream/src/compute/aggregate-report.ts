@@ -15,6 +15,7 @@ export interface ExcludedClient {
   readonly reason: string;
   /** Where the first value is that is not finite. */
   readonly tensor?: string | undefined;
+  /** Where artifacts say how tensors are cut. */
   readonly chunk?: number | undefined;
 }
 

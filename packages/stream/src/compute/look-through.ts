@@ -92,8 +92,10 @@ export class LookThrough {
   }
 
   #excluded({ id }: ClientModel, reason: string, chunk?: Chunk, cause?: TensorwireError): Findings {
-    const tensor = chunk && this.settings.tensors[chunk.tensor]!.name;
-    const excluded = { id, reason, tensor, chunk: chunk?.index };
+    const { tensors, chunkBytes } = this.settings;
+    const tensor = chunk && tensors[chunk.tensor]!.name;
+    // Where nothing is cut already, others cut it otherwise.
+    const excluded = { id, reason, tensor, chunk: chunkBytes === undefined ? undefined : chunk?.index };
     if (this.settings.rule.nonFinite === "exclude") return { excluded };
     throw cause ?? notFinite(excluded);
   }
