@@ -5,7 +5,7 @@ import {
   type SlabAlignment,
   type TensorInfo,
 } from "@tensorwire/core";
-import { READ_AHEAD_BYTES, type SourceMemory } from "../source/source.js";
+import type { SourceMemory } from "../source/source.js";
 import type { AggregateRule } from "./aggregate-options.js";
 import { type ClientModel, isFloatTensor } from "./client-model.js";
 import { droppedOf } from "./ranked-mean.js";
@@ -45,7 +45,7 @@ export class AggregateMemory {
     const ranked = method === "trimmed-mean" || method === "median";
     const slabs = 1 + Math.max(...each.map((memory) => memory.slabs)) + (ranked ? clients.length : decoded);
     const own = each.reduce((sum, { bytes }) => sum + bytes, 0);
-    return { slabs, bytes: own + READ_AHEAD_BYTES + this.#sumBytes(plan) + this.#rankedBytes };
+    return { slabs, bytes: own + this.readAhead.mostBytes + this.#sumBytes(plan) + this.#rankedBytes };
   }
 
   #sumBytes(plan: ChunkPlan): number {

@@ -11,8 +11,16 @@ export class ReadAheadPool extends BufferPool {
   /** Lends what is larger than a source's part. */
   beyond: BufferPool | undefined;
 
-  constructor(sources: number, alignment: SlabAlignment | undefined) {
+  constructor(
+    private readonly sources: number,
+    alignment: SlabAlignment | undefined,
+  ) {
     super(Math.floor(READ_AHEAD_BYTES / sources), alignment, discardSlab);
+  }
+
+  /** What it holds at most: a part for each source, and two for the one that is being read. */
+  get mostBytes(): number {
+    return (this.sources + 2) * this.slabBytes;
   }
 
   override lend(bytes: number): Loan {
