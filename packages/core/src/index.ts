@@ -1,3 +1,7 @@
+export { RankedMeans } from "./aggregation/ranked-means.js";
+export { storeSums } from "./aggregation/rounded-sums.js";
+export { SquareSum } from "./aggregation/square-sum.js";
+export * from "./aggregation/whole-numbers.js";
 export * from "./backend/backend.js";
 export { PortableBackend } from "./backend/portable.js";
 export { adaquant } from "./codec/adaquant.js";

@@ -174,7 +174,7 @@ test.each([
   );
 });
 
-test("what has no codes is named: integers, NaN, artifacts; and what is no sum", async () => {
+test("what has no codes is named: integers, NaN, wide artifacts; and what is no sum", async () => {
   const options = { scale: 1, ring: 32 } as const;
   const ids: TensorMap = { ids: { dtype: "I64", shape: [1], data: new BigInt64Array(1) } };
   await expect(read(linearCodes(ids, options))).rejects.toMatchObject({
@@ -191,8 +191,14 @@ test("what has no codes is named: integers, NaN, artifacts; and what is no sum",
   });
   const artifact = join(folder, "update.twire");
   await streamModel(modelOf(update(1)), artifact);
-  await expect(read(linearCodes(artifact, options))).rejects.toMatchObject({
+  // Of F32 an artifact's chunks are as wide as those of the codes; of F64 they are not.
+  const codes = await read(linearCodes(modelOf(update(1)), options));
+  expect(await read(linearCodes(artifact, options), 4 * 2 ** 20)).toEqual(codes);
+  const wide = join(folder, "wide.twire");
+  await streamModel({ w: { dtype: "F64", shape: [N], data: Float64Array.from(update(1)) } }, wide);
+  await expect(read(linearCodes(wide, options), 4 * 2 ** 20)).rejects.toMatchObject({
     message: expect.stringContaining("unpack it"),
+    tensor: "w",
   });
   await expect(read(fromLinearCodes(modelOf(update(1)), { scale: 1 }))).rejects.toMatchObject({
     tensor: "w",

@@ -37,7 +37,7 @@ export interface LinearCodesSource extends ModelSource {
 
 /**
  * A model whose tensors are U32 codes, to be summed modulo 2^32 under masks: what secure aggregation needs. Every tensor
- * must be of a float dtype, and finite. An artifact is to be unpacked first.
+ * must be of a float dtype, and finite. An artifact's must be as wide as codes are: others are to be unpacked first.
  * @throws TensorwireError `INVALID_ARGUMENT` here for the options, and as a source where a tensor has no codes;
  * `VALUE_NOT_FINITE` where an element has none.
  * @example

@@ -1,0 +1,32 @@
+import type { BufferPool, Chunk, FloatDType, RankedMeans } from "@tensorwire/core";
+import type { AggregateRule } from "./aggregate-options.js";
+import type { ChunkRule, Part } from "./chunk-rule.js";
+import { withDecodedChunks } from "./decoded-chunks.js";
+
+/** How many of so many clients are left out at either end. */
+export function droppedOf(clients: number, { method, trim }: Pick<AggregateRule, "method" | "trim">): number {
+  const most = Math.floor((clients - 1) / 2);
+  // Of a median all but the one, or the two, in the middle. A product that is a whole number may come out beside it.
+  return method === "median" ? most : Math.min(most, Math.ceil(trim * clients - 1e-9));
+}
+
+/** The mean of those in the middle, element by element. */
+export class RankedMean implements ChunkRule {
+  readonly #means: RankedMeans;
+  readonly #factors: readonly number[];
+
+  constructor(
+    private readonly parts: readonly Part[],
+    private readonly dtype: FloatDType,
+    means: RankedMeans,
+  ) {
+    this.#means = means;
+    this.#factors = parts.map(({ factor }) => factor);
+  }
+
+  combine(chunk: Chunk, pool: BufferPool, target: Uint8Array): Promise<void> {
+    return withDecodedChunks(this.parts, chunk, pool, (chunks) =>
+      this.#means.combine(this.dtype, chunk.elements, chunks, this.#factors, target),
+    );
+  }
+}

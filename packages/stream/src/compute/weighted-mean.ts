@@ -1,0 +1,36 @@
+import { type BufferPool, type Chunk, type FloatDType, storeSums } from "@tensorwire/core";
+import type { ChunkRule, Part } from "./chunk-rule.js";
+import type { SumMemory } from "./sum-memory.js";
+
+/** Whether sums of such elements are made where the elements come to stand. */
+export function sumsInPlace(dtype: FloatDType, accumulator: "f32" | "f64"): boolean {
+  return dtype === "F64" || (dtype === "F32" && accumulator === "f32");
+}
+
+/** The sum of what every client has, times its weight, one client after the other. */
+export class WeightedMean implements ChunkRule {
+  constructor(
+    private readonly parts: readonly Part[],
+    private readonly dtype: FloatDType,
+    private readonly accumulator: "f32" | "f64",
+    private readonly memory: SumMemory,
+  ) {}
+
+  async combine(chunk: Chunk, pool: BufferPool, target: Uint8Array): Promise<void> {
+    const { dtype, accumulator, parts } = this;
+    const inPlace = sumsInPlace(dtype, accumulator);
+    const sums = inPlace ? this.#sumsOf(target) : this.memory.zeros(accumulator, chunk.elements);
+    for (const { client, weight, factor } of parts) {
+      await client.accumulate(chunk, pool, weight * factor, sums);
+    }
+    if (!inPlace) storeSums(sums, dtype, chunk.elements, target);
+  }
+
+  #sumsOf({ buffer, byteOffset, length }: Uint8Array): Float32Array | Float64Array {
+    const sums =
+      this.dtype === "F64"
+        ? new Float64Array(buffer, byteOffset, length / 8)
+        : new Float32Array(buffer, byteOffset, length / 4);
+    return sums.fill(0);
+  }
+}
