@@ -15,7 +15,7 @@ import {
   TensorwireError,
 } from "@tensorwire/core";
 import type { ModelSource } from "../source/source.js";
-import type { SourceLike } from "../stream-model.js";
+import type { SourceLike } from "../source/open.js";
 import { ComputedSource } from "./computed.js";
 import { filled } from "./elementwise.js";
 import { type Computed, type ComputeOptions, Input } from "./input.js";

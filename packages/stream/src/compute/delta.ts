@@ -12,7 +12,7 @@ import {
   TensorwireError,
 } from "@tensorwire/core";
 import type { ModelSource } from "../source/source.js";
-import type { SourceLike } from "../stream-model.js";
+import type { SourceLike } from "../source/open.js";
 import { BASE_KEY, type BaseOptions, baseDigest, checkBaseDigest, placesIn } from "./base.js";
 import { ComputedSource } from "./computed.js";
 import { combined } from "./elementwise.js";

@@ -20,7 +20,7 @@ import {
   type OneShotSource,
   type SourceMemory,
 } from "../source/source.js";
-import type { SourceLike } from "../stream-model.js";
+import type { SourceLike } from "../source/open.js";
 import { mappedRuns } from "./chunk-runs.js";
 
 /** How the models are read that a source is computed from. */

@@ -13,7 +13,7 @@ import { discardSlab } from "../budget/slab-memory.js";
 import { ModelReader, type ReadingOptions } from "../fidelity/model-reader.js";
 import { sha256 } from "../session/sha256.js";
 import { READ_AHEAD_BYTES } from "../source/source.js";
-import type { SourceLike } from "../stream-model.js";
+import type { SourceLike } from "../source/open.js";
 import type { Input } from "./input.js";
 
 /**

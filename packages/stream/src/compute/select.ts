@@ -1,6 +1,6 @@
 import { NamePatterns, quote, TensorwireError } from "@tensorwire/core";
 import type { EncodedSource, ModelSource } from "../source/source.js";
-import type { SourceLike } from "../stream-model.js";
+import type { SourceLike } from "../source/open.js";
 import type { ComputeOptions } from "./input.js";
 import { type View, viewOf } from "./view.js";
 

@@ -22,7 +22,7 @@ import {
   type ModelSource,
   type SourceMemory,
 } from "../source/source.js";
-import type { SourceLike } from "../stream-model.js";
+import type { SourceLike } from "../source/open.js";
 import { mappedRuns } from "./chunk-runs.js";
 import { type Computed, type ComputeOptions, Input, nameOf } from "./input.js";
 
