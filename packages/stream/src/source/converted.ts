@@ -79,7 +79,9 @@ export abstract class ConvertedSource implements ModelSource {
     this.#tensors = tensors;
     const converted = tensors.map((info) => ({ ...info, dtype: this.dtypeOf(info) }));
     this.#chunkBytes = source.chunkBytes;
-    if (this.#chunkBytes !== undefined) converted.forEach((info, i) => this.#checkWidth(tensors[i]!, info));
+    if (this.#chunkBytes !== undefined) {
+      for (const [i, info] of converted.entries()) this.#checkWidth(tensors[i]!, info);
+    }
     return { kind, tensors: converted, metadata };
   }
 
