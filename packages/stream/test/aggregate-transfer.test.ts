@@ -183,7 +183,7 @@ describe("the version token", () => {
   });
 
   test("is none where a client has none", async () => {
-    expect(await versionOf([clients["client0"]!, update(1, ELEMENTS)])).toBeUndefined();
+    expect(await versionOf([clients.client0!, update(1, ELEMENTS)])).toBeUndefined();
   });
 
   test("of a client that was written anew is another, and what has arrived is compared", async () => {
