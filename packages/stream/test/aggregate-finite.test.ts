@@ -39,8 +39,9 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 /** A model with one value that is not finite, in the second chunk of its first tensor. */
 function broken(client: number, value: number): TensorMap {
   const model = update(client);
-  (model["weight"]!.data as Float32Array)[9000] = value;
-  return model;
+  const data = values(client);
+  data[9000] = value;
+  return { ...model, weight: { ...model.weight!, data } };
 }
 
 /** An artifact whose last chunk has other scales than its values have. */

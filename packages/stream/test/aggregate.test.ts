@@ -284,6 +284,24 @@ describe("models that do not belong together", () => {
     await mean.close();
   });
 
+  test("are refused by the base that they are deltas of", async () => {
+    const of = (client: number, base: string | undefined) =>
+      updateOf(client, base === undefined ? {} : { "tensorwire.base": base });
+    for (const [ada, bob] of [
+      ["sha256:1", "sha256:2"],
+      ["sha256:1", undefined],
+      [undefined, "sha256:2"],
+    ]) {
+      const error = await failure(read(aggregate({ ada: of(1, ada), bob: of(2, bob) })));
+      expect(error).toMatchObject({
+        code: "SOURCE_MISMATCH",
+        message: expect.stringMatching(/client "bob": .*base/),
+      });
+    }
+    const { info } = await read(aggregate({ ada: of(1, "sha256:1"), bob: of(2, "sha256:1") }));
+    expect(info.metadata.get("tensorwire.base")).toBe("sha256:1");
+  });
+
   test("and what is no model, or no client", async () => {
     const raw = join(folder, "some.bin");
     await import("node:fs/promises").then(({ writeFile }) => writeFile(raw, "bytes"));

@@ -14,7 +14,7 @@ import { isEncodedSource, isModelSource, type ModelSource, type SourceMemory } f
 import { AggregateMemory } from "./aggregate-memory.js";
 import { type AggregateOptions, type AggregateRule, aggregateRule } from "./aggregate-options.js";
 import type { AggregateReport } from "./aggregate-report.js";
-import { agreeOnChunks, agreeOnTensors, commonMetadata } from "./agreement.js";
+import { agreeOnBase, agreeOnChunks, agreeOnTensors, commonMetadata } from "./agreement.js";
 import type { ChunkRule } from "./chunk-rule.js";
 import { type ClientSource, type ClientSources, clientList } from "./client-list.js";
 import { ClientModel } from "./client-model.js";
@@ -110,6 +110,7 @@ class Aggregate implements AggregateSource {
     }
     const clients = this.#clients;
     const tensors = agreeOnTensors(clients);
+    agreeOnBase(clients);
     const chunkBytes = agreeOnChunks(clients);
     if (chunkBytes !== undefined) this.#plan = new ChunkPlan(tensors, chunkBytes);
     const memory = new AggregateMemory(this.rule, tensors, clients.length, settings.alignment);

@@ -57,6 +57,22 @@ export function agreeOnChunks(clients: readonly ClientModel[]): number | undefin
   );
 }
 
+/** The metadata key by which a delta names the model that it is a difference from. */
+const BASE_KEY = "tensorwire.base";
+
+/** Deltas of different models have no mean that could be added to one. @throws TensorwireError `SOURCE_MISMATCH`. */
+export function agreeOnBase(clients: readonly ClientModel[]): void {
+  const [first, ...others] = clients;
+  const base = first!.info.metadata.get(BASE_KEY);
+  const other = others.find(({ info }) => info.metadata.get(BASE_KEY) !== base);
+  if (!other) return;
+  const words = [base, other.info.metadata.get(BASE_KEY)].map((each) =>
+    each === undefined ? "none" : quote(each),
+  );
+  const message = `client ${quote(other.id)}: its metadata name the base ${words[1]}, and those of ${quote(first!.id)} ${words[0]}: they are of different rounds; leave the client out`;
+  throw new TensorwireError("SOURCE_MISMATCH", message);
+}
+
 /** What all metadata say alike; and of examples, how many they are together, where each says how many. */
 export function commonMetadata(clients: readonly ClientModel[]): Map<string, string> {
   const [first, ...others] = clients.map(({ info }) => info.metadata);
