@@ -1,4 +1,5 @@
 import {
+  type AccumulateJob,
   type Answer,
   byteLength,
   type CodecBackend,
@@ -10,6 +11,8 @@ import {
   defaultCodecs,
   type EncodedChunk,
   type EncodeJob,
+  type FiniteJob,
+  type Finiteness,
   isFloatDType,
   type Packed,
   type PackJob,
@@ -154,6 +157,14 @@ class NativeBackend implements CodecBackend {
       if ((error as TensorwireError).code === "PAYLOAD_INVALID") return this.#portable.decode(job);
       throw error;
     }
+  }
+
+  accumulate(job: AccumulateJob): Answer<Finiteness> {
+    return this.#portable.accumulate(job);
+  }
+
+  finite(job: FiniteJob): Answer<Finiteness> {
+    return this.#portable.finite(job);
   }
 
   hash(bytes: Uint8Array, signal?: AbortSignal): Answer<bigint> {

@@ -45,6 +45,48 @@ export interface DecodeJob {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** A payload to verify, to decode, and to add, times a weight, to sums that are there. */
+export interface AccumulateJob {
+  readonly codec: CodecSpec;
+  /** The dtype it was encoded from: one of floats. */
+  readonly dtype: DType;
+  readonly elements: number;
+  /** As it travelled. */
+  readonly payload: Uint8Array;
+  /** Where it travelled packed: room for it unpacked, of exactly its length. */
+  readonly unpacked?: Uint8Array | undefined;
+  /** What xxh64 of the unpacked payload must be; left out where that was verified before. */
+  readonly hash?: bigint | undefined;
+  /** Finite, also as float32 where the sums are. */
+  readonly weight: number;
+  /** A sum an element, and as many more as there are: those are left alone. */
+  readonly accumulator: Float32Array | Float64Array;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What the values of a payload are. */
+export interface Finiteness {
+  /** Whether none of them is infinite or NaN. */
+  readonly finite: boolean;
+}
+
+/** A payload to verify, and to look through for values that are not finite. */
+export interface FiniteJob {
+  readonly codec: CodecSpec;
+  /** The dtype it was encoded from. What is none of floats is always finite. */
+  readonly dtype: DType;
+  readonly elements: number;
+  /** As it travelled. */
+  readonly payload: Uint8Array;
+  /** Where it travelled packed: room for it unpacked, of exactly its length. */
+  readonly unpacked?: Uint8Array | undefined;
+  /** What xxh64 of the unpacked payload must be; left out where that was verified before. */
+  readonly hash?: bigint | undefined;
+  /** What the values have to be finite as: that of the sums they will be added to. */
+  readonly output: "F32" | "F64";
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** A payload to hash and to pack. */
 export interface PackJob {
   readonly payload: Uint8Array;
@@ -83,6 +125,19 @@ export interface CodecBackend {
    * @throws TensorwireError `CHUNK_CORRUPT`, `PAYLOAD_INVALID`, `ABORTED`.
    */
   decode(job: DecodeJob): Answer<void>;
+  /**
+   * Verifies, decodes to float32 or float64, as the accumulator is, and adds. Each step is rounded by itself, so that
+   * sums are the same bits everywhere: in float32 `sum = fround(sum + fround(fround(weight) * value))`, in float64
+   * `sum + weight * value`. Where a value is not finite, or the job fails after it has begun, the accumulator means
+   * nothing.
+   * @throws TensorwireError `CHUNK_CORRUPT`, `PAYLOAD_INVALID`, `ABORTED`.
+   */
+  accumulate(job: AccumulateJob): Answer<Finiteness>;
+  /**
+   * What `accumulate` would say of the values. Of codecs of blocks it looks at the scales alone.
+   * @throws TensorwireError `CHUNK_CORRUPT`, `PAYLOAD_INVALID`, `ABORTED`.
+   */
+  finite(job: FiniteJob): Answer<Finiteness>;
   /** xxh64 with seed 0. */
   hash(bytes: Uint8Array, signal?: AbortSignal): Answer<bigint>;
   /** Packs a payload that is there already, as that of `none` is. */

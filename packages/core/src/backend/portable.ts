@@ -1,23 +1,34 @@
 import type { Encoded } from "../codec/codec.js";
 import { type CodecRegistry, defaultCodecs } from "../codec/registry.js";
+import { checkElements } from "../codec/codec-arguments.js";
+import { isFloatDType } from "../dtype.js";
 import { TensorwireError } from "../errors.js";
 import { xxh64 } from "../hash.js";
 import { packPayload, segmentsOf, unpackPayload } from "../packing/envelope.js";
 import { type Packer, unpackOnly } from "../packing/packer.js";
+import { checkAccumulate } from "./accumulate-arguments.js";
 import type {
+  AccumulateJob,
   Answer,
   CodecBackend,
   DecodeJob,
   EncodedChunk,
   EncodeJob,
+  FiniteJob,
+  Finiteness,
   Packed,
   PackJob,
   UnpackJob,
 } from "./backend.js";
+import { DecodedRoom } from "./decoded-values.js";
 import { JobQueue } from "./job-queue.js";
+import { addWeighted, allFinite } from "./weighted-sum.js";
 
 /** Jobs of less than this are done within the call: waiting for a turn of the event loop would take longer. */
 const QUEUED_BYTES = 16 * 1024;
+
+/** What jobs have in common that take a payload. */
+type Travelled = Omit<FiniteJob, "output">;
 
 /** The reference codecs as a backend: no addon, no threads, one job a turn of the event loop but for small ones. */
 export class PortableBackend implements CodecBackend {
@@ -25,6 +36,8 @@ export class PortableBackend implements CodecBackend {
   readonly #codecs: CodecRegistry;
   readonly #packer: Packer;
   readonly #queue = new JobQueue();
+  /** Jobs run one after the other, each to its end. */
+  readonly #decoded = new DecodedRoom();
 
   /**
    * @param codecs the codecs that jobs may name.
@@ -50,21 +63,35 @@ export class PortableBackend implements CodecBackend {
 
   decode(job: DecodeJob): Answer<void> {
     return this.#run(job.payload.length, job.signal, () => {
-      const { codec, dtype, elements, unpacked, output, target } = job;
+      const { codec, dtype, elements, output, target } = job;
+      this.#codecs.get(codec.name).decode(codec, dtype, elements, this.#verified(job), output, target);
+    });
+  }
+
+  accumulate(job: AccumulateJob): Answer<Finiteness> {
+    return this.#run(job.payload.length, job.signal, () => {
+      const { codec, dtype, elements, weight, accumulator } = job;
+      checkAccumulate(job);
+      const payload = this.#verified(job);
+      const output = accumulator instanceof Float64Array ? "F64" : "F32";
+      const { bytes, values } = this.#decoded.take(output, elements);
+      this.#codecs.get(codec.name).decode(codec, dtype, elements, payload, output, bytes);
+      return { finite: addWeighted(values, weight, accumulator) };
+    });
+  }
+
+  finite(job: FiniteJob): Answer<Finiteness> {
+    return this.#run(job.payload.length, job.signal, () => {
+      const { codec, dtype, elements, output } = job;
+      checkElements(codec.name, elements);
+      const payload = this.#verified(job);
+      if (!isFloatDType(dtype)) return { finite: true };
       const reference = this.#codecs.get(codec.name);
-      if (unpacked !== undefined) {
-        const segments = segmentsOf(reference, codec, dtype, elements, unpacked.length);
-        unpackPayload(job.payload, segments, this.#packer, unpacked);
-      }
-      const payload = unpacked ?? job.payload;
-      const found = xxh64(payload);
-      if (found !== job.hash) {
-        throw new TensorwireError(
-          "CHUNK_CORRUPT",
-          `the payload's xxh64 is ${hex(found)} and should be ${hex(job.hash)}: it changed on its way`,
-        );
-      }
-      reference.decode(codec, dtype, elements, payload, output, target);
+      const told = reference.finite?.(codec, dtype, elements, payload);
+      if (told !== undefined) return { finite: told };
+      const { bytes, values } = this.#decoded.take(output, elements);
+      reference.decode(codec, dtype, elements, payload, output, bytes);
+      return { finite: allFinite(values) };
     });
   }
 
@@ -84,6 +111,23 @@ export class PortableBackend implements CodecBackend {
       unpackPayload(packed, segments, this.#packer, payload);
       return xxh64(payload);
     });
+  }
+
+  /** The payload as its codec made it, if it has the hash that it should have. */
+  #verified({ codec, dtype, elements, payload, unpacked, hash }: Travelled): Uint8Array {
+    const reference = this.#codecs.get(codec.name);
+    if (unpacked !== undefined) {
+      const segments = segmentsOf(reference, codec, dtype, elements, unpacked.length);
+      unpackPayload(payload, segments, this.#packer, unpacked);
+    }
+    const made = unpacked ?? payload;
+    if (hash === undefined) return made;
+    const found = xxh64(made);
+    if (found === hash) return made;
+    throw new TensorwireError(
+      "CHUNK_CORRUPT",
+      `the payload's xxh64 is ${hex(found)} and should be ${hex(hash)}: it changed on its way`,
+    );
   }
 
   #run<T>(bytes: number, signal: AbortSignal | undefined, work: () => T): Answer<T> {

@@ -3,7 +3,14 @@ import { TensorwireError } from "../errors.js";
 import { absmax, quantizeBlocks } from "./absmax-block.js";
 import { blockSize, shown } from "./block-size.js";
 import type { Codec, CodecSpec, Encoded } from "./codec.js";
-import { checkDecode, checkElements, checkEncode, checkParameters, floatDType } from "./codec-arguments.js";
+import {
+  checkDecode,
+  checkElements,
+  checkEncode,
+  checkParameters,
+  checkPayload,
+  floatDType,
+} from "./codec-arguments.js";
 import { countNonFinite, loadRun, RUN, storeRun } from "./float-run.js";
 import type { LevelSearch } from "./level-search.js";
 import {
@@ -132,9 +139,7 @@ export class BlockCodec implements Codec {
     for (let first = 0; first < elements; first += RUN) {
       const count = Math.min(RUN, elements - first);
       const blocks = Math.ceil(count / block);
-      const firstBlock = first / block;
-      if (nested) readNestedScales(payload, firstBlock, allBlocks, scales.subarray(0, blocks));
-      else scaleBytes.set(payload.subarray(4 * firstBlock, 4 * (firstBlock + blocks)));
+      readScales(payload, first / block, allBlocks, nested, blocks);
       this.#format.unpack(payload, codesAt + this.#format.codeBytes(first), codes, count);
       for (let b = 0; b < blocks; b++) {
         const scale = scales[b]!;
@@ -143,6 +148,20 @@ export class BlockCodec implements Codec {
       }
       storeRun(values.subarray(0, count), to, target, first);
     }
+  }
+
+  /** Where no level is beyond 1, values are finite exactly where their block's scale is. */
+  finite(spec: CodecSpec, dtype: DType, elements: number, payload: Uint8Array): boolean | undefined {
+    if (this.#values.some((value) => Math.abs(value) > 1)) return undefined;
+    const nested = this.#nested(spec);
+    checkPayload(this.name, this.payloadBytes(spec, dtype, elements), payload, elements);
+    const allBlocks = Math.ceil(elements / this.#block(spec));
+    for (let first = 0; first < allBlocks; first += scales.length) {
+      const blocks = Math.min(scales.length, allBlocks - first);
+      readScales(payload, first, allBlocks, nested, blocks);
+      if (countNonFinite(scales.subarray(0, blocks)) > 0) return false;
+    }
+    return true;
   }
 
   #block(spec: CodecSpec): number {
@@ -170,4 +189,16 @@ function meanScale(dtype: FloatDType, elements: number, source: Uint8Array, bloc
     }
   }
   return mean.offset();
+}
+
+/** Fills `scales` with those of `blocks` blocks from `first` on, of a payload that has `count`. */
+function readScales(
+  payload: Uint8Array,
+  first: number,
+  count: number,
+  nested: boolean,
+  blocks: number,
+): void {
+  if (nested) readNestedScales(payload, first, count, scales.subarray(0, blocks));
+  else scaleBytes.set(payload.subarray(4 * first, 4 * (first + blocks)));
 }

@@ -66,13 +66,17 @@ export function checkDecode(
   elements: number,
   target: Uint8Array,
 ): void {
-  if (payload.length !== expected) {
-    throw new TensorwireError(
-      "PAYLOAD_INVALID",
-      `${codec}: the payload of ${elements} elements is ${expected} bytes, this one has ${payload.length}`,
-    );
-  }
+  checkPayload(codec, expected, payload, elements);
   checkTarget(codec, byteLength(output, elements), target);
+}
+
+/** Refuses a payload that is not `expected` bytes. */
+export function checkPayload(codec: string, expected: number, payload: Uint8Array, elements: number): void {
+  if (payload.length === expected) return;
+  throw new TensorwireError(
+    "PAYLOAD_INVALID",
+    `${codec}: the payload of ${elements} elements is ${expected} bytes, this one has ${payload.length}`,
+  );
 }
 
 /** Refuses a target of less than `bytes` bytes. */

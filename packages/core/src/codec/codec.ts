@@ -107,4 +107,9 @@ export interface Codec {
     output: DType,
     target: Uint8Array,
   ): void;
+  /**
+   * Whether a payload holds nothing but finite values, where that can be told without decoding it.
+   * @throws TensorwireError `PAYLOAD_INVALID` where the length is not that of such a payload.
+   */
+  finite?(spec: CodecSpec, dtype: DType, elements: number, payload: Uint8Array): boolean | undefined;
 }

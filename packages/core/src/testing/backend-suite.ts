@@ -5,6 +5,7 @@ import { byteLength, type DType, FLOAT_DTYPES } from "../dtype.js";
 import { xxh64 } from "../hash.js";
 import { packingTests } from "./backend-packing.js";
 import { parityTests } from "./backend-parity.js";
+import { sumTests } from "./backend-sums.js";
 import { expectRejection, expectUntouched, UNTOUCHED } from "./expectations.js";
 import { firstDifference } from "./equality.js";
 import { ordinary } from "./samples.js";
@@ -53,6 +54,7 @@ export function backendSuite(
 
     parityTests(codecs, names, () => backend);
     packingTests(codecs, names, options.packs ?? false, () => backend);
+    sumTests(codecs, names, () => backend);
 
     it("hashes with xxh64", async () => {
       expect(await backend.hash(new Uint8Array())).toBe(0xef46db3751d8e999n);
