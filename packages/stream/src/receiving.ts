@@ -114,6 +114,7 @@ export class Receiving implements ReceivedModel {
       reception = new Reception({
         ...settings,
         outputDtype: options.outputDtype,
+        tensors: options.tensors,
         integrity: options.integrity,
         expectedDigest: options.expectedDigest,
         sink: (manifest) => this.#open(manifest),
