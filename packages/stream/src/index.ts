@@ -86,14 +86,18 @@ export {
   createModelServer,
   type ModelServer,
   type ModelServerEvents,
-  type ModelServerOptions,
   type Refusal,
-  type ServedTransfer,
 } from "./server/model-server.js";
 export type { FindModel, Publication, PublishOptions } from "./server/publications.js";
 export type { OnReceive, ServedPeer, UploadOrigin } from "./server/reception.js";
+export type { Retention } from "./server/retention.js";
 export { DEFAULT_SERVER_LIMITS, type ServerLimits } from "./server/server-limits.js";
+export type { ModelServerOptions } from "./server/server-options.js";
 export type { UploadOptions } from "./server/served-transfer.js";
+export type { PublishedModel, PublishedVersion } from "./server/spool.js";
+export type { SpooledArtifact } from "./server/spooled-version.js";
+export type { SpoolOptions } from "./server/spool-options.js";
+export type { ServedTransfer } from "./server/visits.js";
 export type { ProgressEvent } from "./session/progress.js";
 export type { RetryEvent, RetryOptions } from "./session/retry.js";
 export type { CodecSummary, TransferSummary } from "./session/summary.js";

@@ -47,7 +47,10 @@ export interface OpenedConnection {
   readonly owned: boolean;
 }
 
-export type OpenOptions = Pick<TransferOptions, "signal" | "dial">;
+export interface OpenOptions extends Pick<TransferOptions, "signal" | "dial"> {
+  /** The version token of what this end has of the model already. */
+  readonly holds?: string | undefined;
+}
 
 /** @throws TensorwireError `INVALID_ARGUMENT` for what is open already, or is no way to a peer: it cannot be opened again. */
 export function checkReopens(endpoint: Endpoint): void {
@@ -90,7 +93,8 @@ export async function openConnection(
   }
   if (typeof endpoint === "string" || endpoint instanceof URL) {
     const channel = await openUrl(String(endpoint), role, options, settings.idleTimeoutMs);
-    return { connection: connect(channel, role, settings, { token }), owned: true };
+    const { holds } = options;
+    return { connection: connect(channel, role, settings, { token, holds }), owned: true };
   }
   const known = connections.get(endpoint);
   if (known) return { connection: known, owned: false };
@@ -161,6 +165,8 @@ const busy = (): TensorwireError =>
 export interface ConnectOptions extends Pick<ConnectionOptions, "discreet"> {
   /** What this end shows in HELLO, where the channel has no headers to show it in. */
   readonly token?: string | undefined;
+  /** The version token of what this end has of the model already. */
+  readonly holds?: string | undefined;
 }
 
 /** Frames on a channel. */
@@ -168,7 +174,7 @@ export function connect(
   channel: Channel,
   role: Role | "any",
   settings: ResolvedOptions,
-  { token, discreet }: ConnectOptions = {},
+  { token, holds, discreet }: ConnectOptions = {},
 ): Connection {
   const { registry, limits, windowBytes, maxBytesPerSecond: rate, idleTimeoutMs } = settings;
   const inHello = token !== undefined && !HEADERS.includes(channel.kind);
@@ -184,6 +190,7 @@ export function connect(
       maxManifestBytes: limits.maxManifestBytes,
     },
     ...(inHello && { credential: token }),
+    ...(holds !== undefined && { holds }),
   };
   const paced = rate === undefined ? channel : throttledChannel(channel, rate);
   return new Connection(paced, { hello, limits, discreet, idleTimeoutMs });
