@@ -82,6 +82,11 @@ export type { StreamOptions, TransferOptions } from "./options.js";
 export { type Origin, receiveModel } from "./receive-model.js";
 export type { ReceiveOptions } from "./receive-options.js";
 export type { ReceivedModel } from "./receiving.js";
+export type { ClientStatus } from "./server/arrival.js";
+export type { CollectedModel } from "./server/collected-model.js";
+export type { Collection, CollectionEvents, CollectionStatus } from "./server/collection.js";
+export type { CollectOptions } from "./server/collect-options.js";
+export type { ExpectedModel } from "./server/expected-model.js";
 export {
   createModelServer,
   type ModelServer,

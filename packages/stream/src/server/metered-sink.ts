@@ -1,5 +1,6 @@
 import { stat } from "node:fs/promises";
-import { type CodecRegistry, RECORD_BYTES } from "@tensorwire/core";
+import { basename } from "node:path";
+import { type CodecRegistry, quote, RECORD_BYTES, TensorwireError } from "@tensorwire/core";
 import { PART_SUFFIX } from "../journal/leftover.js";
 import { estimate } from "../sink/artifact.js";
 import type { EncodedSink } from "../sink/sink.js";
@@ -8,26 +9,35 @@ import type { SpoolRoom } from "./spool-room.js";
 /**
  * An artifact's sink that asks for room on the disk: for what it will take about, before any data; for what it takes beyond that,
  * as it comes. What it leaves counts on.
+ * @param maxBytes What the artifact may take at most, whatever room there is.
  */
 export function meteredSink(
   sink: EncodedSink,
   path: string,
   room: SpoolRoom,
   registry: CodecRegistry,
+  maxBytes = Number.POSITIVE_INFINITY,
 ): EncodedSink {
   const { open, writeEncoded, finish, abort } = sink;
   let claimed = 0;
   let written = 0;
+  const claim = (bytes: number): void => {
+    if (bytes > maxBytes) {
+      const message = `${quote(basename(path))} takes ${bytes} bytes or more, over the ${maxBytes} of maxClientBytes`;
+      throw new TensorwireError("LIMIT_EXCEEDED", message);
+    }
+    room.claim(path, bytes);
+    claimed = bytes;
+  };
   sink.open = async (model) => {
-    claimed = estimate(model, registry);
-    room.claim(path, claimed);
+    claim(estimate(model, registry));
     await open.call(sink, model);
   };
   sink.writeEncoded = (chunk, record, payload) => {
     written += payload.length + RECORD_BYTES;
     if (written > claimed) {
-      claimed = Math.max(written, claimed + claimed / 8);
-      room.claim(path, claimed);
+      // Not for every chunk that is a little larger than it should be.
+      claim(Math.max(written, Math.min(maxBytes, Math.ceil(claimed * 1.125))));
     }
     return writeEncoded.call(sink, chunk, record, payload);
   };

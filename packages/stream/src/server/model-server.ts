@@ -8,6 +8,9 @@ import { resolveOptions } from "../options.js";
 import { abortError } from "../session/transfer.js";
 import { guardedBy } from "./clear-text.js";
 import { discreet } from "./discretion.js";
+import type { CollectOptions } from "./collect-options.js";
+import type { Collection } from "./collection.js";
+import { Collections } from "./collections.js";
 import { MetricsPage } from "./metrics-page.js";
 import { checkPrefix, pathOfName } from "./model-path.js";
 import { plainVisitor } from "./plain-get.js";
@@ -49,6 +52,7 @@ export async function createModelServer(options: ModelServerOptions = {}): Promi
 
 export class ModelServer extends EventEmitter<ModelServerEvents> {
   readonly #publications: Publications;
+  readonly #collections: Collections;
   readonly #limits: ServerLimits;
   readonly #seats: Seats;
   readonly #prefix: string;
@@ -68,11 +72,14 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
     this.#prefix = checkPrefix(options.prefix);
     // One signal for all transfers: each listens to it.
     setMaxListeners(0, this.#force.signal);
-    const room = new SpoolRoom(this.#limits.maxSpoolBytes);
-    this.#publications = new Publications(options.find, { ...terms, room });
+    const spools = { ...terms, room: new SpoolRoom(this.#limits.maxSpoolBytes) };
+    this.#publications = new Publications(options.find, spools);
+    const { uploads, authorize } = options;
+    this.#collections = new Collections(spools, { uploads, named: authorize !== undefined });
     this.#visits = new Visits({
       prefix: this.#prefix,
       publications: this.#publications,
+      collections: this.#collections,
       seats: this.#seats,
       terms: { ...terms, options: { ...terms.options, signal: this.#force.signal } },
       begun: (transfer) => this.#tell("transfer", { ...transfer, id: ++this.#transfers }),
@@ -189,6 +196,19 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
   }
 
   /**
+   * Collects the models of a round's clients: what they send to `<round>/<client>`. What an earlier process has collected of the
+   * round in that folder counts, and clients go on where they were.
+   * @throws TensorwireError `INVALID_ARGUMENT`, `TARGET_WRITE`, `TARGET_BUSY` where another server is collecting it,
+   * `SOURCE_MISMATCH` and `SOURCE_INVALID` for what lies in the folder, and is not of the round.
+   * @example
+   * const round = await server.collect("round-7", { expect: 16, quorum: 12, deadline: 600_000, model: "model.safetensors" });
+   * const models = await round.done;
+   */
+  collect(round: string, options: CollectOptions): Promise<Collection> {
+    return this.#collections.collect(round, options);
+  }
+
+  /**
    * Takes no more peers, and waits for the transfers that are under way; when `signal` aborts, they are ended with its reason.
    * Called again, it can still be given a signal.
    */
@@ -207,7 +227,7 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
     this.#gate.close(new TensorwireError("SERVER_BUSY", "the server is closing: try again later"));
     // Refusals are told over the place that is about to close.
     await this.#visits.over();
-    await this.#publications.close();
+    await Promise.all([this.#publications.close(), this.#collections.close()]);
     await this.#place.close(this.#force.signal);
     this.#unwatch();
   }

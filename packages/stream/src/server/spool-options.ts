@@ -7,7 +7,7 @@ import {
   TensorwireError,
 } from "@tensorwire/core";
 import { checkStreamOptions, checkWord, type ResolvedOptions, type StreamOptions } from "../options.js";
-import { LOSSLESS } from "../session/exact.js";
+import { isExact } from "../session/exact.js";
 import { joinedToken } from "../source/file-version.js";
 import { openSource } from "../source/open.js";
 import { type EncodedSource, isEncodedSource, isModelSource, type ModelSource } from "../source/source.js";
@@ -146,9 +146,7 @@ export class SpoolRequest {
     }
     if (!isEncodedSource(source) || this.options.transcode) return;
     if (!this.base && this.codecs.every(({ text }) => text === AS_IT_IS)) return;
-    const lossy = (info as Manifest).tensors.find(
-      ({ codec }) => codec.name !== "none" && codec.name !== LOSSLESS,
-    );
+    const lossy = (info as Manifest).tensors.find(({ codec }) => !isExact(codec));
     if (!lossy) return;
     const message =
       `${quote(source.name)} has lost something to ${lossy.codec.name} already, and would lose more: publish it as it is ` +

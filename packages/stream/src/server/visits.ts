@@ -3,6 +3,7 @@ import { hostOf } from "../channel/peer.js";
 import type { PublicPeer, Visitor } from "../door/gate.js";
 import { hasRight } from "../door/principal.js";
 import type { TransferSummary } from "../session/summary.js";
+import type { Collections } from "./collections.js";
 import { nameInPath } from "./model-path.js";
 import { isPlain } from "./plain-get.js";
 import type { Publication, Publications } from "./publications.js";
@@ -32,6 +33,7 @@ export interface ServedTransfer {
 export interface Host {
   readonly prefix: string;
   readonly publications: Publications;
+  readonly collections: Collections;
   readonly seats: Seats;
   readonly terms: TransferTerms;
   begun(transfer: Omit<ServedTransfer, "id">): void;
@@ -72,7 +74,7 @@ export class Visits {
       seat = host.seats.take(keyOf(peer));
       const transfer: TransferOfPeer = { visitor, name, peer, seat };
       let done: Promise<TransferSummary>;
-      if (direction === "upload") done = receiveUpload(transfer, host.terms);
+      if (direction === "upload") done = this.#receive(transfer);
       else {
         publication = await host.publications.get(name, wishOf(peer.query, visitor.hello));
         if (isPlain(visitor) && publication.file)
@@ -91,6 +93,12 @@ export class Visits {
       seat?.leave();
       publication?.leave?.();
     }
+  }
+
+  #receive(transfer: TransferOfPeer): Promise<TransferSummary> {
+    const { collections, terms } = this.host;
+    const collection = collections.of(transfer.name);
+    return collection ? collection.receive(transfer, terms) : receiveUpload(transfer, terms);
   }
 
   /** Parts of a file are no transfer: whoever asks for them puts them together. */
@@ -120,8 +128,9 @@ export class Visits {
   }
 
   #checkRight({ principal }: Visitor, direction: ServedTransfer["direction"], name: string): void {
-    const { onReceive, folder } = this.host.terms;
-    if (direction === "upload" && !onReceive && !folder) {
+    const { collections, terms } = this.host;
+    const takes = terms.onReceive || terms.folder || collections.of(name);
+    if (direction === "upload" && !takes) {
       throw new TensorwireError("FORBIDDEN", "this server takes no models");
     }
     if (hasRight(principal, direction === "upload" ? "publish" : "fetch", name)) return;
