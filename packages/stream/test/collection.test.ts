@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -58,6 +58,11 @@ function halfway(value = 1) {
   return { source: () => fromTensors(infos, tensors()), release };
 }
 
+/** Names in a round's folder, but for what its record is. */
+async function arrivals(round: string): Promise<string[]> {
+  return (await readdir(at(round))).filter((name) => name !== ".round.json").sort();
+}
+
 async function firstValue(path: string): Promise<number> {
   let first: number | undefined;
   for await (const { data } of receiveModel(path)) first ??= new Float32Array(data.slice().buffer)[0]!;
@@ -96,7 +101,7 @@ describe("a round", () => {
       code: "FORBIDDEN",
       message: expect.stringContaining("is over"),
     });
-    expect(await readdir(at("round-7"))).toEqual(["ada.twire", "bob.twire", "carol.twire"]);
+    expect(await arrivals("round-7")).toEqual(["ada.twire", "bob.twire", "carol.twire"]);
   });
 
   test("refuses what is another model, by its manifest", async () => {
@@ -146,7 +151,7 @@ describe("a round", () => {
       code: "ABORTED",
       message: expect.stringContaining("its deadline has passed"),
     });
-    expect(await readdir(at("r"))).toEqual(["ada.twire"]);
+    expect(await arrivals("r")).toEqual(["ada.twire"]);
   });
 
   test("without a quorum at its deadline is an error that says who was missed", async () => {
@@ -260,13 +265,23 @@ describe("a round", () => {
     const bare = await createModelServer();
     closers.push(() => bare.close());
     await expect(bare.collect("r", { expect: 1 })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
-    // What lies in its folder and is not of the round is its owner's to look at.
-    await mkdir(at("r"));
-    await streamModel({ v: update().w }, at("r", "ada.twire"));
-    await expect(server.collect("r", { expect: 1, model: update() })).rejects.toMatchObject({
+  });
+
+  test("counts what it has collected, and no file that came there otherwise", async () => {
+    const server = await serving();
+    await streamModel(update(), server.urlOf("r/bob.twire"), CODEC);
+    const first = await server.collect("r", { expect: 2, model: update() });
+    expect(first.status().clients).toEqual([]);
+    await streamModel(update(), server.urlOf("r/ada"), CODEC);
+    await first.close();
+    await expect(server.collect("r", { expect: 2, model: { v: update().w } })).rejects.toMatchObject({
       code: "SOURCE_MISMATCH",
       message: expect.stringContaining("ada.twire"),
     });
-    expect(await readdir(at("r"))).toEqual(["ada.twire"]);
+    const again = await server.collect("r", { expect: 2, model: update() });
+    expect(again.status()).toMatchObject({ arrived: 1, clients: [{ client: "ada" }] });
+    const { digest } = await streamModel(update(3), server.urlOf("r/bob"), CODEC);
+    expect(await again.done).toMatchObject([{ client: "ada" }, { client: "bob", digest }]);
+    expect(await firstValue(at("r", "bob.twire"))).toBeCloseTo(3);
   });
 });

@@ -40,29 +40,29 @@ export function sourceOf(path: string, { backend, registry, limits }: ResolvedOp
 }
 
 /**
- * What a file holds that an earlier process has collected.
- * @throws TensorwireError `SOURCE_INVALID` and others: with what it says, and what to do.
+ * What an earlier process has collected.
+ * @param kept What it has noted of it; undefined where the file is another one by now, or none.
+ * @throws TensorwireError as `check`, and `SOURCE_…` for what cannot be read, with what to do.
  */
 export async function recoveredModel(
   client: string,
   path: string,
+  kept: { readonly digest: string; readonly finite: boolean },
   settings: ResolvedOptions,
   check: (manifest: Manifest) => void,
-): Promise<CollectedModel> {
+): Promise<CollectedModel | undefined> {
+  if (!(await stat(path).catch(() => undefined))) return undefined;
   const source = sourceOf(path, settings);
   try {
     const manifest = await source.open();
     check(manifest);
-    // Whether an earlier process has looked at its values, nobody knows.
-    return await collectedModel(client, path, manifest, formatDigest(source.totals.digest), settings, false);
+    if (formatDigest(source.totals.digest) !== kept.digest) return undefined;
+    return await collectedModel(client, path, manifest, kept.digest, settings, kept.finite);
   } catch (cause) {
     if (!(cause instanceof TensorwireError)) throw cause;
     const { code, message } = cause;
-    throw new TensorwireError(
-      code,
-      `${quote(path)} lies among what was collected: remove it, or collect elsewhere: ${message}`,
-      { cause },
-    );
+    const advice = `${quote(path)} was collected before: ${message}: remove it, or collect elsewhere`;
+    throw new TensorwireError(code, advice, { cause });
   } finally {
     await source.close();
   }

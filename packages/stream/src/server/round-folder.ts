@@ -8,6 +8,7 @@ import {
   type TensorInfo,
   TensorwireError,
 } from "@tensorwire/core";
+import * as v from "valibot";
 import type { ResolvedOptions } from "../options.js";
 import { PART_SUFFIX } from "../journal/leftover.js";
 import { Lock } from "../sink/lock.js";
@@ -19,12 +20,20 @@ import { type CollectedModel, collectedModel, recoveredModel, sourceOf } from ".
 import { checkUpdate } from "./expected-model.js";
 import { finiteSink, looks, tellsFinite } from "./finite-sink.js";
 import { meteredSink } from "./metered-sink.js";
+import { readRecord, writeRecord } from "./record-file.js";
 import { Scratch } from "./scratch.js";
 import type { SpoolRoom } from "./spool-room.js";
 import { UploadFolder } from "./upload-folder.js";
 
 const ARTIFACT = ".twire";
 const LOCK = ".round.lock";
+const RECORD = ".round.json";
+
+const KeptSchema = v.object({ digest: v.string(), finite: v.boolean() });
+const RecordSchema = v.object({ clients: v.record(v.string(), KeptSchema) });
+
+/** What is noted of a model that has arrived. */
+type Kept = v.InferOutput<typeof KeptSchema>;
 
 export interface RoundFolderParts {
   readonly settings: ResolvedOptions;
@@ -42,6 +51,8 @@ export class RoundFolder {
   readonly begun: string[] = [];
   readonly #scratch = new Scratch();
   readonly #paths = new Set<string>();
+  readonly #arrived = new Map<string, Kept>();
+  #keeping: Promise<void> = Promise.resolve();
 
   private constructor(
     private readonly round: string,
@@ -71,18 +82,33 @@ export class RoundFolder {
 
   async #recover(): Promise<void> {
     const { settings, room } = this.parts;
-    for (const file of (await readdir(this.path)).sort()) {
-      if (file.endsWith(`${ARTIFACT}${PART_SUFFIX}`)) {
-        this.begun.push(file.slice(0, -`${ARTIFACT}${PART_SUFFIX}`.length));
-      }
-      if (!file.endsWith(ARTIFACT)) continue;
-      const path = join(this.path, file);
-      const client = file.slice(0, -ARTIFACT.length);
-      const model = await recoveredModel(client, path, settings, (manifest) => this.check(manifest));
+    const record = await readRecord(join(this.path, RECORD), RecordSchema);
+    for (const [client, kept] of Object.entries(record?.clients ?? {})) {
+      const path = this.#pathOf(client);
+      this.checkClient(client);
+      const model = await recoveredModel(client, path, kept, settings, (manifest) => this.check(manifest));
+      if (!model) continue;
+      this.#arrived.set(client, kept);
       this.#paths.add(path);
       room.settle(path, model.bytes);
       this.found.push(model);
     }
+    for (const file of await readdir(this.path)) {
+      if (file.endsWith(`${ARTIFACT}${PART_SUFFIX}`)) {
+        this.begun.push(file.slice(0, -`${ARTIFACT}${PART_SUFFIX}`.length));
+      }
+    }
+  }
+
+  /** It counts from when that is durable: what else has such a name was not collected. */
+  #keep(client: string, kept: Kept): Promise<void> {
+    this.#arrived.set(client, kept);
+    this.#keeping = this.#keeping.then(() =>
+      writeRecord(join(this.path, RECORD), { clients: Object.fromEntries(this.#arrived) }),
+    );
+    const keeping = this.#keeping;
+    this.#keeping = keeping.catch(() => {});
+    return keeping;
   }
 
   /** @throws TensorwireError `SOURCE_MISMATCH`. */
@@ -108,10 +134,11 @@ export class RoundFolder {
   ): Promise<EncodedSink> {
     const { settings, room, options } = this.parts;
     const { backend, registry } = settings;
-    const { duplicate, nonFinite = "refuse", maxClientBytes } = options;
+    const { nonFinite = "refuse", maxClientBytes } = options;
     const path = this.#pathOf(client);
     this.#paths.add(path);
-    const target = { overwrite: duplicate === "replace", resume: true, parts: {} };
+    // Whoever has arrived, and may not again, is not asked here: what lies there otherwise is nobody's.
+    const target = { overwrite: true, resume: true, parts: {} };
     const sink = await this.uploads.sink(`${this.round}/${client}${ARTIFACT}`, manifest, target);
     if (!isEncodedSink(sink))
       throw new TensorwireError("INTERNAL", "an artifact's sink takes what is encoded");
@@ -121,10 +148,9 @@ export class RoundFolder {
     const { finish } = sink;
     sink.finish = async (totals) => {
       await finish.call(sink, totals);
-      const digest = formatDigest(totals.digest);
-      arrived(
-        await collectedModel(client, path, manifest, digest, settings, looked && tellsFinite(manifest)),
-      );
+      const kept = { digest: formatDigest(totals.digest), finite: looked && tellsFinite(manifest) };
+      await this.#keep(client, kept);
+      arrived(await collectedModel(client, path, manifest, kept.digest, settings, kept.finite));
     };
     return sink;
   }

@@ -8,7 +8,7 @@ import { targetError } from "../sink/target-error.js";
 import type { Publication } from "./publications.js";
 import { outlived, type Retention } from "./retention.js";
 import type { SpoolRequest } from "./spool-options.js";
-import { readRecord, writeRecord } from "./spool-record.js";
+import { readSpool, SPOOL_RECORD, writeSpool } from "./spool-record.js";
 import { type SpooledArtifact, SpooledVersion, type SpoolTerms } from "./spooled-version.js";
 import type { Wish } from "./wish.js";
 
@@ -85,7 +85,7 @@ export class Spool {
   }
 
   async #recover(): Promise<void> {
-    const { next, versions } = await readRecord(this.folder, this.name);
+    const { next, versions } = await readSpool(this.folder, this.name);
     this.#next = next;
     for (const record of versions) {
       const version = new SpooledVersion(record, this.folder, undefined, this.terms, this.#stop.signal);
@@ -157,7 +157,7 @@ export class Spool {
 
   async #save(): Promise<void> {
     const versions = this.#versions.map(({ record }) => record);
-    await writeRecord(this.folder, { name: this.name, next: this.#next, versions });
+    await writeSpool(this.folder, { name: this.name, next: this.#next, versions });
   }
 
   async #removeStrays(): Promise<void> {
@@ -262,7 +262,7 @@ export class Spool {
   }
 
   async #removeFolder(): Promise<void> {
-    await unlink(join(this.folder, ".publication.json")).catch(() => {});
+    await unlink(join(this.folder, SPOOL_RECORD)).catch(() => {});
     await rmdir(this.folder).catch(() => {});
   }
 }
