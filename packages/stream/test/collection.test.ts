@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import {
+  aggregate,
   bearerTokens,
   type CollectOptions,
   createModelServer,
@@ -231,6 +232,29 @@ describe("a round", () => {
       ["bob", "arrived"],
       ["carol", "arrived"],
     ]);
+  });
+
+  test("refuses an update with a value that is not finite as it arrives, packed or not", async () => {
+    const server = await serving();
+    const round = await server.collect("r", { expect: 2 });
+    const data = new Float32Array(ELEMENTS).fill(1);
+    data[ELEMENTS - 1] = Number.NaN;
+    for (const compress of ["never", "auto"] as const) {
+      const sent = streamModel({ w: { ...update().w, data } }, server.urlOf("r/ada"), { ...CODEC, compress });
+      await expect(sent).rejects.toMatchObject({ code: "PEER_FAILED", peerCode: "VALUE_NOT_FINITE" });
+    }
+    await expect.poll(() => arrivals("r")).toEqual([".round.lock"]);
+    for (const client of ["ada", "bob"]) {
+      await streamModel(update(), server.urlOf(`r/${client}`), { ...CODEC, compress: "auto" });
+    }
+    const models = await round.done;
+    const mean = aggregate(Object.fromEntries(models.map((model) => [model.client, model.source()])));
+    await streamModel(mean, at("mean.twire"), { codec: "float16" });
+    expect(await firstValue(at("mean.twire"))).toBe(1);
+    expect(models.map((model) => model.source().finite)).toEqual([true, true]);
+    const taking = await server.collect("s", { expect: 1, nonFinite: "take" });
+    await streamModel({ w: { ...update().w, data } }, server.urlOf("s/ada"), CODEC);
+    expect((await taking.done)[0]!.source().finite).toBeUndefined();
   });
 
   test("two rounds do not mix, and one is collected once at a time", async () => {

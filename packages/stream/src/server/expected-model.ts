@@ -1,7 +1,6 @@
 import { type Manifest, type ModelInfo, quote, type TensorInfo, TensorwireError } from "@tensorwire/core";
 import type { ResolvedOptions } from "../options.js";
-import { openSource } from "../source/open.js";
-import type { SourceLike } from "../source/open.js";
+import { openSource, type SourceLike } from "../source/open.js";
 
 /** What models have to be: one's description, or a model itself, of which no more is read than that. */
 export type ExpectedModel = SourceLike | Pick<ModelInfo, "tensors">;

@@ -1,11 +1,8 @@
 import {
-  type Answer,
   type Chunk,
   type ChunkRecord,
   type CodecBackend,
   type CodecRegistry,
-  type CodecSpec,
-  type DType,
   isFloatDType,
   type Manifest,
   Packing,
@@ -14,22 +11,6 @@ import {
 import { specOf } from "../session/exact.js";
 import type { EncodedSink } from "../sink/sink.js";
 import type { Scratch } from "./scratch.js";
-
-/** A backend that can look at payloads. */
-export interface LookingBackend extends CodecBackend {
-  finite(job: {
-    readonly codec: CodecSpec;
-    readonly dtype: DType;
-    readonly elements: number;
-    readonly payload: Uint8Array;
-    readonly unpacked?: Uint8Array | undefined;
-    readonly output: "F32" | "F64";
-  }): Answer<{ readonly finite: boolean }>;
-}
-
-export function looks(backend: CodecBackend): backend is LookingBackend {
-  return "finite" in backend;
-}
 
 /**
  * Whether looking at payloads as they arrive says that all values are finite. Of halves that a codec of blocks has encoded it does
@@ -46,7 +27,7 @@ export function tellsFinite({ tensors }: Manifest): boolean {
 export function finiteSink(
   sink: EncodedSink,
   manifest: Manifest,
-  backend: LookingBackend,
+  backend: CodecBackend,
   registry: CodecRegistry,
   scratch: Scratch,
 ): EncodedSink {

@@ -18,7 +18,7 @@ import { ArrivedSink } from "./arrived-sink.js";
 import type { CollectOptions } from "./collect-options.js";
 import { type CollectedModel, collectedModel, recoveredModel, sourceOf } from "./collected-model.js";
 import { checkUpdate } from "./expected-model.js";
-import { finiteSink, looks, tellsFinite } from "./finite-sink.js";
+import { finiteSink, tellsFinite } from "./finite-sink.js";
 import { meteredSink } from "./metered-sink.js";
 import { readRecord, writeRecord } from "./record-file.js";
 import { Scratch } from "./scratch.js";
@@ -143,7 +143,7 @@ export class RoundFolder {
     if (!isEncodedSink(sink))
       throw new TensorwireError("INTERNAL", "an artifact's sink takes what is encoded");
     meteredSink(sink, path, room, registry, maxClientBytes);
-    const looked = nonFinite === "refuse" && looks(backend);
+    const looked = nonFinite === "refuse";
     if (looked) finiteSink(sink, manifest, backend, registry, this.#scratch);
     const { finish } = sink;
     sink.finish = async (totals) => {

@@ -9,10 +9,9 @@ import {
 import { checkStreamOptions, checkWord, type ResolvedOptions, type StreamOptions } from "../options.js";
 import { isExact } from "../session/exact.js";
 import { joinedToken } from "../source/file-version.js";
-import { openSource } from "../source/open.js";
+import { openSource, type SourceLike } from "../source/open.js";
 import { type EncodedSource, isEncodedSource, isModelSource, type ModelSource } from "../source/source.js";
 import { shortSpecText } from "../spec-text.js";
-import type { SourceLike } from "../source/open.js";
 import type { PublishOptions } from "./publications.js";
 import { checkRetention, type Retention } from "./retention.js";
 
