@@ -38,6 +38,8 @@ export const HelloSchema = v.object({
   credential: v.optional(v.pipe(v.string(), v.maxLength(8192))),
   /** This side gives the peer up when nothing valid has come for so long: the peer sends a PING at least each third of it. */
   idleTimeoutMs: v.optional(Count),
+  /** The version token of what this side has of the model already: a server that still has that version sends it. */
+  holds: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(128))),
 });
 export type Hello = v.InferOutput<typeof HelloSchema>;
 

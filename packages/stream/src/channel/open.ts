@@ -50,6 +50,8 @@ export interface OpenedConnection {
 export interface OpenOptions extends Pick<TransferOptions, "signal" | "dial"> {
   /** What HELLO asks the peer for, of one who receives: patterns of tensors. */
   readonly tensors?: readonly string[] | undefined;
+  /** The version token of what this end has of the model already. */
+  readonly holds?: string | undefined;
 }
 
 /** @throws TensorwireError `INVALID_ARGUMENT` for what is open already, or is no way to a peer: it cannot be opened again. */
@@ -97,7 +99,8 @@ export async function openConnection(
   }
   if (typeof endpoint === "string" || endpoint instanceof URL) {
     const channel = await openUrl(String(endpoint), role, options, settings.idleTimeoutMs);
-    return { connection: connect(channel, role, settings, { token, tensors }), owned: true };
+    const { holds } = options;
+    return { connection: connect(channel, role, settings, { token, holds, tensors }), owned: true };
   }
   const known = connections.get(endpoint);
   if (known) {
@@ -180,6 +183,8 @@ const busy = (): TensorwireError =>
 export interface ConnectOptions extends Pick<ConnectionOptions, "discreet">, Pick<OpenOptions, "tensors"> {
   /** What this end shows in HELLO, where the channel has no headers to show it in. */
   readonly token?: string | undefined;
+  /** The version token of what this end has of the model already. */
+  readonly holds?: string | undefined;
 }
 
 /** Frames on a channel. */
@@ -187,7 +192,7 @@ export function connect(
   channel: Channel,
   role: Role | "any",
   settings: ResolvedOptions,
-  { token, discreet, tensors }: ConnectOptions = {},
+  { token, holds, discreet, tensors }: ConnectOptions = {},
 ): Connection {
   const { registry, limits, windowBytes, maxBytesPerSecond: rate, idleTimeoutMs } = settings;
   const inHello = token !== undefined && !HEADERS.includes(channel.kind);
@@ -204,6 +209,7 @@ export function connect(
     },
     ...(tensors && { tensors: [...tensors] }),
     ...(inHello && { credential: token }),
+    ...(holds !== undefined && { holds }),
   };
   const paced = rate === undefined ? channel : throttledChannel(channel, rate);
   return new Connection(paced, { hello, limits, discreet, idleTimeoutMs });
