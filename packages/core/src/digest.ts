@@ -86,11 +86,14 @@ export class TransferDigest {
     if (!hash) return undefined;
     const digests = new Uint8Array((1 + tensors) * SHA256_BYTES);
     digests.set(hash(manifest));
-    for (let i = 0; i < tensors; i++) digests.set(this.#tensorSha256(i, hash), (1 + i) * SHA256_BYTES);
+    for (let i = 0; i < tensors; i++) digests.set(this.tensorSha256(i)!, (1 + i) * SHA256_BYTES);
     return hash(digests);
   }
 
-  #tensorSha256(i: number, hash: Sha256): Uint8Array {
+  /** The other digest of tensor `i`, once its chunks are recorded. */
+  tensorSha256(i: number): Uint8Array | undefined {
+    const { hash } = this;
+    if (!hash) return undefined;
     const { first, count } = this.plan.range(i);
     const entry = CODEC_BYTES + SHA256_BYTES;
     const entries = this.#room(count * entry);

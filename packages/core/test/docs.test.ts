@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import {
   BUILT_IN_CODECS,
+  ChunkIndex,
   CHUNK_ALIGNMENT,
   ChunkPlan,
   COUNT_BYTES,
@@ -14,16 +15,20 @@ import {
   ERROR_CODES,
   encodeCredit,
   encodeDataHead,
+  encodeFooter,
   encodeFrame,
+  encodeIndexHead,
   encodeJson,
   encodeManifest,
   encodeTotals,
   encodeWant,
   FLAG_TO_SENDER,
+  FOOTER_BYTES,
   FrameType,
   formatDigest,
   HEADER_BYTES,
   type Hello,
+  INDEX_ENTRY_BYTES,
   MAX_CHUNK_BYTES,
   type Manifest,
   MIN_CHUNK_BYTES,
@@ -132,6 +137,10 @@ describe("docs/wire-format.md", () => {
     const want = rows(section(wire, "### WANT"));
     const [head, range] = [encodeWant({ windowBytes: 0, ranges: [] }), want.pop()!];
     expect(layoutBytes(want)).toBe(head.length);
+    expect(layoutBytes(rows(section(wire, "### INDEX")))).toBe(INDEX_ENTRY_BYTES);
+    const footer = section(wire, "### The footer");
+    expect(footer).toContain(`The last ${FOOTER_BYTES} bytes of the file`);
+    expect(layoutBytes(rows(footer))).toBe(FOOTER_BYTES);
     expect(range.slice(0, 2)).toEqual([String(head.length), "8 × ranges"]);
   });
 
@@ -219,25 +228,38 @@ describe("the worked example of docs/wire-format.md", () => {
     clamped: 0,
   });
 
+  const record = {
+    tensor: 0,
+    firstElement: 0,
+    elements: 3,
+    codec: 0,
+    packing: 0,
+    payloadBytes: 12,
+    packedBytes: 12,
+    hash,
+  };
+
   it("is what the code writes", () => {
-    const record = {
-      tensor: 0,
-      firstElement: 0,
-      elements: 3,
-      codec: 0,
-      packing: 0,
-      payloadBytes: 12,
-      packedBytes: 12,
-    };
     const sent = [
       PREAMBLE,
       encodeFrame(FrameType.HELLO, 0, 0, encodeJson(hello)),
       encodeFrame(FrameType.MANIFEST, 1, 0, manifest),
-      encodeDataHead(1, [{ ...record, hash }]),
+      encodeDataHead(1, [record]),
       payload,
       encodeFrame(FrameType.END, 1, 0, totals),
     ];
     expect(hexOf(fenced(wire, "sender"))).toBe(sent.map(hex).join(""));
+  });
+
+  it("has the index and footer that the code writes behind it", () => {
+    const endPosition = hexOf(fenced(wire, "sender")).length / 2 - HEADER_BYTES - totals.length;
+    const headBytes = endPosition - payload.length - encodeDataHead(1, [record]).length;
+    const index = new ChunkIndex(new ChunkPlan(model.tensors, model.chunkBytes));
+    index.add({ ...record, position: endPosition - payload.length });
+    const body = index.bytes;
+    const fileBytes = endPosition + 2 * HEADER_BYTES + totals.length + body.length + FOOTER_BYTES;
+    const ending = [encodeIndexHead(1, body), body, encodeFooter({ headBytes, endPosition, fileBytes })];
+    expect(hexOf(fenced(wire, "artifact"))).toBe(ending.map(hex).join(""));
   });
 
   it("is what the code answers", () => {

@@ -25,7 +25,9 @@ import {
   streamOf,
 } from "./frame-recorder.js";
 
-const controlTypes = Object.values(FrameType).filter((type) => type !== FrameType.DATA);
+const controlTypes = Object.values(FrameType).filter(
+  (type) => type !== FrameType.DATA && type !== FrameType.INDEX,
+);
 const u32 = fc.integer({ min: 0, max: 0xffffffff });
 const frame: fc.Arbitrary<Frame> = fc.oneof(
   fc.record({
@@ -148,6 +150,20 @@ describe("FrameParser, given what it must refuse", () => {
     return reseal(copy);
   };
 
+  it("takes what follows an INDEX's header for no frame, whatever it is and however long", () => {
+    const control = { type: FrameType.PING, transfer: 0, flags: 0, body: new Uint8Array(0) } as const;
+    const before = process.memoryUsage().arrayBuffers;
+    const head = encodeFrame(FrameType.INDEX, 1, 0);
+    new DataView(head.buffer).setUint32(8, 0xffffffff, true);
+    const rest = new Uint8Array(64 * 1024).fill(0x55);
+    const portions = [PREAMBLE, encodeFrame(FrameType.PING, 0, 0), reseal(head), ...new Array(1000).fill(rest)];
+    const { recorder, parser, error } = parse(portions);
+    expect(error).toBeUndefined();
+    expect(recorder.events).toEqual([...eventsOf([control]), `admit ${FrameType.INDEX} 1 0`]);
+    expect(parser.atBoundary).toBe(true);
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(1 << 20);
+  });
+
   it("refuses a stream that begins in another way", () => {
     for (const stream of ["GET / HTTP/1.1\r\n\r\n", "\x89PNG\r\n\x1a\n", "\0\0\0\0\0\0\0\0"]) {
       expect(parse([Buffer.from(stream, "latin1")]).error?.code).toBe("PROTOCOL");
@@ -156,7 +172,7 @@ describe("FrameParser, given what it must refuse", () => {
 
   it.each<[string, Uint8Array, string]>([
     ["another version", changed(ping, (view) => view.setUint8(0, 2)), "VERSION_UNSUPPORTED"],
-    ["an unknown type", changed(ping, (view) => view.setUint8(1, 14)), "PROTOCOL"],
+    ["an unknown type", changed(ping, (view) => view.setUint8(1, 15)), "PROTOCOL"],
     ["reserved flags", changed(ping, (view) => view.setUint16(2, 4, true)), "PROTOCOL"],
     ["a DATA frame without a count", reseal(encodeFrame(FrameType.DATA, 1, 0)), "PROTOCOL"],
     ["a DATA frame of no records", encodeFrame(FrameType.DATA, 1, 0, new Uint8Array(4)), "PROTOCOL"],

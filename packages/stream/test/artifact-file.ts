@@ -1,20 +1,28 @@
 import {
   type Chunk,
+  ChunkIndex,
   ChunkPlan,
   type ChunkRecord,
   type CodecRegistry,
   type CodecSpec,
+  COUNT_BYTES,
   defaultCodecs,
   encodeDataHead,
+  encodeFooter,
   encodeFrame,
+  encodeIndexHead,
   encodeJson,
   encodeManifest,
   encodeTotals,
+  FOOTER_BYTES,
   FrameType,
+  HEADER_BYTES,
   type Hello,
   type Manifest,
   Packing,
   PREAMBLE,
+  RECORD_BYTES,
+  type Sha256,
   type Tensor,
   TransferDigest,
   xxh64,
@@ -29,6 +37,8 @@ export interface ArtifactContent {
   readonly manifest?: Partial<Manifest>;
   readonly hello?: Partial<Hello>;
   readonly registry?: CodecRegistry;
+  /** With it the manifest has that integrity. */
+  readonly sha256?: Sha256;
 }
 
 /** An artifact in its parts, so that a test can change, drop or move some before it writes them. */
@@ -42,6 +52,9 @@ export interface ArtifactFrames {
   readonly frames: readonly Uint8Array[];
   /** The file: the preamble and the frames. */
   readonly bytes: Uint8Array;
+  /** The body of the INDEX that goes with them, and the whole file with that and a footer. */
+  readonly index: ChunkIndex;
+  readonly indexed: Uint8Array;
 }
 
 const TRANSFER = 1;
@@ -54,6 +67,7 @@ export function artifactFrames(content: ArtifactContent): ArtifactFrames {
     kind: "model",
     metadata: new Map(),
     chunkBytes,
+    ...(content.sha256 && { integrity: "sha256" }),
     tensors: tensors.map((tensor) => {
       const { name, dtype, shape } = tensor;
       const spec = typeof codec === "function" ? codec(tensor) : codec;
@@ -62,14 +76,15 @@ export function artifactFrames(content: ArtifactContent): ArtifactFrames {
     ...content.manifest,
   };
   const plan = new ChunkPlan(manifest.tensors, chunkBytes);
-  const digest = new TransferDigest(plan);
+  const digest = new TransferDigest(plan, content.sha256);
   const records: ChunkRecord[] = [];
   const payloads: Uint8Array[] = [];
   for (const chunk of plan.walk()) {
     const encoded = encodeChunk(manifest, registry, tensors[chunk.tensor]!, chunk);
     payloads.push(encoded.payload);
     records.push(encoded.record);
-    digest.add(chunk.ordinal, encoded.record.codec, encoded.record.hash);
+    const { codec, hash } = encoded.record;
+    digest.add(chunk.ordinal, codec, hash, content.sha256?.(encoded.payload));
   }
   const manifestBytes = encodeManifest(manifest);
   const totals = {
@@ -77,6 +92,7 @@ export function artifactFrames(content: ArtifactContent): ArtifactFrames {
     chunks: plan.chunks,
     sourceBytes: plan.bytes,
     clamped: 3,
+    sha256: digest.sha256(manifestBytes, tensors.length),
   };
   const hello: Hello = {
     versions: [1],
@@ -90,12 +106,35 @@ export function artifactFrames(content: ArtifactContent): ArtifactFrames {
     encodeFrame(FrameType.HELLO, 0, 0, encodeJson(hello)),
     encodeFrame(FrameType.MANIFEST, TRANSFER, 0, manifestBytes),
   ];
+  const index = new ChunkIndex(plan, manifest.integrity);
+  const headBytes = artifactBytes(frames).length;
+  let at = headBytes;
   for (let i = 0; i < records.length; i += recordsPerFrame) {
-    const end = i + recordsPerFrame;
-    frames.push(dataFrame(records.slice(i, end), payloads.slice(i, end)));
+    const sharing = records.slice(i, i + recordsPerFrame);
+    let position = at + HEADER_BYTES + COUNT_BYTES + sharing.length * RECORD_BYTES;
+    for (const record of sharing) {
+      index.add({ ...record, position });
+      position += record.packedBytes;
+    }
+    at = position;
+    frames.push(dataFrame(sharing, payloads.slice(i, i + recordsPerFrame)));
   }
+  for (let i = 0; content.sha256 && i < tensors.length; i++) index.setTensor(i, digest.tensorSha256(i)!);
   frames.push(encodeFrame(FrameType.END, TRANSFER, 0, encodeTotals(totals)));
-  return { manifest, plan, records, payloads, frames, bytes: artifactBytes(frames) };
+  const bytes = artifactBytes(frames);
+  const indexed = withIndex(bytes, { headBytes, endPosition: at }, index.bytes);
+  return { manifest, plan, records, payloads, frames, bytes, index, indexed };
+}
+
+/** A file that ends with END, and what a sink would write behind that. */
+export function withIndex(
+  bytes: Uint8Array,
+  places: { readonly headBytes: number; readonly endPosition: number },
+  body: Uint8Array,
+): Uint8Array {
+  const fileBytes = bytes.length + HEADER_BYTES + body.length + FOOTER_BYTES;
+  const footer = encodeFooter({ ...places, fileBytes });
+  return new Uint8Array(Buffer.concat([bytes, encodeIndexHead(TRANSFER, body), body, footer]));
 }
 
 export function dataFrame(records: readonly ChunkRecord[], payloads: readonly Uint8Array[]): Uint8Array {

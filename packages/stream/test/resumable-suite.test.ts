@@ -74,5 +74,6 @@ resumableSuite(
   ),
   {
     forgets: false,
+    recovers: true,
   },
 );

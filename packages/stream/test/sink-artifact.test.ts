@@ -291,7 +291,7 @@ describe("an artifact that cannot be written", () => {
   test("leaves nothing where its name is taken meanwhile, or the disk fills", async () => {
     const at = folder();
     const sink = artifactSink(join(at, "model.twire"));
-    await sink.open(model);
+    await sink.open(modelOf([{ name: "empty", dtype: "F32", shape: [0] }]));
     writeFileSync(join(at, "model.twire"), "theirs");
     expect((await failure(sink.finish(TOTALS))).code).toBe("TARGET_EXISTS");
     await sink.abort(gone);

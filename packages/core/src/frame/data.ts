@@ -103,8 +103,15 @@ export function parseDataTable(table: Uint8Array, bodyBytes: number): ChunkRecor
   return records;
 }
 
-// What follows a record is taken into memory of its own length: a packing that makes nothing smaller is none.
-function checkPacking({ packing, payloadBytes, packedBytes }: ChunkRecord): void {
+/**
+ * What follows a record is taken into memory of its own length: a packing that makes nothing smaller is none.
+ * @throws TensorwireError `PROTOCOL`.
+ */
+export function checkPacking({
+  packing,
+  payloadBytes,
+  packedBytes,
+}: Pick<ChunkRecord, "packing" | "payloadBytes" | "packedBytes">): void {
   if (packing === Packing.RAW) {
     if (packedBytes === payloadBytes) return;
   } else if (packing !== Packing.ZSTD) {

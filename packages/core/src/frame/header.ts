@@ -22,6 +22,7 @@ export const FrameType = {
   ERROR: 11,
   SOURCE: 12,
   HELD: 13,
+  INDEX: 14,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
 

@@ -198,6 +198,11 @@ export interface Totals {
 
 const TOTALS_BYTES = 32;
 
+/** Bytes of the body of END, and of RECEIPT. */
+export function totalsBytes(integrity: Integrity): number {
+  return TOTALS_BYTES + (integrity === "sha256" ? SHA256_BYTES : 0);
+}
+
 export function encodeTotals({ digest, chunks, sourceBytes, clamped, sha256 }: Totals): Uint8Array {
   const body = new Uint8Array(TOTALS_BYTES + (sha256 ? SHA256_BYTES : 0));
   const view = new DataView(body.buffer);
@@ -214,7 +219,7 @@ export function parseTotals(
   body: Uint8Array,
   integrity: Integrity = "xxh64",
 ): Totals {
-  const bytes = TOTALS_BYTES + (integrity === "sha256" ? SHA256_BYTES : 0);
+  const bytes = totalsBytes(integrity);
   const view = viewOf(type, body, bytes, bytes);
   return {
     // The body is lent.

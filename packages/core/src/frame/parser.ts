@@ -162,6 +162,7 @@ export class FrameParser {
     this.#headerBytes.set(bytes);
     this.#header = header;
     const { type, bodyBytes } = header;
+    if (type === FrameType.INDEX) return this.#conclude(header);
     if (type === FrameType.DATA) {
       checkLimit(this.limits, "maxFrameBytes", bodyBytes, "the body of a DATA frame");
       if (bodyBytes < COUNT_BYTES)
@@ -174,6 +175,13 @@ export class FrameParser {
     if (type === FrameType.DATA) return this.#await(At.Count, COUNT_BYTES);
     this.#await(At.Control, bodyBytes);
     if (bodyBytes === 0) this.#control(bytes.subarray(0, 0));
+  }
+
+  /** What follows END in an artifact is for readers by position: here the frames are over, and the rest is read past. */
+  #conclude(header: FrameHeader): void {
+    this.handler.admit(header);
+    this.#await(At.Header, HEADER_BYTES);
+    this.close();
   }
 
   #control(body: Uint8Array): void {

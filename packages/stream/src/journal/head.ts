@@ -41,6 +41,9 @@ const CHECKSUM_BYTES = 8;
 
 /** A token is at most 128 UTF-16 code units. */
 export const MAX_TOKEN_BYTES = 3 * 128;
+/** In the place of a token, where the chunks were found without a journal. Longer than any token. */
+export const RECOVERED = "recovered ".repeat(13);
+
 /** The longest head. */
 export const MAX_HEAD_BYTES = FIXED_BYTES + MAX_TOKEN_BYTES + CHECKSUM_BYTES;
 

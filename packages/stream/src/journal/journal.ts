@@ -15,9 +15,9 @@ import type { Resumable } from "../sink/sink.js";
 import { syncFolder } from "../sink/synced.js";
 import { targetError } from "../sink/target-error.js";
 import { ChunkSet } from "./chunk-set.js";
-import type { JournalHead } from "./head.js";
+import { type JournalHead, RECOVERED } from "./head.js";
 import { JournalFile } from "./journal-file.js";
-import type { JournaledChunks } from "./journaled-chunks.js";
+import { JournaledChunks } from "./journaled-chunks.js";
 import { NotedChunks } from "./noted-chunks.js";
 import type { FileIdentity } from "./own-file.js";
 import type { JournaledFile } from "./record.js";
@@ -66,6 +66,7 @@ export class Journal implements Resumable {
   #found: JournaledChunks | undefined;
   #sameVersion = false;
   #mixed = false;
+  #recovered = false;
   #tail: Uint8Array = NOTHING;
   #known: ReadonlyMap<string, JournaledFile> = new Map();
   /** Durable chunks, and those that the next checkpoint notes. */
@@ -107,7 +108,8 @@ export class Journal implements Resumable {
     journal.#tail = tail;
     const same = head.version !== undefined && head.version === topic.version;
     journal.#sameVersion = same && !mixed;
-    journal.#mixed = !same;
+    journal.#mixed = !same && head.version !== RECOVERED;
+    journal.#recovered = head.version === RECOVERED && !mixed;
     return journal;
   }
 
@@ -115,8 +117,24 @@ export class Journal implements Resumable {
     return this.#found?.runs() ?? [];
   }
 
+  /** What it holds was once found without a journal: of which version, nobody knows. */
+  get recovered(): boolean {
+    return this.#recovered;
+  }
+
   get sameVersion(): boolean {
     return this.#sameVersion;
+  }
+
+  /** Goes on from chunks that no journal tells of. They are durable with the next checkpoint; of which version, nobody knows. */
+  recover(noted: NotedChunks, integrity: Integrity): void {
+    const found = new JournaledChunks(this.topic.chunks, integrity);
+    found.add(noted.bytes, noted.runs);
+    this.#integrity = integrity;
+    this.#noted = noted;
+    this.#found = found;
+    this.#held = found.set;
+    this.#recovered = true;
   }
 
   /** Part files of the earlier attempt. */
@@ -194,7 +212,8 @@ export class Journal implements Resumable {
     if (!noted && (!forgotten.length || !this.#file)) return;
     try {
       const files = noted ? await this.#syncParts(appended) : [];
-      this.#file ??= await JournalFile.create(this.path, this.topic, this.#integrity!);
+      const head = this.#recovered ? { ...this.topic, version: RECOVERED } : this.topic;
+      this.#file ??= await JournalFile.create(this.path, head, this.#integrity!);
       await this.#file.append({
         mixed: this.#mixed,
         files,
@@ -278,6 +297,7 @@ export class Journal implements Resumable {
     this.#tail = NOTHING;
     this.#sameVersion = false;
     this.#mixed = false;
+    this.#recovered = false;
   }
 
   /** Once the files have their names, nothing is left to be made durable. */

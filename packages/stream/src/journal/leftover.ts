@@ -32,16 +32,22 @@ export interface Leftover {
  * What an earlier attempt at the same transfer left. Whatever else a journal of ours stands for is removed: the model of
  * another transfer, a part file that is gone. A part file is only believed with its journal, and a journal with its part
  * file: both this user's own, in the very inode that the journal names.
+ * @param partIsOurs The part file shows by itself that it is of this transfer: then it stays, whatever its journal is.
  * @throws TensorwireError `TARGET_EXISTS` where something that is no journal of ours has its name.
  */
-export async function takeUp(place: Place, topic: JournalHead | undefined): Promise<Leftover | undefined> {
+export async function takeUp(
+  place: Place,
+  topic: JournalHead | undefined,
+  partIsOurs = false,
+): Promise<Leftover | undefined> {
   if (!(await lookAt(place.journal))) return undefined;
   const own = await openOwn(place.journal);
   // What cannot be read is as good as damaged.
   const replayed = own && (await replay(own.handle, topic).catch(() => undefined));
   if (!own || !replayed) {
     await own?.handle.close();
-    if (!place.replace) throw inTheWay(place.journal);
+    // A journal of ours that is damaged, where the part file beside it is ours.
+    if (!place.replace && !(own && partIsOurs)) throw inTheWay(place.journal);
     await unlink(place.journal);
     return undefined;
   }
@@ -49,6 +55,10 @@ export async function takeUp(place: Place, topic: JournalHead | undefined): Prom
   const part = replayed.held?.set.count && known ? await openKnown(place.part, known) : undefined;
   if (part) return { part, file: own.handle, replayed };
   await own.handle.close();
+  if (partIsOurs) {
+    await discard(place.journal, new Map());
+    return undefined;
+  }
   // Of a set whose index has no name these are no more than parts.
   await takeBackNames(dirname(place.journal), replayed.files);
   await discard(place.journal, replayed.files);

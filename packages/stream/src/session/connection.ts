@@ -224,6 +224,8 @@ export class Connection implements ChannelReceiver, FrameHandler {
         this.#manifests.admit(header.bodyBytes);
       return;
     }
+    if (header.type === FrameType.INDEX && this.channel.direction === "both")
+      throw new TensorwireError("PROTOCOL", "INDEX, which only an artifact has");
     const end = this.#endOf(header);
     if (end) return end.admit(header);
     // The rest of a transfer that failed here is read past; what nobody has asked for yet would be lost quietly.

@@ -15,11 +15,11 @@ import {
   TensorwireError,
   type Totals,
 } from "@tensorwire/core";
-import type { WaitingBytes } from "../diagnostics/events.js";
 import { processBudget } from "../budget/process-budget.js";
 import { ReceiverMemory } from "../budget/receiver-memory.js";
 import { laneBytes } from "../budget/sender-memory.js";
 import { WindowShare } from "../budget/window-share.js";
+import type { WaitingBytes } from "../diagnostics/events.js";
 import type { ArrivedChunk } from "./chunk-decoder.js";
 import type { Connection } from "./connection.js";
 import { CreditLedger } from "./credit.js";
@@ -256,6 +256,7 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
   admit({ type }: FrameHeader): void {
     const { life, progress } = this.settings;
     if (life.error || type === FrameType.ERROR || type === FrameType.CANCEL) return;
+    if (type === FrameType.INDEX && this.#oneWay && this.#ended) return;
     const streaming = (this.#voice.asked || this.#oneWay) && !this.#ended;
     if (!streaming || (type !== FrameType.DATA && type !== FrameType.END)) {
       throw new TensorwireError("PROTOCOL", `${frameName(type)} out of its order`);

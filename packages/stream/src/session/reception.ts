@@ -259,7 +259,7 @@ export class Reception {
     const { plan } = model;
     await checkpoints?.stop();
     // What travelled on this connection is of no interest to the sink, which has all of it.
-    await sink.finish({ ...totals, chunks: plan.chunks, sourceBytes: plan.bytes });
+    await sink.finish({ ...totals, chunks: plan.chunks, sourceBytes: plan.bytes }, model.digest);
     this.settings.progress.durableBytes = plan.bytes;
   }
 

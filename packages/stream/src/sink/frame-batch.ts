@@ -27,6 +27,16 @@ export class FrameBatch {
 
   constructor(private readonly transfer: number) {}
 
+  /** Chunks that are collected. */
+  get count(): number {
+    return this.#records.length;
+  }
+
+  clear(): void {
+    this.#length = 0;
+    this.#records = [];
+  }
+
   fits(payload: Uint8Array): boolean {
     return this.#length + payload.length <= BATCH_BYTES && this.#records.length < BATCH_RECORDS;
   }
@@ -37,14 +47,13 @@ export class FrameBatch {
     this.#records.push(record);
   }
 
-  /** The frame, in parts; its memory is used again for the frame after the next. None where nothing is collected. */
-  take(): Uint8Array[] {
+  /** What is collected; its memory is used again for the frame after the next. */
+  take(): { records: readonly ChunkRecord[]; payloads: Uint8Array } {
     const { bytes, length, records } = this.moment();
-    if (!records.length) return [];
     [this.#bytes, this.#before] = [this.#before, this.#bytes];
     this.#length = 0;
     this.#records = [];
-    return [encodeDataHead(this.transfer, records), bytes.subarray(0, length)];
+    return { records, payloads: bytes.subarray(0, length) };
   }
 
   moment(): Moment {

@@ -39,6 +39,8 @@ export class PartFile implements PartOfJournal {
   readonly identity: FileIdentity;
   /** What an attempt after this one goes on from. */
   readonly journal: Journal | undefined;
+  /** It goes on from a file that no journal tells of: what of it is good has yet to be found out. */
+  readonly recovered: boolean;
   #handle: FileHandle | undefined;
   #bytes: number;
   #unsynced = true;
@@ -56,11 +58,12 @@ export class PartFile implements PartOfJournal {
     private readonly part: string,
     private readonly overwrite: boolean,
     private readonly lock: Lock,
-    { handle, stats, journal }: Begun,
+    { handle, stats, journal, recovered }: Begun,
   ) {
     this.name = basename(path);
     this.identity = identityOf(stats);
     this.journal = journal;
+    this.recovered = recovered;
     this.#handle = handle;
     this.#bytes = Number(stats.size);
     journal?.add(this);
@@ -111,6 +114,16 @@ export class PartFile implements PartOfJournal {
     const end = parts.reduce((sum, { length }) => sum + length, position);
     this.#bytes = Math.max(this.#bytes, end);
     this.#unsynced = true;
+  }
+
+  /** Fills `target` from what an earlier attempt wrote. */
+  async readInto(position: number, target: Uint8Array): Promise<void> {
+    for (let done = 0; done < target.length; ) {
+      const length = target.length - done;
+      const { bytesRead } = await this.#open().read(target, done, length, position + done);
+      if (bytesRead === 0) throw replaced(this.part);
+      done += bytesRead;
+    }
   }
 
   /** Makes durable what is written, while it is still being written. */

@@ -9,6 +9,7 @@ import type {
   Manifest,
   TensorwireError,
   Totals,
+  TransferDigest,
 } from "@tensorwire/core";
 
 /** What a sink is told before any data. */
@@ -55,8 +56,11 @@ interface AnySink {
   open(model: SinkModel): Promise<void>;
   /** Where the sink can go on after an interruption. Known once `open` has resolved. */
   readonly resumable?: Resumable | undefined;
-  /** Every chunk is written: makes it durable and visible. */
-  finish(totals: Totals): Promise<void>;
+  /**
+   * Every chunk is written: makes it durable and visible.
+   * @param digest Of all chunks, for sinks that keep what a part of the model can be verified by.
+   */
+  finish(totals: Totals, digest?: TransferDigest): Promise<void>;
   /**
    * The transfer failed: whatever waits here settles. Nothing is left behind, but for what a later attempt can go on from,
    * where `error` is an interruption (`isInterruption`). Also called after a failure of `open` or `finish`, and where it failed before `open`; never rejects.

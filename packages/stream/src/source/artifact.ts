@@ -1,6 +1,7 @@
 import {
   type BufferPool,
   type Chunk,
+  type ChunkIndex,
   type ChunkRange,
   type CodecBackend,
   type CodecRegistry,
@@ -13,14 +14,14 @@ import {
   quote,
   resolveLimits,
   sameSha256,
-  segmentsOf,
   TensorwireError,
   type Totals,
-  TransferDigest,
 } from "@tensorwire/core";
-import { specOf } from "../session/exact.js";
+import { tensorsMake } from "../artifact/checks.js";
+import { type ArtifactIndex, indexArtifact } from "../artifact/contents.js";
+import { PayloadCheck } from "../artifact/payload-check.js";
+import { PayloadDigests } from "../artifact/payload-digests.js";
 import { sha256Of } from "../session/sha256.js";
-import { type ArtifactIndex, indexArtifact } from "./artifact-index.js";
 import type { ByteRange, ByteReader } from "./byte-reader.js";
 import { FileReader } from "./file-reader.js";
 import type { EncodedRecord, EncodedSource } from "./source.js";
@@ -49,16 +50,18 @@ export interface ArtifactSource extends EncodedSource {
   readonly software: string;
   /** Digest, chunks, source bytes and clamped elements, as its END frame says. */
   readonly totals: Totals;
+  /** Whether the file has an index: else its frames were gone through. */
+  readonly indexed: boolean;
   /** What is known of the chunk at `ordinal` of its plan. */
   record(ordinal: number): IndexedRecord;
 }
 
-/** What the record tables say; a SHA-256 is of the payload alone, and known when that is read. */
+/** What is known of a chunk before it is read; a SHA-256 is of the payload alone, and known when that is read. */
 type IndexedRecord = Required<Omit<EncodedRecord, "sha256">>;
 
 /**
- * An encoded model as a file (`.twire`): the bytes of a one-way channel, from which chunks are read by position. Opening
- * it verifies everything but the payloads; each payload is verified when it is read.
+ * An encoded model as a file (`.twire`), or somewhere else, from which chunks are read by position. Opening it reads what it
+ * begins and ends with, and verifies everything but the payloads; each payload is verified when it is read.
  */
 export function artifactSource(
   artifact: string | ArtifactBytes,
@@ -75,17 +78,15 @@ class Artifact implements ArtifactSource {
   readonly name: string;
   #reader: ByteReader | undefined;
   #index: ArtifactIndex | undefined;
-  /** With integrity `sha256`: of the payloads that were read, and how many from the first on. */
-  #digest: TransferDigest | undefined;
-  #read = 0;
-  readonly #backend: Pick<CodecBackend, "hash" | "unpack">;
+  #check: PayloadCheck | undefined;
+  /** With integrity `sha256`. */
+  #digests: PayloadDigests | undefined;
 
   constructor(
     private readonly artifact: ArtifactBytes,
     private readonly options: ArtifactOptions,
   ) {
     this.name = artifact.name;
-    this.#backend = options.backend ?? new PortableBackend(options.registry);
   }
 
   get version(): string | undefined {
@@ -93,12 +94,13 @@ class Artifact implements ArtifactSource {
   }
 
   async open(): Promise<Manifest> {
-    const { limits, registry = defaultCodecs } = this.options;
+    const { limits, registry = defaultCodecs, backend = new PortableBackend(registry) } = this.options;
     this.#reader = await this.artifact.open();
     this.#index = await indexArtifact(this.#reader, resolveLimits(limits), registry);
     const { manifest, plan } = this.#index;
+    this.#check = new PayloadCheck(manifest, backend, registry);
     const sha256 = sha256Of(manifest);
-    this.#digest = sha256 && new TransferDigest(plan, sha256);
+    this.#digests = sha256 && new PayloadDigests(plan, sha256);
     return manifest;
   }
 
@@ -119,27 +121,28 @@ class Artifact implements ArtifactSource {
     return this.#opened.totals;
   }
 
+  get indexed(): boolean {
+    return this.#opened.indexed;
+  }
+
   record(ordinal: number): IndexedRecord {
-    const { codecs, hashes, ...index } = this.#opened;
-    const [payloadBytes, packedBytes] = [index.payloadBytes[ordinal]!, index.packedBytes[ordinal]!];
-    const packing = packedBytes < payloadBytes ? Packing.ZSTD : Packing.RAW;
-    return { codec: codecs[ordinal]!, payloadBytes, packedBytes, packing, hash: hashes[ordinal]! };
+    const { position: _, ...record } = this.#opened.chunks.entry(ordinal);
+    return record;
   }
 
   want(runs: readonly ChunkRange[]): void {
-    this.#reader!.expect?.(payloadRanges(this.#opened, runs));
+    this.#reader?.expect?.(payloadRanges(this.#opened.chunks, runs));
   }
 
   async readEncoded(chunk: Chunk, pool: BufferPool): Promise<{ record: EncodedRecord; loan: Loan }> {
-    const record = this.record(chunk.ordinal);
-    const position = this.#opened.positions[chunk.ordinal]!;
+    const { position, ...record } = this.#opened.chunks.entry(chunk.ordinal);
     const loan = await this.#reader!.read(position, record.packedBytes, pool);
     let scratch: Loan | undefined;
     try {
       if (record.packing !== Packing.RAW) scratch = pool.lend(record.payloadBytes);
-      const why = await this.#fault(chunk, record, loan.bytes, scratch?.bytes);
-      if (why === undefined) return { record: this.#hashed(chunk, record, scratch ?? loan), loan };
-      throw await this.#corrupt(chunk, position, why);
+      const why = await this.#check!.fault(chunk, record, loan.bytes, scratch?.bytes);
+      if (why !== undefined) throw await this.#corrupt(chunk, position, why);
+      return { record: this.#hashed(chunk, record, scratch ?? loan), loan };
     } catch (error) {
       loan.release();
       throw error;
@@ -149,50 +152,35 @@ class Artifact implements ArtifactSource {
   }
 
   /** The record with all that the manifest's integrity asks for. */
-  #hashed({ ordinal }: Chunk, record: IndexedRecord, { bytes }: Loan): EncodedRecord {
-    const sha256 = sha256Of(this.#opened.manifest)?.(bytes);
+  #hashed(chunk: Chunk, record: IndexedRecord, { bytes }: Loan): EncodedRecord {
+    const { manifest, chunks, indexed } = this.#opened;
+    const sha256 = sha256Of(manifest)?.(bytes);
     if (!sha256) return record;
-    this.#digest!.add(ordinal, record.codec, record.hash, sha256);
-    if (ordinal === this.#read) this.#read++;
+    const { tensor } = chunk;
+    const found = this.#digests!.add(chunk, record.codec, sha256);
+    if (found && !indexed) this.#digests!.keep(tensor, found);
+    else if (found && !sameSha256(found, chunks.tensor(tensor))) {
+      throw new TensorwireError("SOURCE_INVALID", this.#otherPayloads(), {
+        tensor: manifest.tensors[tensor]!.name,
+      });
+    }
     return { ...record, sha256 };
   }
 
+  #otherPayloads(): string {
+    return `${quote(this.name)}: its payloads are not those that its SHA-256 is of: make the artifact again`;
+  }
+
   /**
-   * Whether the payloads are those of the END frame's SHA-256, which opening it cannot tell: where all were read.
+   * Whether the payloads are those of the END frame's SHA-256, where all were read and no index had it by tensor.
    * @throws TensorwireError `SOURCE_INVALID`.
    */
   async verify(): Promise<void> {
-    const { bytes, manifest, plan, totals } = this.#opened;
-    if (this.#read < plan.chunks) return;
-    if (!this.#digest || sameSha256(this.#digest.sha256(bytes, manifest.tensors.length), totals.sha256))
-      return;
-    const message = `${quote(this.name)}: its payloads are not those that its SHA-256 is of: make the artifact again`;
-    throw new TensorwireError("SOURCE_INVALID", message);
-  }
-
-  /** What is wrong with a payload. */
-  async #fault(
-    { tensor, elements }: Chunk,
-    record: EncodedRecord,
-    bytes: Uint8Array,
-    payload: Uint8Array | undefined,
-  ): Promise<string | undefined> {
-    const { registry = defaultCodecs } = this.options;
-    const { codec: spec, dtype } = this.#opened.manifest.tensors[tensor]!;
-    const codec = registry.byId(record.codec);
-    try {
-      const hash = payload
-        ? await this.#backend.unpack({
-            packed: bytes,
-            segments: segmentsOf(codec, specOf(codec, spec) ?? spec, dtype, elements, record.payloadBytes),
-            payload,
-          })
-        : await this.#backend.hash(bytes);
-      return hash === record.hash ? undefined : "the payload does not match its hash";
-    } catch (error) {
-      if (error instanceof TensorwireError && error.code === "PAYLOAD_INVALID") return error.message;
-      throw error;
-    }
+    const { manifest, totals, indexed } = this.#opened;
+    const digests = this.#digests;
+    if (!digests || indexed || manifest.tensors.some((_, i) => !digests.of(i))) return;
+    if (tensorsMake(totals.sha256, this.#opened, (i) => digests.of(i)!)) return;
+    throw new TensorwireError("SOURCE_INVALID", this.#otherPayloads());
   }
 
   async #corrupt({ tensor, index }: Chunk, position: number, why: string): Promise<TensorwireError> {
@@ -211,14 +199,11 @@ class Artifact implements ArtifactSource {
 }
 
 /** Where the chunks lie. Those that share a frame are one range. */
-function payloadRanges(
-  { positions, packedBytes }: ArtifactIndex,
-  runs: readonly ChunkRange[],
-): readonly ByteRange[] {
+function payloadRanges(chunks: ChunkIndex, runs: readonly ChunkRange[]): readonly ByteRange[] {
   const ranges: { position: number; bytes: number }[] = [];
   for (const { first, count } of runs) {
     for (let ordinal = first; ordinal < first + count; ordinal++) {
-      const [position, bytes] = [positions[ordinal]!, packedBytes[ordinal]!];
+      const [position, bytes] = [chunks.position(ordinal), chunks.packedBytes(ordinal)];
       const last = ranges.at(-1);
       if (last && last.position + last.bytes === position) last.bytes += bytes;
       else ranges.push({ position, bytes });
