@@ -156,7 +156,12 @@ describe("FrameParser, given what it must refuse", () => {
     const head = encodeFrame(FrameType.INDEX, 1, 0);
     new DataView(head.buffer).setUint32(8, 0xffffffff, true);
     const rest = new Uint8Array(64 * 1024).fill(0x55);
-    const portions = [PREAMBLE, encodeFrame(FrameType.PING, 0, 0), reseal(head), ...new Array(1000).fill(rest)];
+    const portions = [
+      PREAMBLE,
+      encodeFrame(FrameType.PING, 0, 0),
+      reseal(head),
+      ...new Array(1000).fill(rest),
+    ];
     const { recorder, parser, error } = parse(portions);
     expect(error).toBeUndefined();
     expect(recorder.events).toEqual([...eventsOf([control]), `admit ${FrameType.INDEX} 1 0`]);

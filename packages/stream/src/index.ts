@@ -78,6 +78,7 @@ export {
 export { openPlotter, type Plotter } from "./fidelity/evaluation-plot.js";
 export type { ReadingOptions } from "./fidelity/model-reader.js";
 export type { PartsOptions } from "./journal/expiry.js";
+export { type OpenArtifact, type OpenArtifactOptions, openArtifact } from "./open-artifact.js";
 export type { StreamOptions, TransferOptions } from "./options.js";
 export { type Origin, receiveModel } from "./receive-model.js";
 export type { ReceiveOptions } from "./receive-options.js";

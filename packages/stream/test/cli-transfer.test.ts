@@ -200,7 +200,11 @@ describe("artifacts", () => {
     const [, received] = await transfer(["send", artifact], ["receive", "--out", at("kept.twire")], "send");
     expect(received.code).toBe(0);
     expect(json(received).digest).toBe(digest);
-    expect(json(await run("inspect", at("kept.twire"), "--json")).artifact.digest).toBe(digest);
+    expect(json(await run("inspect", at("kept.twire"), "--json")).artifact).toMatchObject({
+      digest,
+      indexed: true,
+    });
+    expect((await run("inspect", at("kept.twire"))).stdout).toContain(", with an index; ");
   });
 
   test("an artifact of a raw file becomes that file again", async () => {

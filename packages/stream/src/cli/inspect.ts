@@ -39,6 +39,8 @@ export interface Inspection {
   readonly artifact?: {
     readonly fileBytes: number;
     readonly software: string;
+    /** It has an index, by which any chunk is found; else its frames were gone through. */
+    readonly indexed: boolean;
     readonly chunkBytes: number;
     readonly chunks: number;
     readonly fallbackChunks: number;
@@ -116,7 +118,7 @@ async function inspectArtifact(
   artifact: ArtifactSource,
 ): Promise<Inspection> {
   const { chunkBytes } = manifest;
-  const { totals, software } = artifact;
+  const { totals, software, indexed } = artifact;
   const plan = new ChunkPlan(manifest.tensors, chunkBytes);
   const model = inspectModel(path, manifest);
   let fallbackChunks = 0;
@@ -139,6 +141,7 @@ async function inspectArtifact(
     artifact: {
       fileBytes: (await stat(path)).size,
       software,
+      indexed,
       chunkBytes,
       chunks: totals.chunks,
       fallbackChunks,

@@ -37,10 +37,20 @@ function packedText(payloadBytes: number, packedBytes = payloadBytes): string[] 
 }
 
 function artifactLine(artifact: NonNullable<Inspection["artifact"]>): string {
-  const { fileBytes, software, chunkBytes, chunks, fallbackChunks, packedChunks, clamped, digest, sha256 } =
-    artifact;
+  const {
+    fileBytes,
+    software,
+    indexed,
+    chunkBytes,
+    chunks,
+    fallbackChunks,
+    packedChunks,
+    clamped,
+    digest,
+    sha256,
+  } = artifact;
   const parts = [
-    `artifact of ${formatSize(fileBytes)} by ${printable(software)}`,
+    `artifact of ${formatSize(fileBytes)} by ${printable(software)}, ${indexed ? "with" : "without"} an index`,
     `${counted(chunks, "chunk")} of at most ${formatSize(chunkBytes)}`,
     ...(fallbackChunks ? [`${counted(fallbackChunks, "chunk")} exact`] : []),
     ...(packedChunks ? [`${counted(packedChunks, "chunk")} packed`] : []),

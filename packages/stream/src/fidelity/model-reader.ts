@@ -91,6 +91,11 @@ export class ModelReader {
     return this.source.name;
   }
 
+  /** The chunks that will be read, for sources that fetch ahead. */
+  want(runs: readonly ChunkRange[]): void {
+    this.source.want?.(runs);
+  }
+
   async read(chunk: Chunk): Promise<Loan> {
     if (this.#life.error) throw this.#life.error;
     try {
