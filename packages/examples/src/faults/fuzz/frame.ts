@@ -42,12 +42,13 @@ function parseFrame(bytes: Uint8Array, after: number): Frame {
   };
 }
 
-/** Every frame of a stream, or of a part of one; a preamble before them is passed over. */
+/** Every frame of a stream, or of a part of one; a preamble before them is passed over, and what follows an INDEX. */
 export function parseFrames(bytes: Uint8Array, after = 0): Frame[] {
   const frames: Frame[] = [];
   for (let at = bytes[0] === PREAMBLE[0] ? PREAMBLE.length : 0; at < bytes.length; ) {
     const frame = parseFrame(bytes.subarray(at), after);
     frames.push(frame);
+    if (frame.type === FrameType.INDEX) break;
     at += HEADER_BYTES + frame.body.length;
   }
   return frames;

@@ -85,10 +85,13 @@ export function leftoversOf({ sender, decoded }: Recording, chunks: number, same
   };
 }
 
-/** The same as an artifact, which is what a sender says where nobody answers. */
+/** The same as an artifact: what a sender says where nobody answers, and an index. */
 export async function recordArtifact(sample: Sample, scratch: string): Promise<Script> {
   const path = join(scratch, `${sample.name.replaceAll(" ", "-")}.twire`);
-  await streamModel(sample.model, path, sample.options);
+  const [a, b] = memoryChannelPair();
+  const { done } = receiveModel(b, { to: path, windowBytes: WINDOW_BYTES, overwrite: true });
+  await Promise.all([streamModel(sample.model, a, sample.options), done]);
+  await a.close();
   const sink = new HashingSink();
   await receiveModel(path, { to: sink, windowBytes: WINDOW_BYTES }).done;
   const frames = parseFrames(await readFile(path));

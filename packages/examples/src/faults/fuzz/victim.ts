@@ -1,14 +1,21 @@
 import { readdir, readFile, rm } from "node:fs/promises";
 import { PortableBackend, PREAMBLE } from "@tensorwire/core";
-import { receiveModel, streamModel, TensorwireError } from "@tensorwire/stream";
+import {
+  artifactSource,
+  memoryChannelPair,
+  receiveModel,
+  streamModel,
+  TensorwireError,
+} from "@tensorwire/stream";
 import type { Draws } from "../draws.js";
+import { artifactFile, FileInMemory } from "./artifact-file.js";
 import { type Frame, frameBytes } from "./frame.js";
 import { HashingSink } from "./hashing-sink.js";
 import { ScriptChannel } from "./script-channel.js";
 import { type Script, WINDOW_BYTES } from "./scripts.js";
 
 /** Who gets to hear a script. */
-export const VICTIMS = ["receiver", "iterator", "file", "one-way", "sender"] as const;
+export const VICTIMS = ["receiver", "iterator", "file", "one-way", "artifact", "sender"] as const;
 export type VictimName = (typeof VICTIMS)[number];
 
 /** How a victim came out: of several transfers, each. */
@@ -33,6 +40,11 @@ export async function suffer(
   draws: Draws,
   at: string,
 ): Promise<Fate> {
+  if (name === "artifact") {
+    // Of what nobody has changed the footer is right, too.
+    const lies = frames === script.frames ? undefined : draws;
+    return readBack(script, artifactFile(frames, lies));
+  }
   const channel = new ScriptChannel(name === "one-way" ? "receive" : "both");
   const backend = draws.oneIn(3) ? portable : undefined;
   const options = { windowBytes: WINDOW_BYTES, backend };
@@ -77,15 +89,36 @@ async function begin(
     default: {
       const sink = new HashingSink(script.leftovers);
       const code = await codeOf(receiveModel(channel, { ...options, to: sink }).done);
-      const wrong = sink.complete && !script.contents.includes(sink.content);
-      const broken = [
-        ...(wrong ? ["another model than was sent was accepted"] : []),
-        ...(sink.complete !== (code === "done") ? [`complete is ${sink.complete} with ${code}`] : []),
-        ...(sink.takenBack ? ["a complete model was taken back"] : []),
-      ];
-      return { code, broken: [...broken, ...unclear(code)] };
+      return { code, broken: wrongs(sink, script, code) };
     }
   }
+}
+
+function wrongs(sink: HashingSink, script: Script, code: string): string[] {
+  const wrong = sink.complete && !script.contents.includes(sink.content);
+  return [
+    ...(wrong ? ["another model than was sent was accepted"] : []),
+    ...(sink.complete !== (code === "done") ? [`complete is ${sink.complete} with ${code}`] : []),
+    ...(sink.takenBack ? ["a complete model was taken back"] : []),
+    ...unclear(code),
+  ];
+}
+
+/** Sends the artifact that a file is said to be to somebody. */
+async function readBack(script: Script, file: Uint8Array): Promise<Fate> {
+  const reader = new FileInMemory(file);
+  const source = artifactSource({ name: reader.name, open: async () => reader });
+  const [a, b] = memoryChannelPair();
+  const sink = new HashingSink();
+  const received = codeOf(receiveModel(b, { to: sink, windowBytes: WINDOW_BYTES }).done);
+  const code = await codeOf(streamModel(source, a, { windowBytes: WINDOW_BYTES }));
+  // Of a source that cannot be opened the receiver has heard nothing.
+  await a.close();
+  const other = await received;
+  const broken = [...wrongs(sink, script, code), ...unclear(other)];
+  // A sender that fails says so, and nothing else can be wrong between the two.
+  if ((code === "done") !== (other === "done")) broken.push(`${code} there, ${other} here`);
+  return { codes: [code], broken };
 }
 
 async function iterate(script: Script, channel: ScriptChannel, options: Options): Promise<End> {

@@ -81,6 +81,7 @@ function scriptsFor(victim: VictimName): Script[] {
     case "sender":
       return scripts.receiver;
     case "one-way":
+    case "artifact":
       return scripts.artifact;
     case "receiver":
       return scripts.sender;
@@ -91,7 +92,15 @@ function scriptsFor(victim: VictimName): Script[] {
 
 async function runCase(number: number): Promise<void> {
   const draws = new Draws(task.seed, number);
-  const drawn = draws.pick(["receiver", "receiver", "one-way", "iterator", "sender", "sender"] as const);
+  const drawn = draws.pick([
+    "receiver",
+    "receiver",
+    "one-way",
+    "artifact",
+    "iterator",
+    "sender",
+    "sender",
+  ] as const);
   const victim = draws.oneIn(FILES_ONE_IN) ? "file" : drawn;
   const script = draws.pick(scriptsFor(victim));
   const frames = mutate(script.frames, draws, everything);
