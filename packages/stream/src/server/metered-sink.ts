@@ -41,8 +41,8 @@ export function meteredSink(
     }
     return writeEncoded.call(sink, chunk, record, payload);
   };
-  sink.finish = async (totals) => {
-    await finish.call(sink, totals);
+  sink.finish = async (totals, digest) => {
+    await finish.call(sink, totals, digest);
     room.settle(path, await sizeOf(path));
   };
   sink.abort = async (error) => {
