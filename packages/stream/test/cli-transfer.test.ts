@@ -258,6 +258,21 @@ describe("pipes", () => {
     expect(original.equals(await readFile(at("from-stream.safetensors")))).toBe(true);
   });
 
+  test("an artifact with its index is piped in to its last byte", async () => {
+    const kept = at("piped.twire");
+    expect((await run("pack", model, kept, "--chunk", "32K", "--quiet")).code).toBe(0);
+    const bytes = await readFile(kept);
+    const receiver = new CliProcess(["receive", "-", "--out", at("from-artifact.safetensors"), "--json"]);
+    const broken: Error[] = [];
+    receiver.child.stdin!.on("error", (error) => broken.push(error));
+    receiver.child.stdin!.write(bytes.subarray(0, -10));
+    // The rest comes when it may have all that it needs.
+    setTimeout(() => receiver.child.stdin!.end(bytes.subarray(-10)), 300);
+    expect((await receiver.ended).code).toBe(0);
+    expect(broken).toEqual([]);
+    expect(original.equals(await readFile(at("from-artifact.safetensors")))).toBe(true);
+  });
+
   test("a reader that leaves ends the sender, and a truncated stream the receiver, which leaves nothing under the name", async () => {
     const sender = new CliProcess(["send", model, "-"]);
     sender.child.stdout!.once("data", () => sender.child.stdout!.destroy());
@@ -268,7 +283,7 @@ describe("pipes", () => {
     expect((await run("pack", model, at("whole.twire"))).code).toBe(0);
     const whole = await readFile(at("whole.twire"));
     const receiver = new CliProcess(["receive", "-", "--out", at("truncated.safetensors"), "--json"]);
-    receiver.child.stdin!.end(whole.subarray(0, whole.length - 100));
+    receiver.child.stdin!.end(whole.subarray(0, whole.length - 1000));
     const received = await receiver.ended;
     expect(received.code).toBe(5);
     expect(json(received).error).toMatchObject({ code: "CHANNEL_CLOSED", retryable: true });

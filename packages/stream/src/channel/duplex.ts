@@ -149,8 +149,12 @@ class DuplexChannel implements Channel {
       });
     }
     // What is still to come, the peer's own end, is read past: a socket that is not read never closes.
-    this.#readable?.resume();
-    if (this.#readable && isStandard(this.#readable)) this.#readable.destroy();
+    const readable = this.#readable;
+    readable?.resume();
+    if (!readable || !isStandard(readable)) return;
+    // An artifact goes on behind END: who pipes one in should not find that nobody reads any more.
+    if (!readable.readableEnded && !readable.destroyed) await withinGrace(endOf(readable));
+    readable.destroy();
   }
 
   #reason(): Error {
@@ -171,6 +175,12 @@ class DuplexChannel implements Channel {
     this.#ended = true;
     this.#receiver.end(error);
   }
+}
+
+function endOf(readable: Readable): Promise<void> {
+  return new Promise((resolve) => {
+    for (const event of ["end", "close", "error"]) readable.once(event, () => resolve());
+  });
 }
 
 // Sockets, pipes and files have taken the bytes when they say so. Other streams hand on the very buffer, to whoever reads
