@@ -6,6 +6,8 @@ const RETRYABLE = {
   SOURCE_INVALID: false,
   /** A yielded tensor that disagrees with the declared infos, a source that ended early, models or residuals that do not fit. */
   SOURCE_MISMATCH: false,
+  /** A delta that is of another base than the one that it is applied to. */
+  BASE_MISMATCH: false,
   /** A NaN, an infinity or a value that the codec cannot carry, where those are to be refused. */
   VALUE_NOT_FINITE: false,
   /** Reading the source failed. */

@@ -36,12 +36,13 @@ const memory = async (...args: string[]): Promise<Result> => {
   return result;
 };
 
-// The medians of three runs. From 256 MiB on, memory no longer depends on the model: below, garbage is not yet collected.
+// The medians of seven runs: what a WebSocket's reads leave to the garbage collector goes up and down by 20 MiB, and a peak
+// is wherever it happened to be. From 256 MiB on, memory no longer depends on the model: below, garbage is not yet collected.
 test.skipIf(!hasProc)(
   "a model of 1 GiB moves within the bounds, file to file and container to container",
   { timeout: 180_000 },
   async () => {
-    const { bars } = await memory("--size", "1GiB", "--ways", "container,file", "--runs", "3");
+    const { bars } = await memory("--size", "1GiB", "--ways", "container,file", "--runs", "7");
     expect(bars).toHaveLength(8);
     expect(bars.filter(({ pass }) => !pass)).toEqual([]);
     expect(await readFile(join(scratch, "plot.svg"), "utf8")).toMatch(/^<svg.*<\/svg>\n$/s);

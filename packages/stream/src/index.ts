@@ -34,6 +34,14 @@ export { dialUnix } from "./channel/unix.js";
 export type { TlsOptions } from "./channel/tls-options.js";
 export { type WebStreamPair, webStreamsChannel } from "./channel/web-streams.js";
 export { type DialOptions, dialWebSocket, type Masking, webSocketChannel } from "./channel/websocket.js";
+export { type ApplyOptions, apply } from "./compute/apply.js";
+export { BASE_KEY, type BaseOptions } from "./compute/base.js";
+export { type CastDTypes, cast } from "./compute/cast.js";
+export { type DeltaOptions, delta } from "./compute/delta.js";
+export type { Computed, ComputeOptions } from "./compute/input.js";
+export { modelDigest } from "./compute/model-digest.js";
+export { type NewNames, rename } from "./compute/rename.js";
+export { type SelectOptions, select } from "./compute/select.js";
 export type {
   ConnectionCloseMessage,
   ConnectionOpenMessage,
@@ -71,7 +79,9 @@ export { openPlotter, type Plotter } from "./fidelity/evaluation-plot.js";
 export type { ReadingOptions } from "./fidelity/model-reader.js";
 export type { PartsOptions } from "./journal/expiry.js";
 export type { StreamOptions, TransferOptions } from "./options.js";
-export { type Origin, type ReceivedModel, type ReceiveOptions, receiveModel } from "./receive-model.js";
+export { type Origin, receiveModel } from "./receive-model.js";
+export type { ReceiveOptions } from "./receive-options.js";
+export type { ReceivedModel } from "./receiving.js";
 export {
   createModelServer,
   type ModelServer,
@@ -104,10 +114,12 @@ export {
   type LinearSumsOptions,
   linearCodes,
 } from "./source/linear-codes.js";
+export type { SourceLike } from "./source/open.js";
 export { rawFileSource } from "./source/raw-file.js";
 export { safetensorsSource } from "./source/safetensors.js";
 export { shardedSafetensorsSource } from "./source/sharded.js";
 export type { EncodedSource, ModelSource, OneShotSource } from "./source/source.js";
 export { type TensorMap, type TensorsOptions, type TensorValue, tensorsSource } from "./source/tensors.js";
 export { tensorflowJsSource } from "./source/tfjs.js";
-export { type Destination, type SourceLike, type StreamOptionsOf, streamModel } from "./stream-model.js";
+export { type Destination, type StreamOptionsOf, streamModel } from "./stream-model.js";
+export { type TransferModelOptions, transferModel } from "./transfer-model.js";

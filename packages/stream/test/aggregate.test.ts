@@ -1,10 +1,20 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { bytesOf, type FloatDType } from "@tensorwire/core";
+import { bytesOf, type ChunkRange, type FloatDType } from "@tensorwire/core";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { aggregate, fromTensors, type TensorMap, tensorsSource } from "../src/index.js";
+import {
+  aggregate,
+  apply,
+  BASE_KEY,
+  delta,
+  type EncodedSource,
+  fromTensors,
+  type TensorMap,
+  tensorsSource,
+} from "../src/index.js";
+import { artifactSource } from "../src/source/artifact.js";
 import {
   CHUNK,
   elementsOf,
@@ -132,6 +142,50 @@ describe("the weighted mean", () => {
     floats(tensors.get("weight")!).forEach((value, i) => {
       expect(Math.abs(value - expected[i]!)).toBeLessThanOrEqual(2 ** -23 * 0.14);
     });
+  });
+
+  test("of updates that clients make of one base, applied to it, is the mean of their models", async () => {
+    const base = await pack(path(), update(0), "blockwise8");
+    const updates = await Promise.all(
+      [1, 2, 3].map((client) => pack(path(), delta(update(client), base), "float16")),
+    );
+    const { tensors, info } = await read(apply(base, aggregate(updates)));
+    expect(info.metadata.size).toBe(0);
+    const expected = [1, 2, 3].map((client) => values(client));
+    floats(tensors.get("weight")!).forEach((value, i) => {
+      const mean = (expected[0]![i]! + expected[1]![i]! + expected[2]![i]!) / 3;
+      // What float16 leaves out of differences of at most a quarter.
+      expect(Math.abs(value - mean)).toBeLessThanOrEqual(2 ** -13);
+    });
+    const other = await pack(
+      path(),
+      delta(update(1), await pack(path(), update(0), "normfloat4")),
+      "float16",
+    );
+    expect(await failure(read(aggregate([...updates, other])))).toMatchObject({ code: "BASE_MISMATCH" });
+  });
+
+  test("tells its clients what will be asked for, by their own chunks", async () => {
+    const { bias, weight } = update(1);
+    const said: Record<string, (readonly ChunkRange[])[]> = {};
+    const telling = async (id: string, model: TensorMap): Promise<EncodedSource> => {
+      said[id] = [];
+      const artifact = artifactSource(await pack(path(), model));
+      const want = (runs: readonly ChunkRange[]) => void said[id]!.push(runs);
+      return {
+        ...{ name: id, finite: true, want, open: () => artifact.open(), close: () => artifact.close() },
+        readEncoded: (chunk, pool) => artifact.readEncoded(chunk, pool),
+      };
+    };
+    const mean = aggregate({
+      straight: await telling("straight", { bias: bias!, weight: weight! }),
+      turned: await telling("turned", { weight: weight!, bias: bias! }),
+    });
+    await mean.open();
+    expect(said).toEqual({ straight: [], turned: [] });
+    mean.want!([{ first: 1, count: 2 }]);
+    expect(said).toEqual({ straight: [[{ first: 1, count: 2 }]], turned: [[{ first: 0, count: 2 }]] });
+    await mean.close();
   });
 
   test("of one client is that client", async () => {
@@ -286,7 +340,7 @@ describe("models that do not belong together", () => {
 
   test("are refused by the base that they are deltas of", async () => {
     const of = (client: number, base: string | undefined) =>
-      updateOf(client, base === undefined ? {} : { "tensorwire.base": base });
+      updateOf(client, base === undefined ? {} : { [BASE_KEY]: base });
     for (const [ada, bob] of [
       ["sha256:1", "sha256:2"],
       ["sha256:1", undefined],
@@ -294,12 +348,12 @@ describe("models that do not belong together", () => {
     ]) {
       const error = await failure(read(aggregate({ ada: of(1, ada), bob: of(2, bob) })));
       expect(error).toMatchObject({
-        code: "SOURCE_MISMATCH",
+        code: "BASE_MISMATCH",
         message: expect.stringMatching(/client "bob": .*base/),
       });
     }
     const { info } = await read(aggregate({ ada: of(1, "sha256:1"), bob: of(2, "sha256:1") }));
-    expect(info.metadata.get("tensorwire.base")).toBe("sha256:1");
+    expect(info.metadata.get(BASE_KEY)).toBe("sha256:1");
   });
 
   test("and what is no model, or no client", async () => {

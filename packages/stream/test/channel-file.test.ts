@@ -1,11 +1,11 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { readdir, readlink } from "node:fs/promises";
 import { join } from "node:path";
 import type { ChannelReceiver } from "@tensorwire/core";
 import { describe, expect, test } from "vitest";
-import { fileReadChannel, fileWriteChannel } from "../src/channel/file.js";
+import { fileReadChannel } from "../src/channel/file.js";
 import { type Deferred, deferred } from "../src/session/deferred.js";
-import { failure, folder, listing, noise, smallDisk } from "./sink-fixture.js";
+import { failure, folder, noise } from "./sink-fixture.js";
 
 const gone = new Error("the peer went away");
 
@@ -39,83 +39,6 @@ async function openFiles(at: string): Promise<number> {
   const links = (await readdir("/proc/self/fd")).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => ""));
   return (await Promise.all(links)).filter((path) => path.startsWith(at)).length;
 }
-
-describe("a channel into a file", () => {
-  test("writes parts in the order of the calls, which may overlap, and shows the file when it is closed", async () => {
-    const at = folder();
-    const path = join(at, "model.twire");
-    const channel = await fileWriteChannel(path);
-    expect([channel.kind, channel.direction]).toEqual(["file", "send"]);
-    const receiver = new Collector();
-    channel.open(receiver);
-    const parts = Array.from({ length: 50 }, (_, i) => [noise(i * 1000, i), noise(3, i)]);
-    await Promise.all(parts.map((pair) => channel.send(pair)));
-    await channel.send([]);
-    expect(existsSync(path)).toBe(false);
-    const closing = channel.close();
-    expect(channel.close(gone)).toBe(closing);
-    await closing;
-    expect(readFileSync(path).equals(Buffer.concat(parts.flat()))).toBe(true);
-    expect(listing(at)).toEqual(["model.twire"]);
-    expect((await failure(channel.send([noise(1, 1)]))).code).toBe("CHANNEL_CLOSED");
-    expect(await receiver.ended.promise).toBeUndefined();
-    expect(receiver.ends).toBe(1);
-  });
-
-  test("leaves nothing when it is closed with an error, also in the midst of a write", async () => {
-    const at = folder();
-    const channel = await fileWriteChannel(join(at, "model.twire"));
-    const receiver = new Collector();
-    channel.open(receiver);
-    const sending = channel.send([noise(1_000_000, 1)]);
-    await channel.close(gone);
-    await sending;
-    expect(listing(at)).toEqual([]);
-    expect(await receiver.ended.promise).toBe(gone);
-  });
-
-  test("is refused before anything is taken, and replaces where it was asked to", async () => {
-    const at = folder();
-    const path = join(at, "model.twire");
-    writeFileSync(path, "old");
-    expect((await failure(fileWriteChannel(path))).code).toBe("TARGET_EXISTS");
-    expect((await failure(fileWriteChannel(join(at, "no", "model.twire")))).code).toBe("TARGET_WRITE");
-    expect((await failure(fileWriteChannel(join(at, "x"), { expectedBytes: 2 ** 52 }))).code).toBe(
-      "TARGET_FULL",
-    );
-    const channel = await fileWriteChannel(path, { overwrite: true });
-    expect((await failure(fileWriteChannel(path, { overwrite: true }))).code).toBe("TARGET_BUSY");
-    await channel.send([Buffer.from("new")]);
-    await channel.close();
-    expect(readFileSync(path, "utf8")).toBe("new");
-    expect(listing(at)).toEqual(["model.twire"]);
-  });
-
-  test("fails to close where the name is taken meanwhile, and leaves nothing of its own", async () => {
-    const at = folder();
-    const path = join(at, "model.twire");
-    const channel = await fileWriteChannel(path);
-    await channel.send([noise(10, 1)]);
-    writeFileSync(path, "theirs");
-    expect((await failure(channel.close())).code).toBe("TARGET_EXISTS");
-    expect(readFileSync(path, "utf8")).toBe("theirs");
-    expect(listing(at)).toEqual(["model.twire"]);
-  });
-
-  test("is TARGET_FULL on a disk that fills, and leaves nothing, close it as you like", async () => {
-    const disk = smallDisk("size=1m");
-    if (!disk) return;
-    for (const error of [undefined, gone]) {
-      const channel = await fileWriteChannel(join(disk, "model.twire"));
-      await channel.send([noise(800_000, 1)]);
-      const full = await failure(channel.send([noise(800_000, 2)]));
-      expect(full.code).toBe("TARGET_FULL");
-      if (error) await channel.close(error);
-      else expect(await failure(channel.close())).toBe(full);
-      expect(listing(disk)).toEqual([]);
-    }
-  });
-});
 
 describe("a channel out of a file", () => {
   test.each([0, 1, 256 * 1024, 1_000_003])(

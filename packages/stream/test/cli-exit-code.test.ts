@@ -162,7 +162,7 @@ test("channel: nobody is there", async () => {
   expect(json(sent).error.retryable).toBe(true);
 });
 
-test("integrity: bytes that are no stream of ours, and damaged ones", async () => {
+test("integrity: bytes that are no stream of ours; a damaged artifact is a source that is not what it says", async () => {
   const receiver = new CliProcess(["receive", "-", "--out", at("garbage.safetensors"), "--json"]);
   receiver.child.stdin!.end("GET / HTTP/1.1\r\nHost: example\r\n\r\n".repeat(10));
   expectFailure(await receiver.ended, "integrity", "PROTOCOL");
@@ -171,7 +171,7 @@ test("integrity: bytes that are no stream of ours, and damaged ones", async () =
   damaged[damaged.length - 5000]! ^= 1;
   await writeFile(at("damaged.twire"), damaged);
   const unpacked = await run("unpack", at("damaged.twire"), at("damaged.safetensors"), "--json");
-  expectFailure(unpacked, "integrity", "CHUNK_CORRUPT");
+  expectFailure(unpacked, "source", "SOURCE_INVALID");
   expect(json(unpacked).error).toMatchObject({ tensor: "w", chunk: 0 });
   expect(
     (await readdir(folder)).filter((name) => /^(garbage|damaged).*(safetensors|part)/.test(name)),

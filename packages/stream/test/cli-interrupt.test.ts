@@ -1,9 +1,10 @@
 import { once } from "node:events";
-import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { CliProcess, json, makeSparseModel } from "./cli-process.js";
+import { CliProcess, json, makeSparseModel, run } from "./cli-process.js";
 
 let folder: string;
 let model: string;
@@ -74,14 +75,45 @@ test("a process that is killed outright is a peer that went away", async () => {
   await expectUnfinished();
 });
 
-test("packing that is cancelled leaves no artifact", async () => {
-  const packing = new CliProcess(["pack", model, join(outputs, "model.twire"), ...WINDOW]);
-  await packing.saw(PROGRESS);
-  packing.child.kill("SIGINT");
-  const { code, stdout, stderr } = await packing.ended;
-  expect(stderr).toMatch(/^tensorwire: ABORTED: the transfer was cancelled by SIGINT$/m);
-  expect([code, stdout]).toEqual([130, ""]);
-  expect(await readdir(outputs)).toEqual([]);
+test.each([[], ["--no-resume"]])(
+  "packing that is cancelled leaves no artifact, and what it has for the next call (%s)",
+  async (...flags) => {
+    const packing = new CliProcess(["pack", model, join(outputs, "model.twire"), ...WINDOW, ...flags]);
+    await packing.saw(PROGRESS);
+    packing.child.kill("SIGINT");
+    const { code, stdout, stderr } = await packing.ended;
+    expect(stderr).toMatch(/^tensorwire: ABORTED: the transfer was cancelled by SIGINT$/m);
+    expect([code, stdout]).toEqual([130, ""]);
+    const left = flags.length ? [] : ["model.twire.part", "model.twire.part.journal"];
+    expect((await readdir(outputs)).sort()).toEqual(left);
+  },
+);
+
+test("packing that is killed goes on when it is called again, and ends in the identical file", async () => {
+  const short = join(outputs, "short.safetensors");
+  await makeSparseModel(short, 96 * 1024 ** 2);
+  const pack = (to: string): string[] => {
+    const flags = ["--codec", "blockwise8", "--window", "512KiB", "--json"];
+    return ["pack", short, join(outputs, to), ...flags];
+  };
+  const killed = new CliProcess(pack("killed.twire"));
+  const part = join(outputs, "killed.twire.part");
+  // A window of source bytes is a quarter of that: a checkpoint is behind it.
+  const written = async (): Promise<number> => (await stat(part).catch(() => ({ size: 0 }))).size;
+  while ((await written()) < 1024 ** 2) await sleep(5);
+  killed.child.kill("SIGKILL");
+  expect((await killed.ended).signal).toBe("SIGKILL");
+  expect(await readdir(outputs)).not.toContain("killed.twire");
+  const again = await run(...pack("killed.twire"));
+  const whole = await run(...pack("whole.twire"));
+  expect([again.code, whole.code]).toEqual([0, 0]);
+  expect(json(again).resumedBytes).toBeGreaterThan(0);
+  expect(json(again).digest).toBe(json(whole).digest);
+  const [a, b] = await Promise.all(
+    ["killed", "whole"].map((name) => readFile(join(outputs, `${name}.twire`))),
+  );
+  expect(a!.equals(b!)).toBe(true);
+  expect((await readdir(outputs)).sort()).toEqual(["killed.twire", "short.safetensors", "whole.twire"]);
 });
 
 test("one Ctrl-C that arrives twice, as npx passes it on, is one", async () => {

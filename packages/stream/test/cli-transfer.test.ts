@@ -170,7 +170,7 @@ describe("artifacts", () => {
       "--json",
     );
     expect(packed.code).toBe(0);
-    expect(json(packed)).toMatchObject({ confirmed: false, codecs: { normfloat4: { tensors: 2 } } });
+    expect(json(packed)).toMatchObject({ confirmed: true, codecs: { normfloat4: { tensors: 2 } } });
 
     const shown = json(await run("inspect", artifact, "--json"));
     expect(shown.tensors[0]).toMatchObject({

@@ -12,6 +12,8 @@ import {
   HEADER_BYTES,
   MAX_MODEL_NAME_BYTES,
   MAX_MODEL_NAME_SEGMENT_BYTES,
+  MAX_PATTERN_LENGTH,
+  MAX_PATTERNS,
   MAX_SAFETENSORS_HEADER_BYTES,
   none,
   TensorwireError,
@@ -31,7 +33,13 @@ import { ConnectionTrace } from "../src/diagnostics/connection-trace.js";
 import { EVENT_NAMES, listenTo, publish } from "../src/diagnostics/events.js";
 import { METRIC_NAMES, METRICS, openTelemetryName, prometheusName } from "../src/diagnostics/metrics.js";
 import { TransferTrace } from "../src/diagnostics/transfer-trace.js";
-import { DEFAULT_SERVER_LIMITS, memoryChannelPair, receiveModel, streamModel } from "../src/index.js";
+import {
+  DEFAULT_SERVER_LIMITS,
+  memoryChannelPair,
+  modelDigest,
+  receiveModel,
+  streamModel,
+} from "../src/index.js";
 import {
   DEFAULT_IDLE_TIMEOUT_MS,
   MAX_TIMEOUT_MS,
@@ -63,6 +71,12 @@ function afterHello(stream: Uint8Array): Uint8Array {
 
 describe("the worked example of docs/wire-format.md", () => {
   const sent = example("sender");
+
+  it("has the model's digest", async () => {
+    const tensors = { x: { dtype: "F32", shape: [3], data: Float32Array.of(1, -0.5, 0.25) } } as const;
+    const digest = Buffer.from(example("model-digest")).toString("hex");
+    expect(await modelDigest(tensors)).toBe(`sha256:${digest}`);
+  });
 
   it("is what a sender writes, but for the HELLO's words", async () => {
     const writable = new PassThrough();
@@ -108,6 +122,8 @@ it("docs/limits.md has the fixed numbers of the code", () => {
   expect(page("limits.md")).toContain(
     `\`--parts-max-age\` | ${DEFAULT_PARTS_MAX_AGE_MS.toLocaleString("en-US")} |`,
   );
+  expect(numberOf("patterns over names in a list")).toBe(MAX_PATTERNS);
+  expect(numberOf("characters of such a pattern")).toBe(MAX_PATTERN_LENGTH);
   expect(numberOf("safetensors header")).toBe(MAX_SAFETENSORS_HEADER_BYTES);
   expect(numberOf("shard index, `model.json`")).toBe(MAX_TEXT_FILE_BYTES);
 });

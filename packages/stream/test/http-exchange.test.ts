@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { createServer, get as httpGet, type Server } from "node:http";
+import { createServer, get as httpGet, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { type Channel, type ErrorCode, TensorwireError } from "@tensorwire/core";
 import { afterEach, describe, expect, test } from "vitest";
@@ -168,6 +168,75 @@ describe("the exchange of docs/wire-format.md", () => {
     const late = await get(transfer, 0, { "tensorwire-most": String(8 * MiB) });
     expect(late.headers).toMatchObject({ "tensorwire-offset": "1000" });
     expect(late.text === next).toBe(true);
+  });
+
+  test("a GET begins at the place it names, behind what an answer under way brings", async () => {
+    const { transfer, channel } = await opened();
+    await channel.send([Buffer.from("abcdef")]);
+    const ahead = await get(transfer, 0, { "tensorwire-from": "4" });
+    expect(ahead).toMatchObject({ status: 200, text: "ef", headers: { "tensorwire-offset": "4" } });
+    expect(await get(transfer, 0), "the first are kept until they were received").toMatchObject({
+      text: "abcdef",
+    });
+    expect(await get(transfer, 2, { "tensorwire-from": "1" }), "received meanwhile").toMatchObject({
+      text: "cdef",
+      headers: { "tensorwire-offset": "2" },
+    });
+    expect((await get(transfer, 0, { "tensorwire-from": "7" })).status, "nobody has said 7").toBe(400);
+    const next = get(transfer, 0, { "tensorwire-from": "6" });
+    await channel.send([Buffer.from("ghi")]);
+    expect(await next).toMatchObject({ text: "ghi", headers: { "tensorwire-offset": "6" } });
+  });
+
+  test("the second of two answers is read after the first, whichever comes first; a broken one takes it along", async () => {
+    const froms: string[] = [];
+    const held = new Set<ServerResponse>();
+    const text = "0123456789".repeat(1000);
+    let breaks = 1;
+    const url = await serving(
+      createServer((incoming, response) => {
+        const { method, headers } = incoming;
+        const answer = (from: number, body: string, last = false): void => {
+          response.writeHead(200, {
+            "tensorwire-offset": from,
+            "tensorwire-received": 0,
+            "content-length": body.length,
+            ...(last && { "tensorwire-end": "complete" }),
+          });
+          response.flushHeaders();
+          if (from > 0 || last) return void response.end(body);
+          // The first is under way for longer than the second.
+          response.write(body.slice(0, 10));
+          held.add(response);
+        };
+        incoming.resume();
+        if (method === "POST") {
+          return void response
+            .writeHead(201, { "content-type": TYPE, location: `/transfer?tensorwire=${"0".repeat(32)}` })
+            .end();
+        }
+        if (method !== "GET") return void response.writeHead(method === "DELETE" ? 204 : 200).end();
+        const from = Number(headers["tensorwire-from"]);
+        froms.push(`${headers["tensorwire-received"]}+${from}`);
+        if (from === 0) return answer(0, text.slice(0, 4000));
+        if (from >= text.length) return answer(from, "", true);
+        answer(from, text.slice(from, from + 4000));
+        for (const first of held) {
+          held.delete(first);
+          if (breaks-- > 0) setTimeout(() => first.destroy(), 50);
+          else setTimeout(() => first.end(text.slice(10, 4000)), 50);
+        }
+      }),
+    );
+    const channel = await dialHttp(url);
+    closers.push(() => channel.close(new Error("the test is over")));
+    let heard = "";
+    const end = await new Promise((resolve) =>
+      channel.open({ bytes: (portion) => void (heard += Buffer.from(portion).toString()), end: resolve }),
+    );
+    expect(end).toBeUndefined();
+    expect(heard === text).toBe(true);
+    expect(froms.slice(0, 3)).toEqual(["0+0", "0+4000", "10+10"]);
   });
 
   test("the answer to a PUT brings along what no GET has been given", async () => {

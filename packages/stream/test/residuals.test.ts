@@ -254,7 +254,7 @@ test("an artifact's residuals are replaced when it is complete, and a seed is no
   await streamModel({ w }, at("m.twire"), options);
   const first = await readFile(at("r"));
   const summary = await streamModel({ w }, at("m.twire"), options);
-  expect(summary.confirmed).toBe(false);
+  expect(summary.confirmed).toBe(true);
   expect((await readFile(at("r"))).equals(first)).toBe(false);
   expect((await readdir(folder)).sort()).toEqual(["m.twire", "r"]);
 });

@@ -244,7 +244,7 @@ describe("an artifact", () => {
     } as const;
     const options = { codec: "normfloat4", chunkBytes: 64 * 1024, windowBytes: 256 * 1024 };
     const sent = await streamModel(tensors, join(at, "sent.twire"), options);
-    expect(sent.confirmed).toBe(false);
+    expect(sent.confirmed).toBe(true);
     const kept = await receiveModel(join(at, "sent.twire"), {
       to: join(at, "kept.twire"),
       windowBytes: 256 * 1024,

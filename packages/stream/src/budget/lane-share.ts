@@ -1,5 +1,5 @@
 import { type Deferred, deferred } from "../session/deferred.js";
-import type { MemoryBudget } from "./memory-budget.js";
+import type { Reserve } from "./memory-budget.js";
 import type { SenderMemory } from "./sender-memory.js";
 import type { Share, ShareOwner } from "./share.js";
 
@@ -19,7 +19,7 @@ export class LaneShare implements ShareOwner {
   constructor(private readonly memory: SenderMemory) {}
 
   /** Before anything is read. @throws TensorwireError as `MemoryBudget.open`. */
-  async open(budget: MemoryBudget, signal: AbortSignal): Promise<void> {
+  async open(budget: Reserve, signal: AbortSignal): Promise<void> {
     this.#share = await budget.open(this.memory, this, signal);
     this.memory.keep(this.#share.steps);
   }

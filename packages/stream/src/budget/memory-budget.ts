@@ -8,9 +8,22 @@ import { Share, type ShareOwner, type ShareTerms } from "./share.js";
  */
 const PLENTY = 1 / 4;
 
-/** A transfer that waits for its minimum, and holds nothing. */
+/** Whose share it is to be. */
+export interface Party {
+  readonly terms: ShareTerms;
+  readonly owner: ShareOwner;
+}
+
+/** Where a share comes from. */
+export interface Reserve {
+  /** As of a `MemoryBudget`. */
+  open(terms: ShareTerms, owner: ShareOwner, signal: AbortSignal): Promise<Share>;
+}
+
+/** Shares that wait for their minimums, all of them at once, and hold nothing. */
 interface Waiting {
-  readonly share: Share;
+  readonly shares: readonly Share[];
+  readonly minimum: number;
   readonly ready: Deferred<void>;
 }
 
@@ -19,7 +32,7 @@ interface Waiting {
  * turn; beyond that it grows step by step. No share waits for the memory of another to grow while a third waits for its
  * minimum.
  */
-export class MemoryBudget {
+export class MemoryBudget implements Reserve {
   #reserved = 0;
   /** What shares hold beyond their minimums. */
   #beyond = 0;
@@ -56,10 +69,17 @@ export class MemoryBudget {
    * @throws TensorwireError `LIMIT_EXCEEDED` where the minimum alone is over the budget; whatever the signal was aborted for.
    */
   async open(terms: ShareTerms, owner: ShareOwner, signal: AbortSignal): Promise<Share> {
+    const [share] = await this.openTogether([{ terms, owner }], signal);
+    return share!;
+  }
+
+  /** Shares of one step each, all of them or none: who needs several must not hold some while it waits for the others. */
+  async openTogether(parties: readonly Party[], signal: AbortSignal): Promise<readonly Share[]> {
     signal.throwIfAborted();
-    const share = new Share(terms, owner, this);
-    if (share.minimum > this.bytes) throw this.#tooSmall(share);
-    const waiting: Waiting = { share, ready: deferred<void>() };
+    const shares = parties.map(({ terms, owner }) => new Share(terms, owner, this));
+    const minimum = shares.reduce((bytes, share) => bytes + share.minimum, 0);
+    if (minimum > this.bytes) throw this.#tooSmall(minimum);
+    const waiting: Waiting = { shares, minimum, ready: deferred<void>() };
     const abort = (): void => {
       const at = this.#waiting.indexOf(waiting);
       if (at < 0) return;
@@ -77,13 +97,13 @@ export class MemoryBudget {
     }
     // It was given its minimum, and gave up before it heard of it.
     if (signal.aborted) {
-      share.close();
+      for (const share of shares) share.close();
       signal.throwIfAborted();
     }
-    return share;
+    return shares;
   }
 
-  #tooSmall({ minimum }: Share): TensorwireError {
+  #tooSmall(minimum: number): TensorwireError {
     return new TensorwireError(
       "LIMIT_EXCEEDED",
       `a chunk of this model takes ${minimum} bytes of memory, and all transfers together may take ${this.bytes}: ` +
@@ -144,11 +164,11 @@ export class MemoryBudget {
 
   #serveMinimum(): boolean {
     const next = this.#waiting[0];
-    if (!next || this.#reserved + next.share.minimum > this.bytes) return false;
+    if (!next || this.#reserved + next.minimum > this.bytes) return false;
     this.#waiting.shift();
-    this.#shares++;
-    this.#reserved += next.share.minimum;
-    next.share.begin();
+    this.#shares += next.shares.length;
+    this.#reserved += next.minimum;
+    for (const share of next.shares) share.begin();
     next.ready.resolve();
     return true;
   }

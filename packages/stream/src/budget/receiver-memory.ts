@@ -26,6 +26,8 @@ export interface ReceiverMemorySettings {
   readonly pools: ReceiverPools;
   readonly registry: CodecRegistry;
   readonly windowBytes: number;
+  /** Decoded bytes that each of the two lanes before the sink takes. */
+  readonly laneBytes: number;
   /** Nobody grants credit: the channel is stopped where a portion of it ends. */
   readonly oneWay: boolean;
 }
@@ -80,7 +82,7 @@ export class ReceiverMemory implements ShareTerms {
   }
 
   #count(): StepSlabs[] {
-    const { sink, model, windowBytes, pools, oneWay } = this.settings;
+    const { sink, model, laneBytes, pools, oneWay } = this.settings;
     const { plan } = model;
     // The portion that brings the end of a chunk brings the beginning of the next one.
     const least = oneWay ? 2 * plan.maxChunkBytes : 0;
@@ -98,7 +100,7 @@ export class ReceiverMemory implements ShareTerms {
       ratio = Math.max(ratio, output(chunk) / chunk.bytes);
     }
     // The two lanes of `SinkPump`, and what is between them.
-    const lane = Math.max(windowBytes / 4, largest);
+    const lane = Math.max(laneBytes, largest);
     // A sink that has places need not have one for every chunk.
     const own = !isEncodedSink(sink);
     const unpacks = isEncodedSink(sink) || model.manifest.tensors.some((_, i) => this.#decodes(i));

@@ -1,5 +1,5 @@
 import type { CreditLedger } from "../session/credit.js";
-import type { MemoryBudget } from "./memory-budget.js";
+import type { Reserve } from "./memory-budget.js";
 import type { ReceiverMemory } from "./receiver-memory.js";
 import type { Share, ShareOwner } from "./share.js";
 
@@ -23,7 +23,7 @@ export class WindowShare implements ShareOwner {
   ) {}
 
   /** Before anything is granted. @throws TensorwireError as `MemoryBudget.open`. */
-  async open(budget: MemoryBudget, signal: AbortSignal): Promise<void> {
+  async open(budget: Reserve, signal: AbortSignal): Promise<void> {
     this.#share = await budget.open(this.memory, this, signal);
     this.#adjust(this.#share);
   }

@@ -6,60 +6,9 @@ import {
   quote,
   TensorwireError,
 } from "@tensorwire/core";
-import { PartFile, type PartFileOptions } from "../sink/part-file.js";
 
 /** Bytes of one read, into a buffer that is used again. */
 const READ_BYTES = 256 * 1024;
-
-/**
- * A channel whose bytes become a file: the artifact's writer. The file appears when the channel is closed without an
- * error, and not at all otherwise.
- * @throws TensorwireError `TARGET_…`, before anything is taken.
- */
-export async function fileWriteChannel(path: string, options: PartFileOptions = {}): Promise<Channel> {
-  return new FileWriteChannel(await PartFile.open(path, options));
-}
-
-class FileWriteChannel implements Channel {
-  readonly kind = "file";
-  readonly direction = "send";
-  #receiver: ChannelReceiver | undefined;
-  #position = 0;
-  #closing: Promise<void> | undefined;
-
-  constructor(private readonly file: PartFile) {}
-
-  open(receiver: ChannelReceiver): void {
-    this.#receiver = receiver;
-  }
-
-  async send(parts: readonly Uint8Array[]): Promise<void> {
-    if (this.#closing) throw new TensorwireError("CHANNEL_CLOSED", `${quote(this.file.path)} is closed`);
-    const position = this.#position;
-    // Known now, so that calls may overlap.
-    for (const { length } of parts) this.#position += length;
-    await this.file.write(parts, position);
-  }
-
-  close(error?: Error): Promise<void> {
-    this.#closing ??= this.#close(error);
-    return this.#closing;
-  }
-
-  async #close(error?: Error): Promise<void> {
-    let reason: Error | undefined = error;
-    try {
-      if (!error) await this.file.finish();
-    } catch (cause) {
-      reason = cause as Error;
-      throw cause;
-    } finally {
-      // Of a finished file nothing is taken back.
-      await this.file.abort();
-      this.#receiver?.end(reason);
-    }
-  }
-}
 
 /**
  * A channel that delivers a file's bytes. Nobody grants credit to a file: it waits where the receiver asks it to.

@@ -12,6 +12,8 @@ export const OFFSET = "tensorwire-offset";
 export const RECEIVED = "tensorwire-received";
 /** That nothing comes after this body: `complete`, or `dropped` where something failed. */
 export const END = "tensorwire-end";
+/** Place at which the answer is to begin: behind what an answer that is being read will have brought. */
+export const FROM = "tensorwire-from";
 /** Bytes that the answer's body may have. */
 export const MOST = "tensorwire-most";
 

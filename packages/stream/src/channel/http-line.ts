@@ -8,8 +8,8 @@ import { withoutBrackets } from "./address.js";
 import { proxyFor } from "./proxy.js";
 import { clientTls, type TlsOptions } from "./tls-options.js";
 
-/** Connections of one channel: two PUTs, a GET, and one for what ends it. */
-const CONNECTIONS = 4;
+/** Connections of one channel: two PUTs, two GETs, and one for what ends it. */
+const CONNECTIONS = 5;
 
 /** How long a host may take to let a connection in: another one is tried then. */
 const CONNECT_MS = 30_000;

@@ -7,6 +7,7 @@ import {
   END,
   type EndWord,
   endOf,
+  FROM,
   MAX_ANSWER_BYTES,
   MAX_BODY_BYTES,
   MOST,
@@ -27,6 +28,8 @@ export const ABSENT_MS = 120_000;
 
 interface WaitingGet {
   readonly response: ServerResponse;
+  /** Place at which its answer is to begin. */
+  readonly from: number;
   readonly timer: NodeJS.Timeout;
 }
 
@@ -36,8 +39,8 @@ export class HttpServerChannel implements Channel {
   readonly direction = "both";
   /** What a GET's answer may have: its peer measures its own line. */
   #most = MAX_ANSWER_BYTES;
-  readonly #out = new RetainedBytes(
-    () => 2 * this.#most,
+  readonly #out: RetainedBytes = new RetainedBytes(
+    (): number => Math.max(2 * this.#most, this.#brought - this.#out.tail + this.#most / 2),
     () => this.#answerGet(),
   );
   readonly #puts: IncomingPuts;
@@ -45,6 +48,8 @@ export class HttpServerChannel implements Channel {
   #get: WaitingGet | undefined;
   /** Place behind what answers under way, or taken, have brought. */
   #brought = 0;
+  /** Answers under way that bring something. */
+  readonly #bringing = new Set<ServerResponse>();
   readonly #responses = new Set<ServerResponse>();
   readonly #sockets = new SocketEnds(() => {
     if (this.#responses.size === 0) this.#expect(BROKEN_MS);
@@ -128,7 +133,7 @@ export class HttpServerChannel implements Channel {
       case "PUT":
         return this.#take(request, response);
       case "GET":
-        return this.#bring(response, from, countOf(headers, MOST));
+        return this.#bring(response, countOf(headers, FROM) ?? from, countOf(headers, MOST));
       case "HEAD":
         return this.#answer(response, from, 0);
       case "DELETE":
@@ -147,7 +152,10 @@ export class HttpServerChannel implements Channel {
     const lasting = this.#watch(request);
     response.once("close", () => {
       this.#responses.delete(response);
+      this.#bringing.delete(response);
       if (!response.writableFinished) this.#brought = this.#out.tail;
+      this.#leave();
+      this.#answerGet();
       if (this.#responses.size > 0) return;
       const broken = !response.writableFinished || (lasting && request.socket.destroyed);
       this.#expect(broken ? BROKEN_MS : ABSENT_MS);
@@ -217,22 +225,29 @@ export class HttpServerChannel implements Channel {
   // --- What goes
 
   #bring(response: ServerResponse, from: number, most = MAX_BODY_BYTES): void {
+    if (from > this.#out.head) return answer(response, 400);
     this.#most = Math.max(MIN_BODY_BYTES, Math.min(most, MAX_BODY_BYTES));
     this.#answerGet(true);
-    if (this.#out.head > from || this.#out.finished) return this.#answer(response, from, this.#most);
     const timer = setTimeout(() => this.#answerGet(true), POLL_MS);
-    this.#get = { response, timer };
+    this.#get = { response, from, timer };
     response.once("close", () => {
       if (this.#get?.response === response) this.#forgetGet();
     });
+    this.#out.fill();
+    this.#answerGet();
   }
 
   /** Answers the GET that waits, if there is something for it. */
   #answerGet(anyway = false): void {
     const get = this.#get;
-    if (!get || !(anyway || this.#out.head > this.#out.tail || this.#out.finished)) return;
+    if (!get) return;
+    const out = this.#out;
+    const from = Math.max(get.from, out.tail);
+    // While another answer is under way little waits for more.
+    const least = this.#bringing.size > 0 ? this.#most / 2 : 1;
+    if (!anyway && !out.finished && out.head - from < least) return;
     this.#forgetGet();
-    this.#answer(get.response, this.#out.tail, this.#most);
+    this.#answer(get.response, from, this.#most);
   }
 
   #forgetGet(): void {
@@ -246,7 +261,8 @@ export class HttpServerChannel implements Channel {
     const bytes = pieces.reduce((sum, { length }) => sum + length, 0);
     const last = out.finished && from + bytes === out.head;
     this.#brought = Math.max(this.#brought, from + bytes);
-    if (last) response.once("finish", () => this.#left.resolve());
+    if (bytes > 0) this.#bringing.add(response);
+    if (last) response.once("finish", () => this.#leave(response));
     answer(
       response,
       200,
@@ -256,6 +272,14 @@ export class HttpServerChannel implements Channel {
   }
 
   // --- How it ends
+
+  /** @param last What has brought the end. */
+  #leave(last?: ServerResponse): void {
+    if (last) this.#bringing.delete(last);
+    if (this.#out.finished && this.#brought === this.#out.head && this.#bringing.size === 0) {
+      this.#left.resolve();
+    }
+  }
 
   #tell(error?: Error): void {
     if (this.#told) return;

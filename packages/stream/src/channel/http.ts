@@ -1,6 +1,7 @@
 import { type Channel, type ChannelPeer, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
 import { withinGrace } from "../session/grace.js";
-import { countOf, END, type EndWord, endOf, MOST, OFFSET, POLL_MS, RECEIVED } from "./http-exchange.js";
+import { countOf, END, type EndWord, endOf, OFFSET, POLL_MS, RECEIVED } from "./http-exchange.js";
+import { type Getting, HttpGets } from "./http-gets.js";
 import type { Asking, HttpAnswer, HttpLine } from "./http-line.js";
 import { Attempts, StatusError } from "./http-attempts.js";
 import { BodySize } from "./body-size.js";
@@ -22,9 +23,7 @@ export class HttpChannel implements Channel {
     () => this.#putSize.kept,
     () => this.#pump(),
   );
-  readonly #getSize = new BodySize();
   readonly #putAttempts = new Attempts();
-  readonly #getAttempts = new Attempts();
   #receiver: ChannelReceiver | undefined;
   /** Bytes that have come. */
   #taken = 0;
@@ -65,7 +64,7 @@ export class HttpChannel implements Channel {
 
   open(receiver: ChannelReceiver): void {
     this.#receiver = receiver;
-    void this.#poll();
+    void new HttpGets(this.#getting(), this.#stop.signal).run();
   }
 
   send(parts: readonly Uint8Array[]): Promise<void> {
@@ -191,28 +190,20 @@ export class HttpChannel implements Channel {
 
   // --- What comes
 
-  async #poll(): Promise<void> {
-    while (!this.#heardAll && !this.#over) {
-      const headers = { ...this.#having(), [MOST]: String(this.#getSize.bytes) };
-      try {
-        const answer = await this.#ask({
-          method: "GET",
-          headers,
-          signal: this.#stop.signal,
-        });
-        const start = performance.now();
-        this.#getSize.took(await this.#hear(answer), performance.now() - start);
-        this.#getAttempts.progress();
-      } catch (error) {
-        if (this.#heardAll || this.#over) return;
-        try {
-          this.#getSize.broke();
-          await this.#getAttempts.again(error, this.#stop.signal);
-        } catch (cause) {
-          this.#fail(cause);
-        }
-      }
-    }
+  #getting(): Getting {
+    const channel = this;
+    return {
+      ask: (headers, signal) =>
+        this.#ask({ method: "GET", headers: { ...this.#having(), ...headers }, signal }),
+      hear: (answer) => this.#hear(answer),
+      fail: (cause) => this.#fail(cause),
+      get taken() {
+        return channel.#taken;
+      },
+      get over() {
+        return channel.#heardAll || channel.#over;
+      },
+    };
   }
 
   #having(): Record<string, string> {
@@ -239,6 +230,8 @@ export class HttpChannel implements Channel {
     this.#out.release(received);
     let at = offset;
     await new Promise<void>((resolve, reject) => {
+      // While it waited for its turn.
+      if (body.destroyed) return reject(new Error("the answer broke off"));
       body.on("data", (portion: Uint8Array) => {
         // The answers to a GET and to a PUT may bring the same.
         const known = this.#taken - at;

@@ -10,7 +10,7 @@ import { checkPrivacy, checkToken } from "../door/credential.js";
 import { hostAddress, isLoopback, noUrl, shownUrl } from "./address.js";
 import { dialWithin } from "./dial-watch.js";
 import { duplexChannel, type StreamPair } from "./duplex.js";
-import { fileReadChannel, fileWriteChannel } from "./file.js";
+import { fileReadChannel } from "./file.js";
 import { dialHttp, type HttpDialOptions, tryHttp } from "./http-dial.js";
 import { httpReadChannel } from "./http-get.js";
 import { HttpChannel } from "./http.js";
@@ -32,7 +32,13 @@ export type Endpoint =
   | WebStreamPair
   | Channel
   | Listener
+  | ChannelEnd
   | Connection;
+
+/** A channel that is there for one transfer, and closed with it. */
+export class ChannelEnd {
+  constructor(readonly channel: Channel) {}
+}
 
 /** A connection for one transfer. */
 export interface OpenedConnection {
@@ -41,10 +47,7 @@ export interface OpenedConnection {
   readonly owned: boolean;
 }
 
-export interface OpenOptions extends Pick<TransferOptions, "signal" | "dial"> {
-  /** Replace a file that exists. */
-  readonly overwrite?: boolean | undefined;
-}
+export type OpenOptions = Pick<TransferOptions, "signal" | "dial">;
 
 /** @throws TensorwireError `INVALID_ARGUMENT` for what is open already, or is no way to a peer: it cannot be opened again. */
 export function checkReopens(endpoint: Endpoint): void {
@@ -78,6 +81,9 @@ export async function openConnection(
   if (token !== undefined) checkToken(token);
   // Made for this one transfer by whoever has read the peer's HELLO: the server.
   if (endpoint instanceof Connection) return { connection: endpoint, owned: true };
+  if (endpoint instanceof ChannelEnd) {
+    return { connection: connect(endpoint.channel, role, settings, { token }), owned: true };
+  }
   if (endpoint instanceof Listener) {
     if (token !== undefined) throw undialled("a listener");
     return { connection: await acceptConnection(endpoint, role, options, settings), owned: true };
@@ -186,12 +192,12 @@ export function connect(
 async function openUrl(
   url: string,
   role: Role,
-  { signal: abort, dial, overwrite }: OpenOptions,
+  { signal: abort, dial }: OpenOptions,
   idleTimeoutMs: number,
 ): Promise<Channel> {
   const dialled = (start: (signal: AbortSignal) => Promise<Channel>): Promise<Channel> =>
     dialWithin(url, idleTimeoutMs, abort, start);
-  const scheme = /^([a-z][a-z0-9+.-]+):/i.exec(url)?.[1]?.toLowerCase();
+  const scheme = schemeOf(url);
   if (dial?.tls && scheme && ["ws", "tcp", "unix", "http"].includes(scheme)) {
     throw new TensorwireError(
       "INVALID_ARGUMENT",
@@ -218,11 +224,9 @@ async function openUrl(
       return dialled((signal) =>
         role === "send" ? dialHttp(url, { ...dial, signal }) : receiveOver(url, { ...dial, signal }),
       );
-    case "file":
-      return openFile(fileURLToPath(url), role, { dial, overwrite });
   }
-  // Other colons may be part of a path.
-  if (!scheme || !url.startsWith("://", scheme.length)) return openFile(url, role, { dial, overwrite });
+  const path = filePath(url);
+  if (path !== undefined) return openFile(path, role, dial);
   throw new TensorwireError(
     "INVALID_ARGUMENT",
     `${quote(shownUrl(url))}: ws:, wss:, http:, https:, tcp:, tls:, unix: and file: URLs can be opened`,
@@ -239,12 +243,24 @@ async function receiveOver(url: string, options: HttpDialOptions): Promise<Chann
   return dialled instanceof HttpChannel ? dialled : httpReadChannel(url, options);
 }
 
-function openFile(path: string, role: Role, { dial, overwrite }: OpenOptions): Promise<Channel> {
-  // An artifact begins with HELLO too, and would keep it.
+const schemeOf = (url: string): string | undefined => /^([a-z][a-z0-9+.-]+):/i.exec(url)?.[1]?.toLowerCase();
+
+const SCHEMES = ["ws", "wss", "tcp", "tls", "unix", "http", "https"];
+
+/** The path of a file that an endpoint names, where it names one. */
+export function filePath(endpoint: Endpoint): string | undefined {
+  if (typeof endpoint !== "string" && !(endpoint instanceof URL)) return undefined;
+  const url = String(endpoint);
+  const scheme = schemeOf(url);
+  if (scheme === "file") return fileURLToPath(url);
+  // Other colons may be part of a path.
+  const path = !scheme || (!SCHEMES.includes(scheme) && !url.startsWith("://", scheme.length));
+  return path ? url : undefined;
+}
+
+function openFile(path: string, role: Role, dial: TransferOptions["dial"]): Promise<Channel> {
   if (dial?.token !== undefined) throw undialled("a file");
-  if (path.endsWith(".twire")) {
-    return role === "send" ? fileWriteChannel(path, { overwrite }) : fileReadChannel(path);
-  }
+  if (role === "receive" && path.endsWith(".twire")) return fileReadChannel(path);
   const advice =
     role === "send" ? "send to a URL, or write an artifact" : "receive from a URL, or read an artifact";
   throw new TensorwireError(
@@ -261,7 +277,7 @@ function checkUrl(url: string): void {
   }
 }
 
-function channelOf(endpoint: Exclude<Endpoint, string | URL | Listener>): Channel {
+function channelOf(endpoint: Exclude<Endpoint, string | URL | Listener | ChannelEnd>): Channel {
   if (isWebSocket(endpoint)) return webSocketChannel(endpoint);
   if (endpoint instanceof Duplex) return duplexChannel(endpoint);
   const { open, send } = endpoint as Partial<Channel>;

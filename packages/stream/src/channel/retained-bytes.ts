@@ -55,7 +55,7 @@ export class RetainedBytes {
   write(parts: readonly Uint8Array[]): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ parts, part: 0, at: 0, resolve, reject });
-      if (this.#waiting.length === 1) this.#fill();
+      if (this.#waiting.length === 1) this.fill();
     });
   }
 
@@ -76,7 +76,7 @@ export class RetainedBytes {
   release(place: number): void {
     if (place <= this.#tail) return;
     this.#tail = place;
-    this.#fill();
+    this.fill();
   }
 
   /** Takes no more; what waits is still taken. */
@@ -92,7 +92,8 @@ export class RetainedBytes {
     this.finish();
   }
 
-  #fill(): void {
+  /** Takes what there is room for: the bound may have grown. */
+  fill(): void {
     const before = this.#head;
     for (let write = this.#waiting[0]; write; write = this.#waiting[0]) {
       if (!this.#take(write)) break;

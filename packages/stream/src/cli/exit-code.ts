@@ -38,6 +38,7 @@ const REASONS: Record<ErrorCode, ExitReason> = {
   INVALID_ARGUMENT: "usage",
   SOURCE_INVALID: "source",
   SOURCE_MISMATCH: "source",
+  BASE_MISMATCH: "source",
   VALUE_NOT_FINITE: "source",
   SOURCE_READ: "source",
   SOURCE_CHANGED: "source",

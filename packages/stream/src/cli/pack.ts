@@ -1,9 +1,10 @@
 import { quote, TensorwireError } from "@tensorwire/core";
 import type { Command } from "commander";
 import { rawFileSource } from "../source/raw-file.js";
-import { streamModel } from "../stream-model.js";
 import { addEncodeFlags, streamOptions } from "./codec-flags.js";
 import type { Flags } from "./flags.js";
+import { transferModel } from "../transfer-model.js";
+import { addPartsFlags, partsOptions } from "./parts-flags.js";
 import { addTransferFlags } from "./transfer-flags.js";
 import { addOverwriteFlag } from "./write-flags.js";
 import { type Invocation, runTransfer } from "./invocation.js";
@@ -16,14 +17,15 @@ export function declarePack(program: Command, invocation: Invocation): void {
     .argument("<model>", "safetensors file or index, TensorFlow.js model.json, or any other file")
     .argument("<artifact>", "path of the artifact to write, *.twire")
     .action((model: string, artifact: string, flags: Flags) => pack(model, artifact, flags, invocation));
-  addTransferFlags(addOverwriteFlag(addEncodeFlags(command)));
+  addTransferFlags(addPartsFlags(addOverwriteFlag(addEncodeFlags(command))));
 }
 
 async function pack(model: string, artifact: string, flags: Flags, invocation: Invocation): Promise<void> {
   const { output } = invocation;
   output.quiet = flags.quiet ?? false;
   checkArtifactPath(artifact);
-  const options = { ...(await streamOptions(flags)), overwrite: flags.overwrite };
+  const { overwrite } = flags;
+  const options = { ...(await streamOptions(flags)), ...partsOptions(flags), overwrite };
   const source = flags.raw ? rawFileSource(model) : model;
   const words = {
     counter: "sent",
@@ -31,7 +33,9 @@ async function pack(model: string, artifact: string, flags: Flags, invocation: I
     place: "in the artifact",
     confirmation: () => `written to ${artifact}`,
   } as const;
-  await runTransfer(invocation, words, (watch) => streamModel(source, artifact, { ...options, ...watch }));
+  await runTransfer(invocation, words, ({ retry: _, ...watch }) =>
+    transferModel(source, artifact, { ...options, ...watch }),
+  );
 }
 
 /** @throws TensorwireError `INVALID_ARGUMENT` for what is no path of an artifact. */

@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import type { ReceiveOptions } from "../receive-model.js";
+import type { ReceiveOptions } from "../receive-options.js";
 import { parseDuration } from "./durations.js";
 import { parseSize } from "./sizes.js";
 

@@ -1,8 +1,9 @@
 import type { Command } from "commander";
-import { receiveModel } from "../receive-model.js";
+import { transferModel } from "../transfer-model.js";
 import type { Flags } from "./flags.js";
 import { addIntegrityFlags } from "./integrity-flags.js";
 import { addTransferFlags } from "./transfer-flags.js";
+import { addPartsFlags } from "./parts-flags.js";
 import { addWriteFlags, receiveOptions } from "./write-flags.js";
 import { type Invocation, runTransfer } from "./invocation.js";
 import { checkArtifactPath } from "./pack.js";
@@ -17,7 +18,7 @@ export function declareUnpack(program: Command, invocation: Invocation): void {
     .argument("<artifact>", "path of the artifact, *.twire")
     .argument("<model>", "path of the model to write: *.safetensors, or any path for a raw file")
     .action((artifact: string, model: string, flags: Flags) => unpack(artifact, model, flags, invocation));
-  addTransferFlags(addIntegrityFlags(addWriteFlags(command)));
+  addTransferFlags(addIntegrityFlags(addPartsFlags(addWriteFlags(command))));
 }
 
 async function unpack(artifact: string, model: string, flags: Flags, invocation: Invocation): Promise<void> {
@@ -29,7 +30,7 @@ async function unpack(artifact: string, model: string, flags: Flags, invocation:
     place: "in the artifact",
     confirmation: () => `written to ${model}`,
   } as const;
-  await runTransfer(invocation, words, (watch) => {
-    return receiveModel(artifact, { ...receiveOptions(flags), to: model, ...watch }).done;
-  });
+  await runTransfer(invocation, words, ({ retry: _, ...watch }) =>
+    transferModel(artifact, model, { ...receiveOptions(flags), ...watch }),
+  );
 }

@@ -1,6 +1,6 @@
 import { FLOAT_DTYPES, type FloatDType, quote, TensorwireError } from "@tensorwire/core";
 import { type Command, Option } from "commander";
-import type { ReceiveOptions } from "../receive-model.js";
+import type { ReceiveOptions } from "../receive-options.js";
 import type { IntegrityFlags } from "./integrity-flags.js";
 import { type PartsFlags, partsOptions } from "./parts-flags.js";
 import { sizeOption } from "./sizes.js";

@@ -1,6 +1,6 @@
 import { quote, TensorwireError } from "@tensorwire/core";
 import { isModelSource } from "../source/source.js";
-import type { SourceLike } from "../stream-model.js";
+import type { SourceLike } from "../source/open.js";
 
 /**
  * Models of clients: by client id, or as a list, whose ids are the places in it. Whatever their order, clients are taken in

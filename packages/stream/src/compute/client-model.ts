@@ -22,6 +22,7 @@ import {
   type ModelSource,
   type SourceMemory,
 } from "../source/source.js";
+import { mappedRuns } from "./chunk-runs.js";
 import { ofClient } from "./client-fault.js";
 import type { ClientSource } from "./client-list.js";
 
@@ -121,15 +122,18 @@ export class ClientModel {
   }
 
   /**
-   * Says what will be asked for, by chunks of the aggregate's plan. Where its own tensors are in another order, that is said of
-   * chunks that are what they are, and of no others.
+   * Says what will be asked for, by chunks of the aggregate's plan; not where its tensors are in another order, or where nobody
+   * knows how they are cut.
    */
   want(runs: readonly ChunkRange[], plan: ChunkPlan | undefined): void {
     if (!this.source.want) return;
-    if (this.#places.every((place, i) => place === i)) return this.source.want(runs);
-    if (!this.#plan || !plan) return;
-    const ordinals = [...plan.walk(runs)].map((chunk) => this.#ordinal(chunk, this.#places[chunk.tensor]!));
-    this.source.want(runsOf(ordinals.sort((a, b) => a - b)));
+    const own = this.#plan;
+    if (own && plan) {
+      const mapped = mappedRuns(runs, plan, own, this.#places);
+      if (mapped) this.source.want(mapped);
+    } else if (this.#places.every((place, i) => place === i)) {
+      this.source.want(runs);
+    }
   }
 
   /** Adds its elements, times `weight`, to `sums`. @throws TensorwireError `VALUE_NOT_FINITE`, and as reading does. */
@@ -265,16 +269,6 @@ export class ClientModel {
     this.#closed = true;
     await this.source.close();
   }
-}
-
-function runsOf(ascending: readonly number[]): ChunkRange[] {
-  const runs: { first: number; count: number }[] = [];
-  for (const ordinal of ascending) {
-    const last = runs.at(-1);
-    if (last && last.first + last.count === ordinal) last.count++;
-    else runs.push({ first: ordinal, count: 1 });
-  }
-  return runs;
 }
 
 function notFinite(): TensorwireError {

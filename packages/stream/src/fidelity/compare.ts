@@ -9,7 +9,7 @@ import {
   type TensorInfo,
   TensorwireError,
 } from "@tensorwire/core";
-import type { SourceLike } from "../stream-model.js";
+import type { SourceLike } from "../source/open.js";
 import { ModelReader, type ReadingOptions } from "./model-reader.js";
 import { TensorCursor } from "./tensor-cursor.js";
 

@@ -8,7 +8,7 @@ import {
 } from "@tensorwire/core";
 import { inChunk } from "../session/chunk-fault.js";
 import { seeded } from "../session/seed.js";
-import type { SourceLike } from "../stream-model.js";
+import type { SourceLike } from "../source/open.js";
 import { type CodecEvaluation, CodecTrial, type TrialBuffers } from "./codec-trial.js";
 import { ModelReader, type ReadingOptions } from "./model-reader.js";
 

@@ -24,7 +24,7 @@ import {
   type ModelSource,
   READ_AHEAD_BYTES,
 } from "../source/source.js";
-import type { SourceLike } from "../stream-model.js";
+import type { SourceLike } from "../source/open.js";
 
 /** How a model is read that goes nowhere. */
 export interface ReadingOptions

@@ -10,7 +10,7 @@ import { resolveOptions, type TransferOptions } from "../options.js";
 import type { TransferSummary } from "../session/summary.js";
 import { SERVER_STALL_TIMEOUT_MS } from "../session/timeouts.js";
 import { abortError } from "../session/transfer.js";
-import type { SourceLike } from "../stream-model.js";
+import type { SourceLike } from "../source/open.js";
 import { guardedBy } from "./clear-text.js";
 import { discreet } from "./discretion.js";
 import { MetricsPage } from "./metrics-page.js";

@@ -1,7 +1,7 @@
 import { quote, TensorwireError } from "@tensorwire/core";
 import type { StreamOptions } from "../options.js";
 import { isModelSource } from "../source/source.js";
-import type { SourceLike } from "../stream-model.js";
+import type { SourceLike } from "../source/open.js";
 import { checkModelName } from "./model-path.js";
 
 /** How a published model is encoded, for each receiver anew. */

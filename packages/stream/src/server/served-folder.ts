@@ -5,7 +5,7 @@ import { defaultBackend } from "@tensorwire/quant-native";
 import { artifactSource } from "../source/artifact.js";
 import { safetensorsSource } from "../source/safetensors.js";
 import { shardedSafetensorsSource } from "../source/sharded.js";
-import type { SourceLike } from "../stream-model.js";
+import type { SourceLike } from "../source/open.js";
 import type { Publication, PublishOptions } from "./publications.js";
 
 const INDEX = ".safetensors.index.json";

@@ -9,12 +9,14 @@ import {
 import { connect } from "../channel/open.js";
 import type { Visitor } from "../door/gate.js";
 import type { ResolvedOptions, TransferOptions } from "../options.js";
-import { type ReceiveOptions, receiveModel } from "../receive-model.js";
+import { receiveModel } from "../receive-model.js";
+import type { ReceiveOptions } from "../receive-options.js";
 import { faultOf } from "../session/fault.js";
 import { withinGrace } from "../session/grace.js";
 import type { TransferSummary } from "../session/summary.js";
 import type { Sink } from "../sink/sink.js";
-import { type SourceLike, streamModel } from "../stream-model.js";
+import type { SourceLike } from "../source/open.js";
+import { streamModel } from "../stream-model.js";
 import type { Publication } from "./publications.js";
 import { askOwner, type OnReceive, type ServedPeer } from "./reception.js";
 import type { Seat } from "./seats.js";

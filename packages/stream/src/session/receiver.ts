@@ -18,6 +18,7 @@ import {
 import type { WaitingBytes } from "../diagnostics/events.js";
 import { processBudget } from "../budget/process-budget.js";
 import { ReceiverMemory } from "../budget/receiver-memory.js";
+import { laneBytes } from "../budget/sender-memory.js";
 import { WindowShare } from "../budget/window-share.js";
 import type { ArrivedChunk } from "./chunk-decoder.js";
 import type { Connection } from "./connection.js";
@@ -111,14 +112,18 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
   }
 
   async #stream(begun: IncomingModel): Promise<void> {
-    const { life, windowBytes, reception, registry, budget = processBudget("receive") } = this.settings;
+    const { life, reception, registry, budget = processBudget("receive") } = this.settings;
     const { sink } = reception.intake;
     const oneWay = this.#oneWay;
-    const memory = new ReceiverMemory({ model: begun, sink, pools: begun, registry, windowBytes, oneWay });
+    const lane = this.settings.windowBytes / 4;
+    const windowBytes = this.#windowBytes(begun);
+    const memory = new ReceiverMemory({
+      ...{ model: begun, sink, pools: begun, registry, windowBytes, laneBytes: lane, oneWay },
+    });
     const braked = oneWay ? () => this.#ready && this.#brake !== undefined : undefined;
     this.#share = new WindowShare(memory, this.#ledger, braked, () => this.#moved());
     const pump = new SinkPump(reception.intake, begun.decoder, life, {
-      maxBytes: windowBytes / 4,
+      maxBytes: lane,
       known: (arrived) => reception.known(arrived),
       skipped: (chunk) => {
         this.#ledger.skip(chunk.bytes);
@@ -129,6 +134,12 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
     await this.#share.open(budget, life.jobs);
     await this.#ask(begun);
     await pump.run(this.#arrivals);
+  }
+
+  /** Of the window: a sender in this process is no further away than its own lane, and there is nothing between to fill. */
+  #windowBytes({ plan }: IncomingModel): number {
+    const { windowBytes, near } = this.settings;
+    return near ? laneBytes(plan, windowBytes) : windowBytes;
   }
 
   async #ask({ plan, held }: IncomingModel): Promise<void> {

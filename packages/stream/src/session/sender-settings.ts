@@ -1,5 +1,5 @@
 import type { ChunkPlan, CodecBackend, CodecRegistry, Manifest } from "@tensorwire/core";
-import type { MemoryBudget } from "../budget/memory-budget.js";
+import type { Reserve } from "../budget/memory-budget.js";
 import type { TransferTrace } from "../diagnostics/transfer-trace.js";
 import type { ErrorFeedback } from "../residuals/error-feedback.js";
 import type { EncodedSource, ModelSource } from "../source/source.js";
@@ -22,7 +22,7 @@ export interface SenderSettings {
   readonly windowBytes: number;
   readonly registry: CodecRegistry;
   readonly backend: CodecBackend;
-  readonly budget: MemoryBudget | undefined;
+  readonly budget: Reserve | undefined;
   readonly progress: Progress;
   /** Of this attempt. */
   readonly life: TransferLife;

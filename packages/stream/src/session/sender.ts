@@ -16,6 +16,7 @@ import {
   type Want,
 } from "@tensorwire/core";
 import type { WaitingBytes } from "../diagnostics/events.js";
+import { CommonBudget } from "../budget/common-budget.js";
 import { LaneShare } from "../budget/lane-share.js";
 import { processBudget } from "../budget/process-budget.js";
 import { SenderMemory } from "../budget/sender-memory.js";
@@ -75,7 +76,7 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
 
   async run(): Promise<TransferSummary> {
     const { connection, settings } = this;
-    const { life, owned } = settings;
+    const { life, owned, budget = processBudget("send") } = settings;
     life.failed.catch((error) => {
       this.#gate.fail(error);
       this.#share.fail(error);
@@ -90,7 +91,11 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
       const begin = this.#announce(bytes, twoWay);
       work = begin;
       await life.race(begin);
+      // The receiver, in this process too, gets its minimum only together with this end.
+      const share = budget instanceof CommonBudget ? this.#share.open(budget, life.jobs) : undefined;
+      share?.catch(() => {});
       const want = twoWay ? await this.#negotiate() : this.#everything();
+      await life.race(share ?? this.#share.open(budget, life.jobs));
       const streaming = this.#stream(want);
       work = streaming;
       await life.race(streaming);
@@ -157,8 +162,7 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
 
   async #stream({ ranges, sameVersion = false }: Want): Promise<void> {
     const compare = !sameVersion && this.#held.bytes > 0;
-    const { source, life, feedback, budget = processBudget("send") } = this.settings;
-    await this.#share.open(budget, life.jobs);
+    const { source, life, feedback } = this.settings;
     source.want?.(ranges);
     await this.#pump.run(ranges, { compare, changed: (chunk) => this.#changed(chunk) });
     // Before END, after which the peer may confirm: all that is left to do then is to give a file its name.

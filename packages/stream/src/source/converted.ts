@@ -14,9 +14,9 @@ import {
   TensorwireError,
 } from "@tensorwire/core";
 import { resolveOptions } from "../options.js";
-import type { SourceLike } from "../stream-model.js";
 import { decodedArtifact } from "./decoded.js";
 import { joinedToken } from "./file-version.js";
+import type { SourceLike } from "./open.js";
 import { openSource } from "./open.js";
 import { isEncodedSource, isModelSource, type ModelSource, type SourceMemory } from "./source.js";
 

@@ -11,7 +11,7 @@ import {
   type TensorInfo,
   TensorwireError,
 } from "@tensorwire/core";
-import type { SourceLike } from "../stream-model.js";
+import type { SourceLike } from "./open.js";
 import { type ConvertedRun, ConvertedSource } from "./converted.js";
 import type { ModelSource } from "./source.js";
 

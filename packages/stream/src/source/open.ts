@@ -16,12 +16,15 @@ import { tensorflowJsSource } from "./tfjs.js";
 type OpenSourceOptions = Pick<StreamOptions, "codec" | "policy" | "chunkBytes">;
 type OpenSourceSettings = Pick<ResolvedOptions, "limits" | "registry" | "backend">;
 
+/** What a model to send is named by: a path, tensors in memory, or a source. */
+export type SourceLike = string | TensorMap | ModelSource | EncodedSource;
+
 /**
  * The source for whatever a caller names a model by. Nothing of it is open yet.
  * @throws TensorwireError `INVALID_ARGUMENT`, `SOURCE_READ`, `SOURCE_INVALID`.
  */
 export async function openSource(
-  source: string | TensorMap | ModelSource | EncodedSource,
+  source: SourceLike,
   options: OpenSourceOptions,
   settings: OpenSourceSettings,
 ): Promise<ModelSource | EncodedSource> {

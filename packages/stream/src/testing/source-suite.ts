@@ -1,4 +1,11 @@
-import { BufferPool, type Chunk, ChunkPlan, type Loan, type ModelInfo } from "@tensorwire/core";
+import {
+  BufferPool,
+  type Chunk,
+  ChunkPlan,
+  type ChunkRange,
+  type Loan,
+  type ModelInfo,
+} from "@tensorwire/core";
 import { describe, expect, test } from "vitest";
 import { type ModelSource, READ_AHEAD_BYTES } from "../source/source.js";
 import type { SampleTensor } from "./sample-model.js";
@@ -55,6 +62,45 @@ export function sourceSuite(name: string, make: () => Promise<SourceUnderTest>):
       });
     });
 
+    test("can be read again from any chunk on, unless it says that it is read once", async () => {
+      await reading(make, 32_768, async ({ read, expected, plan, oneShot }) => {
+        // An interruption at each of a few places, with what was read before it lost.
+        const from = oneShot ? [0] : [0, Math.floor(plan.chunks / 2), plan.chunks - 1, 1, 0];
+        for (const [at, first] of from.entries()) {
+          if (first >= plan.chunks) continue;
+          const count = at === from.length - 1 ? plan.chunks - first : Math.min(3, plan.chunks - first);
+          for (const chunk of plan.walk([{ first, count }])) {
+            const loan = await read(chunk);
+            expect(Buffer.compare(loan.bytes, expected(chunk)), `chunk ${chunk.ordinal}`).toBe(0);
+            loan.release();
+          }
+        }
+      });
+    });
+
+    test("takes no more of the pool than it says", async () => {
+      await reading(make, 65_536, async ({ read, plan, pool, slabs }) => {
+        for (const chunk of plan.walk()) (await read(chunk)).release();
+        expect(pool.heldBytes / pool.slabBytes).toBeLessThanOrEqual(1 + slabs);
+      });
+    });
+
+    test("is told what will be asked for", async () => {
+      await reading(make, 32_768, async ({ read, expected, plan, want }) => {
+        const first = Math.floor(plan.chunks / 3);
+        const runs = [
+          { first: 0, count: Math.min(1, first) },
+          { first, count: plan.chunks - first },
+        ].filter(({ count }) => count > 0);
+        want(runs);
+        for (const chunk of plan.walk(runs)) {
+          const loan = await read(chunk);
+          expect(Buffer.compare(loan.bytes, expected(chunk)), `chunk ${chunk.ordinal}`).toBe(0);
+          loan.release();
+        }
+      });
+    });
+
     test("can be closed before it is read, in the middle, and without having been open", async () => {
       const { source: unopened } = await make();
       await unopened.close();
@@ -76,6 +122,11 @@ export function sourceSuite(name: string, make: () => Promise<SourceUnderTest>):
 
 interface Reading {
   readonly plan: ChunkPlan;
+  readonly pool: BufferPool;
+  /** What it says that it takes of the pool besides what it lends. */
+  readonly slabs: number;
+  readonly oneShot: boolean;
+  want(runs: readonly ChunkRange[]): void;
   read(chunk: Chunk): Loan | Promise<Loan>;
   expected(chunk: Chunk): Uint8Array;
 }
@@ -89,9 +140,14 @@ async function reading(
   const model: ModelInfo = await source.open();
   const plan = new ChunkPlan(model.tensors, source.chunkBytes ?? chunkBytes);
   const pool = new BufferPool(Math.max(plan.maxChunkBytes, READ_AHEAD_BYTES));
+  const slabs = source.memory?.(plan).slabs ?? 1;
   const byName = new Map(tensors.map((tensor) => [tensor.name, tensor.data]));
   await work({
     plan,
+    pool,
+    slabs,
+    oneShot: source.oneShot === true,
+    want: (runs) => source.want?.(runs),
     read: (chunk) => source.read(chunk, pool),
     expected: ({ tensor, offset, bytes }) =>
       byName.get(model.tensors[tensor]!.name)!.subarray(offset, offset + bytes),

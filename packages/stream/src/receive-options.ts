@@ -1,0 +1,58 @@
+import {
+  type FloatDType,
+  type Integrity,
+  isDType,
+  isFloatDType,
+  type Manifest,
+  quote,
+  TensorwireError,
+} from "@tensorwire/core";
+import { checkParts, type PartsOptions } from "./journal/expiry.js";
+import { checkWord, type TransferOptions } from "./options.js";
+import { checkExpectedDigest } from "./session/expected-digest.js";
+import type { Sink } from "./sink/sink.js";
+
+/** Options of `receiveModel`. */
+export interface ReceiveOptions extends TransferOptions {
+  /**
+   * Where the model goes: a path (`*.safetensors`; `*.twire` keeps it encoded; a raw file goes to any path), a sink, or a
+   * function that says so when it is known what comes.
+   * Without it the caller iterates.
+   */
+  readonly to?: string | Sink | ((manifest: Manifest) => string | Sink | Promise<string | Sink>) | undefined;
+  /** Replace a file that exists. Default false. */
+  readonly overwrite?: boolean | undefined;
+  /**
+   * Go on from what an interrupted transfer of the same model left at the path, and leave what this one has if it is
+   * interrupted. Default true; false starts clean, and leaves nothing.
+   */
+  readonly resume?: boolean | undefined;
+  /** How long unfinished files stay in the path's folder, and how many bytes of them. Default: 7 days, any number. */
+  readonly parts?: PartsOptions | undefined;
+  /** Write shards of at most this many bytes, with an index, instead of one file. */
+  readonly maxShardBytes?: number | undefined;
+  /** Convert every float tensor to this dtype; others keep theirs. Default: each keeps its own. */
+  readonly outputDtype?: FloatDType | undefined;
+  /** `"sha256"` refuses a model that is not hashed with it (`INTEGRITY_REQUIRED`). Default: whatever the sender chose. */
+  readonly integrity?: Integrity | undefined;
+  /**
+   * The digest that the model must have, 16 hexadecimal digits or `sha256:` and 64: another model is refused
+   * (`DIGEST_MISMATCH`) before its file gets its name. `sha256:` demands that integrity too. Tensors and chunks that are
+   * iterated over come before it is known.
+   */
+  readonly expectedDigest?: string | undefined;
+  /** When iterating over tensors, lend one reused buffer until the next step. Default false. */
+  readonly borrow?: boolean | undefined;
+}
+
+/** @throws TensorwireError `INVALID_ARGUMENT`. */
+export function checkReceiveOptions({ outputDtype, integrity, expectedDigest, parts }: ReceiveOptions): void {
+  checkWord("integrity", integrity, ["xxh64", "sha256"]);
+  checkExpectedDigest(expectedDigest);
+  if (parts) checkParts(parts);
+  if (outputDtype === undefined || (isDType(outputDtype) && isFloatDType(outputDtype))) return;
+  throw new TensorwireError(
+    "INVALID_ARGUMENT",
+    `outputDtype can be F16, BF16, F32 or F64, not ${quote(String(outputDtype))}`,
+  );
+}

@@ -1,0 +1,225 @@
+import { type Manifest, TensorwireError } from "@tensorwire/core";
+import { Listener } from "./channel/listen.js";
+import { checkReopens, type Endpoint, openConnection } from "./channel/open.js";
+import { TransferTrace } from "./diagnostics/transfer-trace.js";
+import { type ResolvedOptions, resolveOptions } from "./options.js";
+import { checkReceiveOptions, type ReceiveOptions } from "./receive-options.js";
+import type { Sending } from "./sending.js";
+import type { Connection } from "./session/connection.js";
+import { deferred } from "./session/deferred.js";
+import { Progress } from "./session/progress.js";
+import { ModelReceiver } from "./session/receiver.js";
+import { Reception } from "./session/reception.js";
+import { Retries } from "./session/retry.js";
+import type { TransferSummary } from "./session/summary.js";
+import { TransferLife } from "./session/transfer.js";
+import { ChunksSink, type ReceivedChunk } from "./sink/chunks.js";
+import type { Handover } from "./sink/handover.js";
+import { openSink } from "./sink/open.js";
+import type { Sink } from "./sink/sink.js";
+import { type ReceivedTensor, TensorsSink } from "./sink/tensors.js";
+
+/** A model on its way in. */
+export interface ReceivedModel extends AsyncIterable<ReceivedTensor> {
+  /** Tensor by tensor. Nothing moves past the window until the next one is asked for. */
+  [Symbol.asyncIterator](): AsyncIterator<ReceivedTensor, undefined> & AsyncIterable<ReceivedTensor>;
+  /** Chunk by chunk, for consumers that want less than a tensor; each is lent until the next step. */
+  chunks(): AsyncIterable<ReceivedChunk>;
+  /** What is announced, once it is here and valid. */
+  readonly manifest: Promise<Manifest>;
+  /**
+   * Resolves when everything is verified and the sink, or the consumer, has it; rejects with the first cause. Without
+   * `to` it waits for the consumer: iterate first.
+   */
+  readonly done: Promise<TransferSummary>;
+}
+
+/** One call: attempts to bring a model to a sink, or to whoever iterates over it. */
+export class Receiving implements ReceivedModel {
+  readonly done: Promise<TransferSummary>;
+  readonly #trace: TransferTrace;
+  readonly #life: TransferLife;
+  readonly #manifest = deferred<Manifest>();
+  readonly #sink = deferred<Sink>();
+  #iterated = false;
+  /** What failed first, at either end. */
+  #cause: TensorwireError | undefined;
+
+  /** @param sending The other end, where it is in this process: both fail together, and with what failed first. */
+  constructor(
+    origin: Endpoint,
+    private readonly options: ReceiveOptions,
+    private readonly sending?: Sending | undefined,
+  ) {
+    this.#trace = new TransferTrace("receive", options.logger);
+    this.#life = new TransferLife(options.signal);
+    sending?.failed.catch((error) => {
+      this.#cause ??= error;
+    });
+    this.#life.failed.catch((error) => {
+      this.#cause ??= error;
+      sending?.fail(error);
+      this.#manifest.reject(this.#cause);
+      this.#sink.reject(this.#cause);
+    });
+    this.done = this.#run(origin);
+    // The same error comes out of the iterator: whoever uses only that has an unhandled rejection otherwise.
+    this.done.catch(() => {});
+  }
+
+  get manifest(): Promise<Manifest> {
+    return this.#manifest.promise;
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<ReceivedTensor, undefined> & AsyncIterable<ReceivedTensor> {
+    return this.#iterate(new TensorsSink({ borrow: this.options.borrow }));
+  }
+
+  chunks(): AsyncIterable<ReceivedChunk> {
+    return this.#iterate(new ChunksSink());
+  }
+
+  #iterate<T>(
+    sink: Sink & { readonly handover: Handover<T> },
+  ): AsyncIterator<T, undefined> & AsyncIterable<T> {
+    if (this.options.to !== undefined || this.#iterated) {
+      const why = this.#iterated ? "it is iterated already" : "it goes where `to` says";
+      throw new TensorwireError("INVALID_ARGUMENT", `this model cannot be iterated: ${why}`);
+    }
+    this.#iterated = true;
+    sink.handover.onReturn = () =>
+      this.#life.fail(
+        new TensorwireError("SINK_CLOSED", "the consumer stopped before the model was complete"),
+      );
+    this.#life.failed.catch((error) => sink.handover.fail(this.#cause ?? error));
+    this.#sink.resolve(sink);
+    return sink.handover.iterator();
+  }
+
+  async #run(origin: Endpoint): Promise<TransferSummary> {
+    const { options, sending } = this;
+    const life = this.#life;
+    const sent = sending?.run();
+    // It tells this end, but for what fails before there is a connection.
+    sent?.catch((error) => life.fail(error));
+    const trace = this.#trace;
+    let reception: Reception | undefined;
+    let outcome: TransferSummary | TensorwireError | undefined;
+    try {
+      checkReceiveOptions(options);
+      const settings = await resolveOptions(options);
+      if (settings.retry) checkReopens(origin);
+      if (life.error) throw life.error;
+      const progress = new Progress(options.onProgress, (error) => life.fail(error));
+      reception = new Reception({
+        ...settings,
+        outputDtype: options.outputDtype,
+        integrity: options.integrity,
+        expectedDigest: options.expectedDigest,
+        sink: (manifest) => this.#open(manifest),
+        renewable: typeof options.to === "string",
+        progress,
+        life,
+        trace,
+      });
+      const retries = new Retries({
+        options: settings.retry,
+        life,
+        trace,
+        listening: origin instanceof Listener,
+        position: () => progress.acknowledgedBytes,
+        retrying: () => progress.retries++,
+      });
+      const call = { settings, reception, progress, trace, retries };
+      const received = await retries.run((own) => this.#attempt(origin, { ...call, life: own }));
+      outcome = await together(received, sent);
+      progress.done();
+      return outcome;
+    } catch (error) {
+      life.fail(error);
+      await reception?.abort(life.error!);
+      outcome = (await this.#causeOf(sent)) ?? life.error!;
+      throw outcome;
+    } finally {
+      life.end();
+      trace.end(outcome!, reception?.loans ?? 0);
+    }
+  }
+
+  /** What the other end failed with, in its words, where it was the first. */
+  async #causeOf(sent: Promise<unknown> | undefined): Promise<TensorwireError | undefined> {
+    const error: TensorwireError | undefined = await sent?.then(
+      () => undefined,
+      (cause) => cause,
+    );
+    return this.#cause === this.#life.error ? undefined : error;
+  }
+
+  async #attempt(origin: Endpoint, call: Call): Promise<TransferSummary> {
+    const { settings, retries, life } = call;
+    let connection: Connection | undefined;
+    let owned = false;
+    try {
+      const opening = { ...this.options, signal: life.jobs };
+      ({ connection, owned } = await openConnection(origin, "receive", opening, settings));
+      if (connection.channel.direction === "both")
+        connection.hello.then(
+          () => retries.reached(),
+          () => {},
+        );
+      else retries.reached();
+      const receiver = new ModelReceiver(connection, {
+        ...{ ...settings, ...call, owned, near: this.sending !== undefined },
+        budget: this.sending?.common ?? settings.budget,
+        expectedDigest: this.options.expectedDigest,
+      });
+      receiver.manifest.then(this.#manifest.resolve, () => {});
+      const summary = await receiver.run();
+      retries.complete();
+      if (owned) await connection.close();
+      return summary;
+    } catch (error) {
+      life.fail(error);
+      if (owned) await connection?.close(life.error);
+      throw life.error;
+    }
+  }
+
+  async #open(manifest: Manifest): Promise<Sink> {
+    const { to } = this.options;
+    if (to === undefined) return this.#life.race(this.#sink.promise);
+    const target = typeof to === "function" ? await this.#asked(to(manifest)) : to;
+    return typeof target === "string" ? openSink(target, manifest, this.options) : target;
+  }
+
+  /** The caller's code may take its time: a failure does not wait for it, and a sink that it gives later is told. */
+  #asked(answer: string | Sink | Promise<string | Sink>): Promise<string | Sink> {
+    const life = this.#life;
+    const answered = Promise.resolve(answer);
+    const late = (target: string | Sink): unknown =>
+      life.error && typeof target !== "string" && target.abort(life.error);
+    // A caller's sink may break its word; the first cause stays.
+    answered.then(late).catch(() => {});
+    return life.race(answered);
+  }
+}
+
+/** What the two ends have counted: only the one that encodes knows of chunks that their codec declined. */
+async function together(
+  received: TransferSummary,
+  sent: Promise<TransferSummary> | undefined,
+): Promise<TransferSummary> {
+  if (!sent) return received;
+  const { declinedChunks } = await sent;
+  return { ...received, declinedChunks };
+}
+
+/** What an attempt needs of its call. */
+interface Call {
+  readonly settings: ResolvedOptions;
+  readonly reception: Reception;
+  readonly progress: Progress;
+  readonly trace: TransferTrace;
+  readonly retries: Retries;
+  readonly life: TransferLife;
+}
