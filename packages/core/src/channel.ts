@@ -20,6 +20,8 @@ export interface ChannelPeer {
   readonly subject?: string | undefined;
   /** The path that it asked for, where the channel has one. A stranger's: never a file's name as it is. */
   readonly path?: string | undefined;
+  /** What stood in its URL behind the path and a question mark, where the channel has one. A stranger's. */
+  readonly query?: string | undefined;
   /** A proxy hands on what somebody further off says: the address is the proxy's. */
   readonly forwarded?: true | undefined;
   /** Nobody between reads what is said: TLS, loopback, a Unix socket, this process. */

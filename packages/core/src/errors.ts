@@ -66,6 +66,8 @@ const RETRYABLE = {
   NOT_FOUND: false,
   /** The server has as many transfers, of this peer or in all, as it takes. */
   SERVER_BUSY: true,
+  /** A round's deadline came before as many models had arrived as it needs. */
+  QUORUM_MISSED: true,
   /** The transfer was cancelled, here or by the peer. */
   ABORTED: false,
   /** The peer failed; its own code and message are in the text. */

@@ -11,9 +11,10 @@ export class Glob {
     this.#pattern = [...pattern.replace(/\*+/g, "*")];
   }
 
-  matches(name: string): boolean {
+  /** @param name A name, or its characters, where many patterns are matched with it. */
+  matches(name: string | readonly string[]): boolean {
     const pattern = this.#pattern;
-    const text = [...name];
+    const text = typeof name === "string" ? [...name] : name;
     let p = 0;
     let t = 0;
     // Where to go on after a mismatch: behind the last star, which then takes one character more. Earlier stars need

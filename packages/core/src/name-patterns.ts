@@ -5,6 +5,14 @@ import { Glob } from "./glob.js";
 export const MAX_PATTERNS = 256;
 export const MAX_PATTERN_LENGTH = 256;
 
+/** Characters of all patterns that a receiver asks a sender by: HELLO is heard before anybody is let in. */
+export const MAX_ASKED_CHARACTERS = 4096;
+
+/** Whether a list can stand in HELLO. */
+export function isAskable(patterns: readonly string[]): boolean {
+  return patterns.reduce((sum, { length }) => sum + length, 0) <= MAX_ASKED_CHARACTERS;
+}
+
 /** A list of patterns over tensors' names, as of `Glob`: a name is chosen where one of them matches. */
 export class NamePatterns {
   readonly #patterns: readonly string[];
@@ -23,6 +31,12 @@ export class NamePatterns {
     this.#globs = patterns.map((pattern) => new Glob(pattern));
   }
 
+  /** Whether one of them matches. */
+  matches(name: string): boolean {
+    const characters = [...name];
+    return this.#globs.some((glob) => glob.matches(characters));
+  }
+
   /**
    * Of each name, whether it is chosen.
    * @param owner For messages: whose names they are.
@@ -31,10 +45,11 @@ export class NamePatterns {
   choose(names: readonly string[], owner: string): boolean[] {
     const used = this.#globs.map(() => false);
     const chosen = names.map((name) => {
+      const characters = [...name];
       let any = false;
       this.#globs.forEach((glob, i) => {
         // One that has matched before needs no second name, nor does a name a second pattern.
-        if ((any && used[i]) || !glob.matches(name)) return;
+        if ((any && used[i]) || !glob.matches(characters)) return;
         any = true;
         used[i] = true;
       });

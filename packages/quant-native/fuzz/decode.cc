@@ -2,6 +2,7 @@
 // instruction set decodes as the scalar kernels do.
 
 #include "fuzz_input.h"
+#include "sum_chunk.h"
 
 using namespace tensorwire;
 
@@ -27,6 +28,31 @@ size_t payloadLength(const ChunkShape& shape, uint8_t width) {
   const size_t widest = elementBytes(shape.dtype) / 2;
   const size_t widths[] = {widest, widest / 2, widest / 4, 0};
   return shape.scales() + shape.elements * widths[width % 4];
+}
+
+// Sums of one weight times the decoded values, and whether they are finite, as every instruction set has them.
+void checkSums(const Kernels* const* found, size_t isas, const ChunkShape& shape, const TravelledPayload& travelled,
+               uint64_t hash, DType output, double weight, size_t offset) {
+  const size_t bytes = shape.elements * elementBytes(output);
+  const SummedPayload payload = {travelled, true, hash};
+  const FuzzBytes expected(bytes, 0);
+  const Verdict verdict = accumulateChunk(*found[isas - 1], shape, payload, weight, output, expected.data());
+  for (size_t i = 0; i < isas; i++) {
+    const FuzzBytes sums(bytes, offset);
+    if (accumulateChunk(*found[i], shape, payload, weight, output, sums.data()) != verdict) {
+      fuzzDefect("the verdict on sums differs", *found[i], shape);
+    }
+    if (inspectChunk(*found[i], shape, payload, output) != verdict) {
+      fuzzDefect("looked through, the verdict differs", *found[i], shape);
+    }
+    if (verdict == Verdict::kIntact && !fuzzSameElements(output, sums, expected)) {
+      fuzzDefect("sums differ", *found[i], shape);
+    }
+    const SummedPayload corrupt = {travelled, true, hash ^ 1};
+    if (inspectChunk(*found[i], shape, corrupt, output) != Verdict::kCorrupt) {
+      fuzzDefect("looked through, another hash is not noticed", *found[i], shape);
+    }
+  }
 }
 
 }  // namespace
@@ -67,6 +93,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* input, size_t length) {
     if (verdict == Verdict::kIntact && !fuzzSameElements(output, target, expected)) {
       fuzzDefect("what is decoded differs", *found[i], shape);
     }
+  }
+  if (shape.dtype != DType::kRaw) {
+    const double weight = std::isfinite(static_cast<float>(head.weight)) ? head.weight : 0.3;
+    checkSums(found, isas, shape, travelled, hash, DType::kF32, weight, offset);
+    checkSums(found, isas, shape, travelled, hash, DType::kF64, weight, offset);
   }
   return 0;
 }

@@ -60,26 +60,45 @@ AdaquantChunk encodeAdaquant(const Kernels& kernels, const ChunkShape& shape, co
   return chunk;
 }
 
-bool decodeAdaquant(const Kernels& kernels, const ChunkShape& shape, const uint8_t* payload, uint64_t bytes,
-                    DType output, uint8_t* target) {
-  if (shape.elements == 0) return true;
+AdaquantCodes adaquantCodes(const ChunkShape& shape, const uint8_t* payload, uint64_t bytes) {
+  AdaquantCodes codes;
+  if (shape.elements == 0) {
+    codes.valid = true;
+    return codes;
+  }
   Header header;
   memcpy(&header, payload, kAdaquantHeader);
-  const uint64_t width = header.bits == 0 ? 0 : codeBytes(header.bits);
-  const bool valid = header.bits <= kMostBits && header.zero == 0 && bytes == kAdaquantHeader + width * shape.elements &&
-                     std::isfinite(header.low) && std::isfinite(header.norm) && header.norm >= 0;
-  if (!valid) return false;
-  const bool exact = shape.dtype == DType::kF64 && output == DType::kF64;
-  const uint32_t to = floatIndex(output);
-  if (width != 0) {
-    const Levels levels = {header.low, header.norm, levelsOf(header.bits)};
-    kernels.adaquant.decode[widthIndex(width)][to](payload + kAdaquantHeader, shape.elements, levels, exact, target);
+  codes.width = header.bits == 0 ? 0 : codeBytes(header.bits);
+  codes.valid = header.bits <= kMostBits && header.zero == 0 &&
+                bytes == kAdaquantHeader + codes.width * shape.elements && std::isfinite(header.low) &&
+                std::isfinite(header.norm) && header.norm >= 0;
+  if (!codes.valid) return codes;
+  // Without codes every element is `low`: -0 is what leaves it as it is, should someone have sent -0.
+  codes.levels = codes.width == 0 ? Levels{header.low, -0.0, 1} : Levels{header.low, header.norm, levelsOf(header.bits)};
+  return codes;
+}
+
+DecodeLevelsKernel adaquantDecoder(const Kernels& kernels, const AdaquantCodes& codes, DType output) {
+  return kernels.adaquant.decode[widthIndex(codes.width)][floatIndex(output)];
+}
+
+bool adaquantExact(const ChunkShape& shape, DType output) {
+  return shape.dtype == DType::kF64 && output == DType::kF64;
+}
+
+bool decodeAdaquant(const Kernels& kernels, const ChunkShape& shape, const uint8_t* payload, uint64_t bytes,
+                    DType output, uint8_t* target) {
+  const AdaquantCodes codes = adaquantCodes(shape, payload, bytes);
+  if (!codes.valid || shape.elements == 0) return codes.valid;
+  const bool exact = adaquantExact(shape, output);
+  const DecodeLevelsKernel decode = adaquantDecoder(kernels, codes, output);
+  if (codes.width != 0) {
+    decode(payload + kAdaquantHeader, shape.elements, codes.levels, exact, target);
     return true;
   }
-  // Every element is `low`: -0 is what leaves it as it is, should someone have sent -0.
   const uint8_t code = 0;
   const size_t step = elementBytes(output), end = shape.elements * step;
-  kernels.adaquant.decode[0][to](&code, 1, {header.low, -0.0, 1}, exact, target);
+  decode(&code, 1, codes.levels, exact, target);
   for (size_t filled = step; filled < end; filled *= 2) {
     memcpy(target + filled, target, filled < end - filled ? filled : end - filled);
   }

@@ -11,7 +11,7 @@ namespace {
 
 // What src/addon.ts takes this for. Whoever changes what a call takes, returns or finds, or the bytes that come of it,
 // raises both numbers: a file that was built from other sources would be believed otherwise.
-constexpr uint32_t kContract = 1;
+constexpr uint32_t kContract = 2;
 
 // Nothing in this addon is static and mutable: what it must remember belongs to one environment.
 struct Instance : CHeap {
@@ -59,6 +59,11 @@ napi_value encode(napi_env env, napi_callback_info info) {
   return arguments.ok() ? start(env, instance, job, callback) : nullptr;
 }
 
+void requirePayload(Arguments& arguments, const Job& job) {
+  if (!arguments.ok() || job.shape.canBe(job.packing.view != nullptr ? job.packing.length : job.input.length)) return;
+  arguments.fail("PAYLOAD_INVALID", "the payload does not have the length of this many elements");
+}
+
 // decode(isa, codec, block, dtype, elements, payload, hash, output, target, callback?, options?, unpacked?)
 napi_value decode(napi_env env, napi_callback_info info) {
   Instance* instance = instanceOf(env);
@@ -72,11 +77,47 @@ napi_value decode(napi_env env, napi_callback_info info) {
   job.output = arguments.bytes(8, "target");
   const napi_value callback = arguments.callback(9);
   job.packing = arguments.optionalBytes(11, "room for the unpacked payload");
-  if (!arguments.ok()) return nullptr;
-  if (!job.shape.canBe(job.packing.view != nullptr ? job.packing.length : job.input.length)) {
-    arguments.fail("PAYLOAD_INVALID", "the payload does not have the length of this many elements");
-  }
+  requirePayload(arguments, job);
   arguments.require(job.output, job.shape.elements * elementBytes(job.outputDType), "target");
+  return arguments.ok() ? start(env, instance, job, callback) : nullptr;
+}
+
+// accumulate(isa, codec, block, dtype, elements, payload, hash?, weight, sums, callback?, options?, unpacked?)
+napi_value accumulate(napi_env env, napi_callback_info info) {
+  Instance* instance = instanceOf(env);
+  Arguments arguments(env, info);
+  Job job(Job::Kind::kAccumulate, instance->found);
+  job.kernels = instance->kernels[arguments.integer(0, "the instruction set", instance->isas - 1)];
+  job.shape = arguments.shape(1, 10);
+  job.input = arguments.bytes(5, "payload");
+  job.hash = arguments.optionalHash(6, job.verifies);
+  job.output = arguments.sums(8, job.outputDType);
+  job.weight = arguments.weight(7, job.outputDType);
+  const napi_value callback = arguments.callback(9);
+  job.packing = arguments.optionalBytes(11, "room for the unpacked payload");
+  arguments.requireFloats(job.shape);
+  requirePayload(arguments, job);
+  arguments.require(job.output, job.shape.elements * elementBytes(job.outputDType), "accumulator");
+  return arguments.ok() ? start(env, instance, job, callback) : nullptr;
+}
+
+// inspect(isa, codec, block, dtype, elements, payload, hash?, output, callback?, options?, unpacked?)
+napi_value inspect(napi_env env, napi_callback_info info) {
+  Instance* instance = instanceOf(env);
+  Arguments arguments(env, info);
+  Job job(Job::Kind::kInspect, instance->found);
+  job.kernels = instance->kernels[arguments.integer(0, "the instruction set", instance->isas - 1)];
+  job.shape = arguments.shape(1, 9);
+  job.input = arguments.bytes(5, "payload");
+  job.hash = arguments.optionalHash(6, job.verifies);
+  job.outputDType = arguments.output(7, job.shape);
+  const napi_value callback = arguments.callback(8);
+  job.packing = arguments.optionalBytes(10, "room for the unpacked payload");
+  arguments.requireFloats(job.shape);
+  if (arguments.ok() && job.outputDType != DType::kF32 && job.outputDType != DType::kF64) {
+    arguments.fail("INVALID_ARGUMENT", "values are looked at as F32 or F64");
+  }
+  requirePayload(arguments, job);
   return arguments.ok() ? start(env, instance, job, callback) : nullptr;
 }
 
@@ -208,6 +249,8 @@ NAPI_MODULE_INIT() {
   const napi_property_descriptor properties[] = {
       {"encode", nullptr, encode, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"decode", nullptr, decode, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+      {"accumulate", nullptr, accumulate, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+      {"inspect", nullptr, inspect, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"hash", nullptr, hash, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"pack", nullptr, pack, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"unpack", nullptr, unpack, nullptr, nullptr, nullptr, napi_enumerable, nullptr},

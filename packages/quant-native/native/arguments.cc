@@ -86,6 +86,42 @@ Bytes Arguments::optionalBytes(size_t index, const char* name) {
   return absent(index) ? Bytes{} : bytes(index, name);
 }
 
+Bytes Arguments::sums(size_t index, DType& dtype) {
+  Bytes bytes;
+  if (!ok_) return bytes;
+  bool isTypedArray = false;
+  napi_typedarray_type type;
+  void* data = nullptr;
+  size_t count = 0;
+  if (napi_is_typedarray(env_, values_[index], &isTypedArray) == napi_ok && isTypedArray &&
+      napi_get_typedarray_info(env_, values_[index], &type, &count, &data, nullptr, nullptr) == napi_ok &&
+      (type == napi_float32_array || type == napi_float64_array)) {
+    dtype = type == napi_float32_array ? DType::kF32 : DType::kF64;
+    bytes.view = values_[index];
+    bytes.data = static_cast<uint8_t*>(data);
+    bytes.length = count * elementBytes(dtype);
+    return bytes;
+  }
+  fail("INVALID_ARGUMENT", "the accumulator is neither a Float32Array nor a Float64Array");
+  return bytes;
+}
+
+double Arguments::weight(size_t index, DType dtype) {
+  double number = 0;
+  if (!ok_) return 0;
+  if (napi_get_value_double(env_, values_[index], &number) == napi_ok && std::isfinite(number) &&
+      (dtype != DType::kF32 || std::isfinite(static_cast<float>(number)))) {
+    return number;
+  }
+  fail("INVALID_ARGUMENT", "the weight is not a finite number of the accumulator's precision");
+  return 0;
+}
+
+uint64_t Arguments::optionalHash(size_t index, bool& given) {
+  given = !absent(index);
+  return given ? hash(index, "the hash") : 0;
+}
+
 napi_value Arguments::callback(size_t index) {
   napi_valuetype type = napi_undefined;
   if (absent(index)) return nullptr;
@@ -188,6 +224,10 @@ DType Arguments::output(size_t index, const ChunkShape& shape) {
     fail("INVALID_ARGUMENT", "raw bytes are decoded to raw bytes, and floats to floats");
   }
   return output;
+}
+
+void Arguments::requireFloats(const ChunkShape& shape) {
+  if (ok_ && shape.dtype == DType::kRaw) fail("INVALID_ARGUMENT", "only floats are summed");
 }
 
 void Arguments::require(const Bytes& bytes, uint64_t needed, const char* name) {

@@ -28,6 +28,12 @@ class Arguments {
   Bytes bytes(size_t index, const char* name);
   // The same, or none where it was left out.
   Bytes optionalBytes(size_t index, const char* name);
+  // Sums of F32 or F64, by the kind of array; their length is in bytes.
+  Bytes sums(size_t index, DType& dtype);
+  // A number that is finite, also as F32 where `dtype` is that.
+  double weight(size_t index, DType dtype);
+  // The hash at `index`, or 0 and false where it was left out.
+  uint64_t optionalHash(size_t index, bool& given);
   // The function at `index`, or nullptr where it was left out.
   napi_value callback(size_t index);
   napi_value value(size_t index) const { return values_[index]; }
@@ -41,6 +47,8 @@ class Arguments {
   Segments segments(size_t index);
   // What a payload of `shape` can be decoded to.
   DType output(size_t index, const ChunkShape& shape);
+  // Refuses elements that are not floats.
+  void requireFloats(const ChunkShape& shape);
   void require(const Bytes& bytes, uint64_t needed, const char* name);
 
  private:

@@ -76,14 +76,9 @@ EncodedChunk encodePayload(const Kernels& kernels, const ChunkShape& shape, cons
   return chunk;
 }
 
-// The dtype that a payload without codes holds.
-DType storedDType(const ChunkShape& shape) {
-  return shape.codec == Codec::kFloat16 ? DType::kF16 : shape.codec == Codec::kBfloat16 ? DType::kBF16 : shape.dtype;
-}
-
 void decodeHalf(const Kernels& kernels, const ChunkShape& shape, const uint8_t* payload, DType output,
                 uint8_t* target, PayloadHash& hash) {
-  const DType stored = storedDType(shape);
+  const DType stored = shape.stored();
   if (stored == output) copyPayload(payload, shape.payload(), target, hash);
   else kernels.convert[floatIndex(stored)][floatIndex(output)](payload, shape.elements, target, hash);
 }

@@ -31,6 +31,7 @@ enum class Verdict : uint32_t {
   kCorrupt = 1,   // its hash is another
   kInvalid = 2,   // what it says of itself does not fit its length
   kNoEnvelope = 3,  // it cannot be unpacked
+  kNotFinite = 4,   // of sums: a value is infinite or NaN
 };
 
 struct TravelledPayload {

@@ -48,6 +48,11 @@ struct ChunkShape {
   // linearN: where its offsets begin.
   uint64_t offsetsAt() const { return linear.scale != 0 ? 0 : blocks() * 4; }
 
+  // The dtype of what a payload without codes holds.
+  DType stored() const {
+    return codec == Codec::kFloat16 ? DType::kF16 : codec == Codec::kBfloat16 ? DType::kBF16 : dtype;
+  }
+
   // Bytes of the payload; of adaquant's, the most that there can be.
   uint64_t payload() const {
     switch (codec) {

@@ -1,9 +1,10 @@
 // The table of one instruction set, from the names in scope where it is written: the float types F16, BF16, F32 and F64,
 // the block formats, and the kernel templates over them. The families at its end are given by name, so that an
-// instruction set can take another one's: see linear_scalar.h, adaquant_scalar.h and planes_scalar.h.
+// instruction set can take another one's: see linear_scalar.h, adaquant_scalar.h and planes_scalar.h. Sums are each one's own.
 #pragma once
 
 #include "kernels.h"
+#include "sums.h"
 
 #define TENSORWIRE_EACH_FLOAT(kernel) \
   { kernel<F16>, kernel<BF16>, kernel<F32>, kernel<F64> }
@@ -40,5 +41,5 @@
          {convert<F32, F16>, convert<F32, BF16>, nullptr, convert<F32, F64>},                            \
          {convert<F64, F16>, convert<F64, BF16>, convert<F64, F32>, nullptr}},                           \
         TENSORWIRE_EACH_FORMAT(encodeBlocks), TENSORWIRE_EACH_FORMAT(decodeBlocks), linear, adaquant,    \
-        planes                                                                                           \
+        planes, kSums                                                                                    \
   }

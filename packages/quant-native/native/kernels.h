@@ -91,6 +91,18 @@ struct PlaneKernels {
   JoinKernel join[3];
 };
 
+// Whether no value is infinite or NaN.
+using FiniteKernel = bool (*)(const uint8_t* values, size_t count);
+// sum += weight × value, each rounded by itself, where the weight is rounded to the sums' type first; true where all
+// values are finite. Otherwise the sums mean nothing.
+using AddKernel = bool (*)(const uint8_t* values, size_t count, double weight, uint8_t* sums);
+struct SumKernels {
+  FiniteKernel finite[kFloats];
+  AddKernel singles;         // F32 to sums of F32
+  AddKernel singlesWidened;  // F32 to sums of F64
+  AddKernel doubles;         // F64 to sums of F64
+};
+
 // Indexed by dtype - 1, block codecs by codec - blockwise8.
 struct Kernels {
   const char* isa;
@@ -102,6 +114,7 @@ struct Kernels {
   LinearKernels linear;
   AdaquantKernels adaquant;
   PlaneKernels planes;
+  SumKernels sums;
 };
 
 constexpr uint32_t floatIndex(DType dtype) { return static_cast<uint32_t>(dtype) - 1; }

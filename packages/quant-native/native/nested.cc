@@ -62,27 +62,33 @@ NestedChunk encodeNested(const Kernels& kernels, const ChunkShape& shape, const 
   return chunk;
 }
 
+void decodeNestedScales(const Kernels& kernels, const ChunkShape& shape, const uint8_t* payload, size_t first,
+                        size_t count, float* scales, PayloadHash& hash) {
+  const Parts parts(shape);
+  float offset;
+  memcpy(&offset, payload, kOffsetBytes);
+  kernels.decodeBlocks[kInner][f32](payload + parts.outerScales + first / kNestedBlock * 4,
+                                    payload + parts.innerCodes + first, count, kNestedBlock,
+                                    reinterpret_cast<uint8_t*>(scales), hash);
+  for (size_t i = 0; i < count; i++) scales[i] += offset;
+}
+
 void decodeNested(const Kernels& kernels, const ChunkShape& shape, const uint8_t* payload, DType output,
                   uint8_t* target, PayloadHash& hash) {
   if (shape.elements == 0) return;
   const Parts parts(shape);
   const DecodeBlocksKernel decodeBlocks =
       kernels.decodeBlocks[blockCodecIndex(shape.codec)][floatIndex(output)];
-  float offset;
-  memcpy(&offset, payload, kOffsetBytes);
   // Some scales at a time: few enough for the stack, and enough for targets that are written past the caches.
   constexpr size_t kScales = 16 * kNestedBlock;
   float scales[kScales];
   for (size_t first = 0; first < parts.blocks; first += kScales) {
     const size_t count = parts.blocks - first < kScales ? parts.blocks - first : kScales;
-    auto* bytes = reinterpret_cast<uint8_t*>(scales);
-    kernels.decodeBlocks[kInner][f32](payload + parts.outerScales + first / kNestedBlock * 4,
-                                      payload + parts.innerCodes + first, count, kNestedBlock, bytes, hash);
-    for (size_t i = 0; i < count; i++) scales[i] += offset;
+    decodeNestedScales(kernels, shape, payload, first, count, scales, hash);
     const size_t begin = first * shape.block;
     const size_t left = shape.elements - begin, elements = left < count * shape.block ? left : count * shape.block;
-    decodeBlocks(bytes, payload + parts.codes + begin / 2, elements, shape.block, target + begin * elementBytes(output),
-                 hash);
+    decodeBlocks(reinterpret_cast<const uint8_t*>(scales), payload + parts.codes + begin / 2, elements, shape.block,
+                 target + begin * elementBytes(output), hash);
   }
 }
 

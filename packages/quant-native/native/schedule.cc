@@ -19,21 +19,30 @@ struct QueuedJob : CHeap {
   napi_ref callback = nullptr;
 };
 
+TravelledPayload Job::travelled() const {
+  TravelledPayload payload;
+  payload.data = input.data;
+  payload.length = input.length;
+  payload.packed = packing.view != nullptr;
+  payload.unpacked = packing.data;
+  payload.unpackedLength = packing.length;
+  return payload;
+}
+
 void Job::run() {
   switch (kind) {
     case Kind::kEncode:
       encoded = encodeChunk(*kernels, shape, input.data, output.data, {packing.data, packing.length});
       break;
-    case Kind::kDecode: {
-      TravelledPayload payload;
-      payload.data = input.data;
-      payload.length = input.length;
-      payload.packed = packing.view != nullptr;
-      payload.unpacked = packing.data;
-      payload.unpackedLength = packing.length;
-      verdict = decodeChunk(*kernels, shape, payload, hash, outputDType, output.data);
+    case Kind::kDecode:
+      verdict = decodeChunk(*kernels, shape, travelled(), hash, outputDType, output.data);
       break;
-    }
+    case Kind::kAccumulate:
+      verdict = accumulateChunk(*kernels, shape, {travelled(), verifies, hash}, weight, outputDType, output.data);
+      break;
+    case Kind::kInspect:
+      verdict = inspectChunk(*kernels, shape, {travelled(), verifies, hash}, outputDType);
+      break;
     case Kind::kHash:
       hashed = hashBytes(input.data, input.length);
       break;
@@ -71,6 +80,8 @@ napi_value Job::result(napi_env env) const {
       napi_get_null(env, &value);
       return value;
     case Kind::kDecode:
+    case Kind::kAccumulate:
+    case Kind::kInspect:
       napi_create_uint32(env, static_cast<uint32_t>(verdict), &value);
       return value;
     case Kind::kHash:

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "arguments.h"
+#include "sum_chunk.h"
 
 namespace tensorwire {
 
@@ -10,7 +11,7 @@ enum Found : size_t { kBytes, kScaleBytes, kNonFinite, kClamped, kPackedBytes, k
 
 // What to do with bytes that someone keeps alive, and what came of it.
 struct Job {
-  enum class Kind { kEncode, kDecode, kHash, kPack, kUnpack };
+  enum class Kind { kEncode, kDecode, kHash, kPack, kUnpack, kAccumulate, kInspect };
 
   Job(Kind which, double* numbers) : kind(which), found(numbers) {}
 
@@ -19,11 +20,13 @@ struct Job {
   const Kernels* kernels = nullptr;
   ChunkShape shape = {};
   Bytes input;
-  Bytes output;                     // none for kHash
-  Bytes packing;                    // kEncode: takes the envelope; kDecode: room for the payload; none where not packed
+  Bytes output;                     // kAccumulate: the sums; none for kHash and kInspect
+  Bytes packing;                    // kEncode: takes the envelope; kDecode, kAccumulate, kInspect: room for the payload; none where not packed
   Segments segments;                // kPack, kUnpack
-  DType outputDType = DType::kRaw;  // kDecode
-  uint64_t hash = 0;                // kDecode: what the payload's must be
+  DType outputDType = DType::kRaw;  // kDecode, kAccumulate, kInspect
+  bool verifies = false;            // kAccumulate, kInspect: whether there is a hash
+  uint64_t hash = 0;                // kDecode, kAccumulate, kInspect: what the payload's must be
+  double weight = 0;                // kAccumulate
 
   // The result, by the kind.
   EncodedChunk encoded;
@@ -32,6 +35,7 @@ struct Job {
   PackedPayload packed;
   UnpackedPayload unpacked;
 
+  TravelledPayload travelled() const;
   void run();
   // The result as JavaScript takes it, at once: see src/addon.ts. Making an object of it would cost more than encoding a
   // small chunk does.

@@ -45,6 +45,7 @@ async function compare(backend, codec, spec, dtype, { label, elements, bytes }, 
   if (different >= 0) throw new Error(`byte ${different} of the payload differs: ${where}`);
   const hash = xxh64(payload);
   if (made.hash !== hash) throw new Error(`the hash differs: ${where}`);
+  await compareSums(backend, codec, job, shifted(payload, offset), hash, offset, where);
   for (const output of sampled ? [dtype] : FLOAT_DTYPES) {
     const decoded = new Uint8Array(byteLength(output, elements));
     codec.decode(spec, dtype, elements, payload, output, decoded);
@@ -57,6 +58,35 @@ async function compare(backend, codec, spec, dtype, { label, elements, bytes }, 
     const [travelled, unpacked] = [packed.subarray(0, made.packedBytes), new Uint8Array(found.bytes)];
     await backend.decode({ ...job, payload: travelled, unpacked, hash, output, target: back });
     if (firstDifferentElement(output, back, decoded) >= 0) throw new Error(`packed, it differs: ${where}`);
+  }
+}
+
+/** Sums of the payload, twice over, beside the contract's arithmetic on what the reference decodes. */
+async function compareSums(backend, codec, job, payload, hash, offset, where) {
+  for (const [output, Kind, round] of [
+    ["F32", Float32Array, Math.fround],
+    ["F64", Float64Array, (value) => value],
+  ]) {
+    const values = new Kind(job.elements);
+    codec.decode(job.codec, job.dtype, job.elements, payload, output, new Uint8Array(values.buffer));
+    const sums = new Kind(offset + job.elements).subarray(offset);
+    const expected = new Kind(job.elements);
+    let finite = true;
+    for (const weight of [0.3, -7]) {
+      for (let i = 0; i < expected.length; i++) {
+        expected[i] = round(expected[i] + round(round(weight) * values[i]));
+      }
+      const added = await backend.accumulate({ ...job, payload, hash, weight, accumulator: sums });
+      finite = added.finite;
+    }
+    const seen = await backend.finite({ ...job, payload, hash, output });
+    if (finite !== values.every(Number.isFinite) || seen.finite !== finite) {
+      throw new Error(`finite or not: ${where}`);
+    }
+    const given = new Uint8Array(sums.buffer, sums.byteOffset, sums.byteLength);
+    if (finite && firstDifferentElement(output, given, new Uint8Array(expected.buffer)) >= 0) {
+      throw new Error(`sums of ${output} differ: ${where}`);
+    }
   }
 }
 

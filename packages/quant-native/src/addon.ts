@@ -21,10 +21,10 @@ export const FOUND = Object.freeze({
 });
 
 /** What came of a payload, or of an envelope: `Verdict` of native/chunk.h. */
-export const VERDICT = Object.freeze({ intact: 0, corrupt: 1, invalid: 2, noEnvelope: 3 });
+export const VERDICT = Object.freeze({ intact: 0, corrupt: 1, invalid: 2, noEnvelope: 3, notFinite: 4 });
 
 /** `kContract` of native/addon.cc: which of its versions this is written for. */
-const CONTRACT = 1;
+const CONTRACT = 2;
 
 /**
  * What native/addon.cc exports. Every argument is checked there; a wrong one throws an error whose `code` is one of
@@ -73,6 +73,38 @@ export interface Addon {
     hash: bigint,
     output: number,
     target: Uint8Array,
+    callback?: JobCallback<number>,
+    options?: Uint8Array,
+    unpacked?: Uint8Array,
+  ): number;
+  /**
+   * The result is a verdict, of which `notFinite` is one.
+   * @param sums as many as there are elements, or more.
+   */
+  accumulate(
+    isa: number,
+    codec: number,
+    block: number,
+    dtype: number,
+    elements: number,
+    payload: Uint8Array,
+    hash: bigint | undefined,
+    weight: number,
+    sums: Float32Array | Float64Array,
+    callback?: JobCallback<number>,
+    options?: Uint8Array,
+    unpacked?: Uint8Array,
+  ): number;
+  /** The result is a verdict, of which `notFinite` is one. */
+  inspect(
+    isa: number,
+    codec: number,
+    block: number,
+    dtype: number,
+    elements: number,
+    payload: Uint8Array,
+    hash: bigint | undefined,
+    output: number,
     callback?: JobCallback<number>,
     options?: Uint8Array,
     unpacked?: Uint8Array,

@@ -6,8 +6,6 @@ import {
   type CodecRegistry,
   type CodecSpec,
   type DecodeJob,
-  DTYPE_BITS,
-  type DType,
   defaultCodecs,
   type EncodedChunk,
   type EncodeJob,
@@ -21,20 +19,13 @@ import {
   UNNAMED,
   type UnpackJob,
 } from "@tensorwire/core";
-import { type Addon, type EncodeResult, FOUND, type JobCallback, loadAddon, VERDICT } from "./addon.js";
+import { type Addon, type EncodeResult, FOUND, type JobCallback, loadAddon } from "./addon.js";
+import { dtypeNumber, RAW, widthNumber } from "./dtype-number.js";
 import { checked, runNative } from "./native-call.js";
 import { type NativeSpec, nativeSpec } from "./native-spec.js";
+import { NativeSums } from "./native-sums.js";
 import { nodePacker } from "./packer.js";
-
-const RAW = 0;
-const DTYPE_NUMBERS = { F16: 1, BF16: 2, F32: 3, F64: 4 } as const;
-/** `lossless` looks at nothing but how wide an element is: any dtype is one of these to it. */
-const WIDTH_NUMBERS: Readonly<Record<number, number>> = {
-  8: RAW,
-  16: DTYPE_NUMBERS.F16,
-  32: DTYPE_NUMBERS.F32,
-  64: DTYPE_NUMBERS.F64,
-};
+import { checkUnpacked, checkVerdict } from "./verdict.js";
 
 /** Jobs below this run on the calling thread: handing one to another costs 25 µs, which is 256 KiB at 10 GB/s. */
 const QUEUED_BYTES = 256 * 1024;
@@ -52,6 +43,7 @@ class NativeBackend implements CodecBackend {
   readonly #synchronous: boolean;
   readonly #codecs: CodecRegistry;
   readonly #portable: PortableBackend;
+  readonly #sums: NativeSums;
   /** A transfer's chunks share a few specs: each is resolved once. Null stands for one that the reference runs. */
   readonly #specs = new WeakMap<CodecSpec, NativeSpec | null>();
 
@@ -62,6 +54,10 @@ class NativeBackend implements CodecBackend {
     this.#synchronous = synchronous;
     this.#codecs = codecs;
     this.#portable = new PortableBackend(codecs, nodePacker(addon));
+    this.#sums = new NativeSums(addon, isa, this.#portable, {
+      specOf: (spec) => this.#spec(spec),
+      queues: (bytes, packing) => this.#queues(bytes, packing),
+    });
   }
 
   encode(job: EncodeJob): Answer<EncodedChunk> {
@@ -160,11 +156,11 @@ class NativeBackend implements CodecBackend {
   }
 
   accumulate(job: AccumulateJob): Answer<Finiteness> {
-    return this.#portable.accumulate(job);
+    return rejected(() => this.#sums.accumulate(job));
   }
 
   finite(job: FiniteJob): Answer<Finiteness> {
-    return this.#portable.finite(job);
+    return rejected(() => this.#sums.finite(job));
   }
 
   hash(bytes: Uint8Array, signal?: AbortSignal): Answer<bigint> {
@@ -248,28 +244,6 @@ function rejected<T>(answer: () => Answer<T>): Answer<T> {
   }
 }
 
-function checkVerdict(verdict: number, hash: bigint): void {
-  if (verdict === VERDICT.intact) return;
-  if (verdict === VERDICT.corrupt) {
-    const expected = hash.toString(16).padStart(16, "0");
-    throw new TensorwireError(
-      "CHUNK_CORRUPT",
-      `the payload's xxh64 is not ${expected}: it changed on its way`,
-    );
-  }
-  throw new TensorwireError(
-    "PAYLOAD_INVALID",
-    verdict === VERDICT.invalid
-      ? "what the payload says of itself does not fit its length"
-      : "the packed payload is not one of these lengths, or a part of it cannot be unpacked",
-  );
-}
-
-function checkUnpacked(hash: bigint | number): bigint {
-  if (typeof hash === "number") checkVerdict(hash, 0n);
-  return hash as bigint;
-}
-
 /** Options of `loadNativeBackend`; all are for tests and measurements, but for `codecs`. */
 export interface NativeBackendOptions {
   /** The instruction set, by the name it has in the backend's name; the fastest by default. */
@@ -302,15 +276,6 @@ export function loadNativeBackend(options: NativeBackendOptions = {}): CodecBack
 export function addressOffset(buffer: ArrayBuffer, modulo: number): number | undefined {
   const addon = loadAddon();
   return addon instanceof Error ? undefined : checked(() => addon.addressOffset(buffer, modulo));
-}
-
-function dtypeNumber(dtype: DType): number {
-  if (isFloatDType(dtype)) return DTYPE_NUMBERS[dtype];
-  throw new TensorwireError("INVALID_ARGUMENT", `only F16, BF16, F32 and F64 are converted, not ${dtype}`);
-}
-
-function widthNumber(dtype: DType): number {
-  return WIDTH_NUMBERS[DTYPE_BITS[dtype]]!;
 }
 
 function asItIs<T>(result: T): T {

@@ -11,7 +11,7 @@ import type { Addon, JobCallback } from "./addon.js";
 export function runNative<Result, T>(
   addon: Addon,
   queue: boolean,
-  views: readonly Uint8Array[],
+  views: readonly ArrayBufferView[],
   signal: AbortSignal | undefined,
   take: (result: Result) => T,
   call: (callback?: JobCallback<Result>) => Result | number,

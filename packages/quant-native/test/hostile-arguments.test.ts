@@ -252,6 +252,44 @@ describeNative("the addon refuses", () => {
     for (const wanted of [0, -1n, 1n << 64n, undefined, "0"]) refused("decode", decode(wanted, F32));
   });
 
+  it("sums and weights that are none, and payloads that are not those of so many elements", () => {
+    const payload = new Uint8Array(128);
+    const hash = addon.hash(payload);
+    const sums = new Float32Array(96).fill(5);
+    const job = [0, FLOAT16, 0, F32, 64, payload, hash, 0.5, sums.subarray(16, 80)];
+    expect(addon.accumulate(...job)).toBe(VERDICT.intact);
+    expect(addon.accumulate(...job.toSpliced(6, 1, undefined))).toBe(VERDICT.intact);
+    expect(addon.accumulate(...job.toSpliced(6, 1, 1n))).toBe(VERDICT.corrupt);
+    const gone = new Float32Array(64);
+    structuredClone(gone, { transfer: [gone.buffer] });
+    const views = [new Uint8Array(256), new Int32Array(64), new DataView(new ArrayBuffer(256)), gone];
+    for (const view of [...views, new ArrayBuffer(256), [], {}, null, undefined, sums.subarray(0, 63)]) {
+      refused("accumulate", job.toSpliced(8, 1, view));
+    }
+    for (const weight of [Number.NaN, Infinity, -Infinity, 1e39, "1", 1n, null, undefined]) {
+      refused("accumulate", job.toSpliced(7, 1, weight));
+    }
+    expect(addon.accumulate(...job.toSpliced(7, 2, 1e39, new Float64Array(64)))).toBe(VERDICT.intact);
+    for (const wanted of [0, -1n, 1n << 64n, "0", null]) refused("accumulate", job.toSpliced(6, 1, wanted));
+    for (const elements of [63, 65, 2 ** 53]) {
+      refused("accumulate", job.toSpliced(4, 1, elements), "PAYLOAD_INVALID");
+    }
+    refused("accumulate", [0, NONE, 0, RAW, 128, payload, hash, 1, sums]);
+    refused("accumulate", [...job, 7]);
+    const unpacked = new Uint8Array(127);
+    refused("accumulate", [...job, undefined, undefined, unpacked], "PAYLOAD_INVALID");
+    expect([...sums.subarray(0, 16), ...sums.subarray(80)].every((sum) => sum === 5)).toBe(true);
+
+    const inspect = [0, FLOAT16, 0, F32, 64, payload, hash, F32];
+    expect(addon.inspect(...inspect)).toBe(VERDICT.intact);
+    for (const output of [RAW, F16, 5, -1, undefined]) refused("inspect", inspect.toSpliced(7, 1, output));
+    for (const elements of [63, 65, 2 ** 53]) {
+      refused("inspect", inspect.toSpliced(4, 1, elements), "PAYLOAD_INVALID");
+    }
+    refused("inspect", [0, NONE, 0, RAW, 128, payload, hash, F32]);
+    refused("inspect", [...inspect, undefined, undefined, unpacked], "PAYLOAD_INVALID");
+  });
+
   it("callbacks and jobs that are none", () => {
     for (const callback of [null, 1, {}, "f"]) refused("hash", [empty, callback]);
     expect(addon.cancel(0)).toBe(false);
@@ -278,6 +316,8 @@ function options(flags: number, scale = 0, weight = 0): Uint8Array {
 const CALLS = [
   "encode",
   "decode",
+  "accumulate",
+  "inspect",
   "hash",
   "pack",
   "unpack",

@@ -82,18 +82,27 @@ export type { StreamOptions, TransferOptions } from "./options.js";
 export { type Origin, receiveModel } from "./receive-model.js";
 export type { ReceiveOptions } from "./receive-options.js";
 export type { ReceivedModel } from "./receiving.js";
+export type { ClientStatus } from "./server/arrival.js";
+export type { CollectedModel } from "./server/collected-model.js";
+export type { Collection, CollectionEvents, CollectionStatus } from "./server/collection.js";
+export type { CollectOptions } from "./server/collect-options.js";
+export type { ExpectedModel } from "./server/expected-model.js";
 export {
   createModelServer,
   type ModelServer,
   type ModelServerEvents,
-  type ModelServerOptions,
   type Refusal,
-  type ServedTransfer,
 } from "./server/model-server.js";
 export type { FindModel, Publication, PublishOptions } from "./server/publications.js";
 export type { OnReceive, ServedPeer, UploadOrigin } from "./server/reception.js";
+export type { Retention } from "./server/retention.js";
 export { DEFAULT_SERVER_LIMITS, type ServerLimits } from "./server/server-limits.js";
+export type { ModelServerOptions } from "./server/server-options.js";
 export type { UploadOptions } from "./server/served-transfer.js";
+export type { PublishedModel, PublishedVersion } from "./server/spool.js";
+export type { SpooledArtifact } from "./server/spooled-version.js";
+export type { SpoolOptions } from "./server/spool-options.js";
+export type { ServedTransfer } from "./server/visits.js";
 export type { ProgressEvent } from "./session/progress.js";
 export type { RetryEvent, RetryOptions } from "./session/retry.js";
 export type { CodecSummary, TransferSummary } from "./session/summary.js";

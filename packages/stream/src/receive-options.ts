@@ -1,9 +1,12 @@
 import {
   type FloatDType,
   type Integrity,
+  isAskable,
   isDType,
   isFloatDType,
   type Manifest,
+  MAX_ASKED_CHARACTERS,
+  NamePatterns,
   quote,
   TensorwireError,
 } from "@tensorwire/core";
@@ -41,12 +44,19 @@ export interface ReceiveOptions extends TransferOptions {
    * iterated over come before it is known.
    */
   readonly expectedDigest?: string | undefined;
+  /**
+   * Which tensors, by patterns as of `select`: the peer is asked for those, and sends no others. Default: all. At most 4096
+   * characters together.
+   */
+  readonly tensors?: readonly string[] | undefined;
   /** When iterating over tensors, lend one reused buffer until the next step. Default false. */
   readonly borrow?: boolean | undefined;
 }
 
 /** @throws TensorwireError `INVALID_ARGUMENT`. */
-export function checkReceiveOptions({ outputDtype, integrity, expectedDigest, parts }: ReceiveOptions): void {
+export function checkReceiveOptions(options: ReceiveOptions): void {
+  const { outputDtype, integrity, expectedDigest, parts, tensors } = options;
+  if (tensors !== undefined) checkTensors(tensors);
   checkWord("integrity", integrity, ["xxh64", "sha256"]);
   checkExpectedDigest(expectedDigest);
   if (parts) checkParts(parts);
@@ -55,4 +65,11 @@ export function checkReceiveOptions({ outputDtype, integrity, expectedDigest, pa
     "INVALID_ARGUMENT",
     `outputDtype can be F16, BF16, F32 or F64, not ${quote(String(outputDtype))}`,
   );
+}
+
+function checkTensors(patterns: readonly string[]): void {
+  new NamePatterns(patterns);
+  if (isAskable(patterns)) return;
+  const message = `tensors are asked for by patterns of at most ${MAX_ASKED_CHARACTERS} characters in all: have fewer, and more general ones`;
+  throw new TensorwireError("INVALID_ARGUMENT", message);
 }

@@ -2,6 +2,7 @@ import { type Manifest, TensorwireError } from "@tensorwire/core";
 import { Listener } from "./channel/listen.js";
 import { checkReopens, type Endpoint, openConnection } from "./channel/open.js";
 import { TransferTrace } from "./diagnostics/transfer-trace.js";
+import { heldVersion } from "./journal/held-version.js";
 import { type ResolvedOptions, resolveOptions } from "./options.js";
 import { checkReceiveOptions, type ReceiveOptions } from "./receive-options.js";
 import type { Sending } from "./sending.js";
@@ -114,6 +115,7 @@ export class Receiving implements ReceivedModel {
       reception = new Reception({
         ...settings,
         outputDtype: options.outputDtype,
+        tensors: options.tensors,
         integrity: options.integrity,
         expectedDigest: options.expectedDigest,
         sink: (manifest) => this.#open(manifest),
@@ -160,7 +162,8 @@ export class Receiving implements ReceivedModel {
     let connection: Connection | undefined;
     let owned = false;
     try {
-      const opening = { ...this.options, signal: life.jobs };
+      const holds = call.reception.version ?? (await this.#left());
+      const opening = { ...this.options, signal: life.jobs, holds };
       ({ connection, owned } = await openConnection(origin, "receive", opening, settings));
       if (connection.channel.direction === "both")
         connection.hello.then(
@@ -183,6 +186,12 @@ export class Receiving implements ReceivedModel {
       if (owned) await connection?.close(life.error);
       throw life.error;
     }
+  }
+
+  /** The version that an earlier call has left a part of. */
+  async #left(): Promise<string | undefined> {
+    const { to, resume = true } = this.options;
+    return typeof to === "string" && resume ? heldVersion(to) : undefined;
   }
 
   async #open(manifest: Manifest): Promise<Sink> {

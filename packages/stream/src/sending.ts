@@ -12,6 +12,7 @@ import { checkReopens, type Endpoint, openConnection } from "./channel/open.js";
 import { checkStreamOptions, type ResolvedOptions, resolveOptions, type StreamOptions } from "./options.js";
 import type { CommonBudget } from "./budget/common-budget.js";
 import { TransferTrace } from "./diagnostics/transfer-trace.js";
+import { askedOf, checkAskedAlike } from "./compute/asked.js";
 import { checkTerms, outgoingManifest } from "./outgoing-manifest.js";
 import { ErrorFeedback } from "./residuals/error-feedback.js";
 import { ResidualFile } from "./residuals/residual-file.js";
@@ -36,6 +37,8 @@ export class Sending {
   #source: ModelSource | EncodedSource | undefined;
   /** Once the first peer's terms are known. */
   #model: OutgoingModel | undefined;
+  /** Which tensors the first peer has asked for. */
+  #asked: Hello["tensors"];
   #residuals: ResidualFile | undefined;
   /** The source is not busy any more with what an attempt that failed has asked for. */
   #idle: Promise<void> = Promise.resolve();
@@ -157,14 +160,17 @@ export class Sending {
   async #prepare(info: ModelInfo | Manifest, hello: Hello | undefined, call: Call): Promise<OutgoingModel> {
     const { settings, policy } = call;
     const { options } = this;
-    const source = this.#source!;
     if (this.#model) {
       checkTerms(this.#model.parts.manifest, hello, settings);
+      checkAskedAlike(this.#asked, hello);
       return this.#model;
     }
+    this.#asked = hello?.tensors;
+    const whole = { source: this.#source!, model: info };
+    const { source, model } = this.#asked ? await askedOf(whole, this.#asked) : whole;
     const { chunkBytes, seed, integrity } = options;
     const version = options.version ?? source.version;
-    const manifest = outgoingManifest(info, source, {
+    const manifest = outgoingManifest(model, source, {
       ...{ hello, policy, settings, chunkBytes, seed, version, integrity },
     });
     this.#trace.manifest = manifest;

@@ -26,6 +26,7 @@ import {
   updateOf,
   values,
 } from "./aggregate-fixture.js";
+import { type SampleTensor, sourceSuite } from "../src/testing/index.js";
 import { failure } from "./sink-fixture.js";
 
 let folder: string;
@@ -35,6 +36,25 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "tensorwire-aggregate-"));
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
+
+const finite = [
+  ...Object.entries(update(1, 30_001)).map(([name, tensor]) => ({ name, ...tensor })),
+  { name: "ids", dtype: "I64", shape: [9], data: new BigInt64Array(9).fill(-3n) },
+  { name: "empty", dtype: "F32", shape: [0, 4], data: new Float32Array(0) },
+  { name: "scalar", dtype: "BF16", shape: [], data: Uint16Array.of(0x3f80) },
+].map(({ data, ...info }) => ({ ...info, data: bytesOf(data) }) as SampleTensor);
+const model = new Map(finite.map(({ name, ...tensor }) => [name, tensor]));
+
+for (const options of [{}, { accumulator: "f32", clipNorm: 1e9 }, { method: "median" }] as const) {
+  sourceSuite(`aggregate of four of one model, ${JSON.stringify(options)}`, async () => ({
+    source: aggregate({ a: model, b: model, c: model, d: model }, options),
+    tensors: finite,
+  }));
+  sourceSuite(`aggregate of artifacts, ${JSON.stringify(options)}`, async () => ({
+    source: aggregate([await pack(path(), model), await pack(path(), model, "lossless")], options),
+    tensors: finite,
+  }));
+}
 
 const CODECS = ["none", "float16", "bfloat16", "blockwise8", "normfloat4", "linear8", "lossless"];
 const DTYPES: readonly FloatDType[] = ["F32", "F16", "BF16", "F64"];
@@ -185,6 +205,23 @@ describe("the weighted mean", () => {
     expect(said).toEqual({ straight: [], turned: [] });
     mean.want!([{ first: 1, count: 2 }]);
     expect(said).toEqual({ straight: [[{ first: 1, count: 2 }]], turned: [[{ first: 0, count: 2 }]] });
+    await mean.close();
+  });
+
+  test("ends with its signal while it looks through its clients", async () => {
+    const ending = new AbortController();
+    const tensor = tensorsSource(update(2));
+    const { read: readChunk } = tensor;
+    let reads = 0;
+    tensor.read = (chunk, pool) => {
+      reads++;
+      ending.abort(new Error("enough"));
+      return readChunk.call(tensor, chunk, pool);
+    };
+    const mean = aggregate({ a: update(1), b: tensor, c: update(3) }, { signal: ending.signal });
+    const error = await failure(mean.open());
+    expect(error).toMatchObject({ code: "ABORTED", cause: expect.objectContaining({ message: "enough" }) });
+    expect(reads).toBe(1);
     await mean.close();
   });
 

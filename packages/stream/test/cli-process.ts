@@ -21,8 +21,9 @@ export class CliProcess {
   #stderr = "";
   #onStderr = new Set<() => void>();
 
-  constructor(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
-    this.child = spawn(process.execPath, [COMMAND, ...args], { env: { ...process.env, ...env } });
+  /** @param script Another program than the command. */
+  constructor(args: readonly string[], env: NodeJS.ProcessEnv = {}, script = COMMAND) {
+    this.child = spawn(process.execPath, [script, ...args], { env: { ...process.env, ...env } });
     this.child.stdout!.on("data", (data) => void (this.#stdout += data));
     this.child.stderr!.on("data", (data) => {
       this.#stderr += data;

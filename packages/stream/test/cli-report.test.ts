@@ -9,6 +9,7 @@ import { printable } from "../src/cli/printable.js";
 import { ProgressLines } from "../src/cli/progress-lines.js";
 import { errorText } from "../src/cli/report.js";
 import { formatSeconds, formatSize, parseSize } from "../src/cli/sizes.js";
+import { modelDigest } from "../src/index.js";
 import type { ProgressEvent } from "../src/session/progress.js";
 import { CliProcess, COMMAND, json, makeModel, run } from "./cli-process.js";
 
@@ -79,6 +80,17 @@ describe("--json", () => {
       metadata: { origin: "a test" },
       totals: { tensors: 1, elements: 512 * 1024, bytes: 4 * 512 * 1024 },
     });
+  });
+
+  test("inspect --model-digest: the same of a file and of an artifact that decodes to it", async () => {
+    await run("pack", model, at("exact.twire"));
+    const [file, artifact] = [model, at("exact.twire")].map((path) =>
+      run("inspect", path, "--model-digest", "--json"),
+    );
+    const { modelDigest: digest } = json(await file!);
+    expect(digest).toBe(await modelDigest(model));
+    expect(json(await artifact!).modelDigest).toBe(digest);
+    expect((await run("inspect", model, "--model-digest")).stdout).toContain(`model digest ${digest}`);
   });
 });
 

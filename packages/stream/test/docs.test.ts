@@ -10,6 +10,7 @@ import {
   defaultCodecs,
   ERROR_CODES,
   HEADER_BYTES,
+  MAX_ASKED_CHARACTERS,
   MAX_MODEL_NAME_BYTES,
   MAX_MODEL_NAME_SEGMENT_BYTES,
   MAX_PATTERN_LENGTH,
@@ -123,6 +124,7 @@ it("docs/limits.md has the fixed numbers of the code", () => {
     `\`--parts-max-age\` | ${DEFAULT_PARTS_MAX_AGE_MS.toLocaleString("en-US")} |`,
   );
   expect(numberOf("patterns over names in a list")).toBe(MAX_PATTERNS);
+  expect(numberOf("characters of all patterns in a HELLO")).toBe(MAX_ASKED_CHARACTERS);
   expect(numberOf("characters of such a pattern")).toBe(MAX_PATTERN_LENGTH);
   expect(numberOf("safetensors header")).toBe(MAX_SAFETENSORS_HEADER_BYTES);
   expect(numberOf("shard index, `model.json`")).toBe(MAX_TEXT_FILE_BYTES);

@@ -59,7 +59,7 @@ export async function readWhole(source: ModelSource, chunkBytes = 1 << 20, hold 
   let pool: BufferPool | undefined;
   try {
     const info = await source.open();
-    const plan = new ChunkPlan(info.tensors, chunkBytes);
+    const plan = new ChunkPlan(info.tensors, source.chunkBytes ?? chunkBytes);
     pool = poolFor(plan);
     const tensors = new Map(info.tensors.map((tensor) => [tensor.name, new Uint8Array(tensorBytes(tensor))]));
     const held: { chunk: Chunk; loan: Loan }[] = [];

@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import type { ChunkRange } from "../chunk-plan.js";
 import { TensorwireError } from "../errors.js";
+import { isAskable, MAX_ASKED_CHARACTERS, MAX_PATTERN_LENGTH, MAX_PATTERNS } from "../name-patterns.js";
 import { type FrameType, frameName } from "./header.js";
 import { type Integrity, SHA256_BYTES } from "./held.js";
 
@@ -21,10 +22,24 @@ export const HelloSchema = v.object({
   codecs: v.pipe(v.array(v.pipe(v.string(), v.maxLength(64))), v.maxLength(1024)),
   /** The largest chunk and manifest that this side takes, in bytes. */
   limits: v.object({ maxChunkBytes: Count, maxManifestBytes: Count }),
+  /** Patterns of the tensors that this side wants of every model that it is sent: without them, all. */
+  tensors: v.optional(
+    v.pipe(
+      v.array(v.pipe(v.string(), v.maxLength(MAX_PATTERN_LENGTH))),
+      v.minLength(1),
+      v.maxLength(MAX_PATTERNS),
+      v.check(
+        (patterns: string[]) => isAskable(patterns),
+        `patterns of more than ${MAX_ASKED_CHARACTERS} characters in all`,
+      ),
+    ),
+  ),
   /** What this side shows for who it is, where the channel has no headers to carry it. Never logged. */
   credential: v.optional(v.pipe(v.string(), v.maxLength(8192))),
   /** This side gives the peer up when nothing valid has come for so long: the peer sends a PING at least each third of it. */
   idleTimeoutMs: v.optional(Count),
+  /** The version token of what this side has of the model already: a server that still has that version sends it. */
+  holds: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(128))),
 });
 export type Hello = v.InferOutput<typeof HelloSchema>;
 

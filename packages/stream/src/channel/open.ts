@@ -47,7 +47,12 @@ export interface OpenedConnection {
   readonly owned: boolean;
 }
 
-export type OpenOptions = Pick<TransferOptions, "signal" | "dial">;
+export interface OpenOptions extends Pick<TransferOptions, "signal" | "dial"> {
+  /** What HELLO asks the peer for, of one who receives: patterns of tensors. */
+  readonly tensors?: readonly string[] | undefined;
+  /** The version token of what this end has of the model already. */
+  readonly holds?: string | undefined;
+}
 
 /** @throws TensorwireError `INVALID_ARGUMENT` for what is open already, or is no way to a peer: it cannot be opened again. */
 export function checkReopens(endpoint: Endpoint): void {
@@ -78,28 +83,45 @@ export async function openConnection(
   settings: ResolvedOptions,
 ): Promise<OpenedConnection> {
   const token = options.dial?.token;
+  const tensors = role === "receive" ? options.tensors : undefined;
   if (token !== undefined) checkToken(token);
   // Made for this one transfer by whoever has read the peer's HELLO: the server.
   if (endpoint instanceof Connection) return { connection: endpoint, owned: true };
   if (endpoint instanceof ChannelEnd) {
-    return { connection: connect(endpoint.channel, role, settings, { token }), owned: true };
+    return { connection: connect(endpoint.channel, role, settings, { token, tensors }), owned: true };
   }
   if (endpoint instanceof Listener) {
     if (token !== undefined) throw undialled("a listener");
-    return { connection: await acceptConnection(endpoint, role, options, settings), owned: true };
+    return {
+      connection: await acceptConnection(endpoint, role, { ...options, tensors }, settings),
+      owned: true,
+    };
   }
   if (typeof endpoint === "string" || endpoint instanceof URL) {
     const channel = await openUrl(String(endpoint), role, options, settings.idleTimeoutMs);
-    return { connection: connect(channel, role, settings, { token }), owned: true };
+    const { holds } = options;
+    return { connection: connect(channel, role, settings, { token, holds, tensors }), owned: true };
   }
   const known = connections.get(endpoint);
-  if (known) return { connection: known, owned: false };
+  if (known) {
+    if (role === "receive") checkSameHello(known, tensors);
+    return { connection: known, owned: false };
+  }
   if (token !== undefined && isWebSocket(endpoint)) throw undialled("an open WebSocket");
   const channel = channelOf(endpoint);
   if (token !== undefined) checkPrivacy(channel.peer, `the other end of this ${channel.kind} channel`);
-  const connection = connect(channel, "any", settings, { token });
+  const connection = connect(channel, "any", settings, { token, tensors });
   connections.set(endpoint, connection);
   return { connection, owned: false };
+}
+
+/** HELLO is said once, for all transfers of a connection. */
+function checkSameHello({ options }: Connection, tensors: readonly string[] | undefined): void {
+  if (JSON.stringify(options.hello.tensors) === JSON.stringify(tensors)) return;
+  throw new TensorwireError(
+    "INVALID_ARGUMENT",
+    "tensors are asked for when a connection begins, and this one has begun with others: open another one, or ask alike",
+  );
 }
 
 function undialled(what: string): TensorwireError {
@@ -114,7 +136,7 @@ function undialled(what: string): TensorwireError {
 async function acceptConnection(
   listener: Listener,
   role: Role,
-  { signal }: OpenOptions,
+  { signal, tensors }: OpenOptions,
   settings: ResolvedOptions,
 ): Promise<Connection> {
   const candidates = new Set<Connection>();
@@ -123,7 +145,7 @@ async function acceptConnection(
   if (signal?.aborted) onAbort();
   signal?.addEventListener("abort", onAbort, { once: true });
   const consider = (channel: Channel): void => {
-    const connection = connect(channel, role, settings);
+    const connection = connect(channel, role, settings, { tensors });
     candidates.add(connection);
     const ready: Promise<unknown> = role === "send" ? connection.hello : connection.announced;
     ready.then(
@@ -158,9 +180,11 @@ async function acceptConnection(
 const busy = (): TensorwireError =>
   new TensorwireError("CHANNEL_CLOSED", "another peer's transfer was taken");
 
-export interface ConnectOptions extends Pick<ConnectionOptions, "discreet"> {
+export interface ConnectOptions extends Pick<ConnectionOptions, "discreet">, Pick<OpenOptions, "tensors"> {
   /** What this end shows in HELLO, where the channel has no headers to show it in. */
   readonly token?: string | undefined;
+  /** The version token of what this end has of the model already. */
+  readonly holds?: string | undefined;
 }
 
 /** Frames on a channel. */
@@ -168,7 +192,7 @@ export function connect(
   channel: Channel,
   role: Role | "any",
   settings: ResolvedOptions,
-  { token, discreet }: ConnectOptions = {},
+  { token, holds, discreet, tensors }: ConnectOptions = {},
 ): Connection {
   const { registry, limits, windowBytes, maxBytesPerSecond: rate, idleTimeoutMs } = settings;
   const inHello = token !== undefined && !HEADERS.includes(channel.kind);
@@ -183,7 +207,9 @@ export function connect(
       maxChunkBytes: Math.min(limits.maxChunkBytes, Math.floor(windowBytes / 2)),
       maxManifestBytes: limits.maxManifestBytes,
     },
+    ...(tensors && { tensors: [...tensors] }),
     ...(inHello && { credential: token }),
+    ...(holds !== undefined && { holds }),
   };
   const paced = rate === undefined ? channel : throttledChannel(channel, rate);
   return new Connection(paced, { hello, limits, discreet, idleTimeoutMs });

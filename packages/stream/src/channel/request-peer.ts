@@ -19,10 +19,12 @@ const FORWARDED = [
 export function peerOf(request: IncomingMessage): ChannelPeer {
   const { socket, headers, url = "" } = request;
   const peer = socketPeer(socket);
+  const query = /\?([^#]*)/.exec(url)?.[1];
   return {
     ...peer,
     credential: tokenOfHeader(headers.authorization),
     path: /^[^?#]*/.exec(url)![0],
+    ...(query && { query }),
     ...(isForwarded(request) && { forwarded: true }),
     private: peer.private && isPrivate(request),
   };

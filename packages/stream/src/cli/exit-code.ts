@@ -69,6 +69,7 @@ const REASONS: Record<ErrorCode, ExitReason> = {
   FORBIDDEN: "door",
   NOT_FOUND: "door",
   // A signal to this process has codes of its own: what is left is the peer's cancellation.
+  QUORUM_MISSED: "peer",
   ABORTED: "peer",
   PEER_FAILED: "peer",
   INTERNAL: "internal",

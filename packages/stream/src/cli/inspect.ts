@@ -11,6 +11,7 @@ import {
   tensorBytes,
 } from "@tensorwire/core";
 import type { Command } from "commander";
+import { modelDigest } from "../compute/model-digest.js";
 import { resolveOptions } from "../options.js";
 import type { ArtifactSource } from "../source/artifact.js";
 import { openSource } from "../source/open.js";
@@ -32,6 +33,8 @@ export interface Inspection {
     readonly payloadBytes?: number;
     readonly packedBytes?: number;
   };
+  /** Of its tensors, decoded: with `--model-digest`. */
+  readonly modelDigest?: string;
   /** Of artifacts only. */
   readonly artifact?: {
     readonly fileBytes: number;
@@ -65,18 +68,22 @@ export function declareInspect(program: Command, invocation: Invocation): void {
       "Shows the tensors of a model or artifact with their sizes; of artifacts also codecs and payloads.",
     )
     .argument("<model>", "whatever send takes")
-    .action((path: string) => inspect(path, invocation));
+    .option("--model-digest", "also read all of it, for the digest that deltas name their base by")
+    .action((path: string, flags: { modelDigest?: boolean }) =>
+      inspect(path, flags.modelDigest === true, invocation),
+    );
   addOutputFlags(command);
 }
 
-async function inspect(path: string, { output }: Invocation): Promise<void> {
+async function inspect(path: string, digest: boolean, { output }: Invocation): Promise<void> {
   const source = await openSource(path, {}, await resolveOptions({}));
   try {
     const model = await source.open();
-    const inspection =
+    const found =
       "record" in source
         ? await inspectArtifact(path, model as Manifest, source as ArtifactSource)
         : inspectModel(path, model);
+    const inspection = digest ? { ...found, modelDigest: await modelDigest(path) } : found;
     output.result(output.json ? JSON.stringify(inspection) : inspectionText(inspection));
   } finally {
     await source.close();

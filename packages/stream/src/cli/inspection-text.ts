@@ -21,6 +21,7 @@ export function inspectionText(inspection: Inspection): string {
   lines.push(
     `${counted(totals.tensors, "tensor")}, ${counted(totals.elements, "element")}, ${formatSize(totals.bytes)}${payload}`,
   );
+  if (inspection.modelDigest) lines.push(`model digest ${inspection.modelDigest}`);
   if (inspection.artifact) lines.push(artifactLine(inspection.artifact));
   return lines.join("\n");
 }

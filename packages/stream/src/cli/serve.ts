@@ -1,11 +1,7 @@
 import { TensorwireError } from "@tensorwire/core";
 import type { Command } from "commander";
-import {
-  createModelServer,
-  type ModelServer,
-  type Refusal,
-  type ServedTransfer,
-} from "../server/model-server.js";
+import { createModelServer, type ModelServer, type Refusal } from "../server/model-server.js";
+import type { ServedTransfer } from "../server/visits.js";
 import { ServedFolder } from "../server/served-folder.js";
 import { listeningOptions } from "./endpoint.js";
 import { addCodecFlags, streamOptions } from "./codec-flags.js";

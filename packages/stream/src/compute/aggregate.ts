@@ -174,7 +174,10 @@ class Aggregate implements AggregateSource {
   }
 
   #goesOn(): void {
-    if (this.#closed) throw new TensorwireError("ABORTED", `${quote(this.name)} was closed`);
+    const { signal } = this.options;
+    if (!this.#closed && !signal?.aborted) return;
+    const what = this.#closed ? "was closed" : "was aborted";
+    throw new TensorwireError("ABORTED", `${quote(this.name)} ${what}`, { cause: signal?.reason });
   }
 
   async verify(): Promise<void> {

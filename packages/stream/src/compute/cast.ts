@@ -40,11 +40,12 @@ export function cast(source: SourceLike, dtypes: CastDTypes, options: ComputeOpt
   return new Cast(new Input(source, options), rulesOf(dtypes));
 }
 
-type Rule = readonly [pattern: string, dtype: FloatDType];
+/** Without a pattern it is for every tensor, be there any or none. */
+type Rule = readonly [pattern: string | undefined, dtype: FloatDType];
 
 function rulesOf(dtypes: CastDTypes): readonly Rule[] {
-  const rules =
-    typeof dtypes === "object" && dtypes !== null ? Object.entries(dtypes) : [["*", dtypes] as const];
+  const rules: readonly Rule[] =
+    typeof dtypes === "object" && dtypes !== null ? Object.entries(dtypes) : [[undefined, dtypes]];
   for (const [, dtype] of rules) {
     if (isDType(dtype) && isFloatDType(dtype)) continue;
     const message = `tensors are cast to F16, BF16, F32 or F64, not ${quote(String(dtype))}`;
@@ -72,7 +73,9 @@ class Cast extends ComputedSource {
   async open(): Promise<ModelInfo> {
     const { kind, tensors, metadata } = await this.input.open();
     const names = tensors.map(({ name }) => name);
-    const chosen = this.rules.map(([pattern]) => new NamePatterns([pattern]).choose(names, this.name));
+    const chosen = this.rules.map(([pattern]) =>
+      pattern === undefined ? names.map(() => true) : new NamePatterns([pattern]).choose(names, this.name),
+    );
     this.#tensors = tensors.map((tensor, i) => {
       const rule = chosen.findIndex((is) => is[i]);
       return rule < 0 || !isFloatDType(tensor.dtype) ? tensor : { ...tensor, dtype: this.rules[rule]![1] };

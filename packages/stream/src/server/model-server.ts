@@ -1,67 +1,30 @@
 import { EventEmitter, setMaxListeners } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { asTensorwireError, TensorwireError } from "@tensorwire/core";
-import { hostOf } from "../channel/peer.js";
+import { TensorwireError } from "@tensorwire/core";
 import { publish } from "../diagnostics/events.js";
 import { logTo } from "../diagnostics/logger.js";
-import { Gate, type PublicPeer, type Visitor } from "../door/gate.js";
-import { hasRight } from "../door/principal.js";
-import { resolveOptions, type TransferOptions } from "../options.js";
-import type { TransferSummary } from "../session/summary.js";
-import { SERVER_STALL_TIMEOUT_MS } from "../session/timeouts.js";
+import { Gate, type PublicPeer } from "../door/gate.js";
+import { resolveOptions } from "../options.js";
 import { abortError } from "../session/transfer.js";
-import type { SourceLike } from "../source/open.js";
 import { guardedBy } from "./clear-text.js";
 import { discreet } from "./discretion.js";
+import type { CollectOptions } from "./collect-options.js";
+import type { Collection } from "./collection.js";
+import { Collections } from "./collections.js";
 import { MetricsPage } from "./metrics-page.js";
-import { checkPrefix, nameInPath, pathOfName } from "./model-path.js";
+import { checkPrefix, pathOfName } from "./model-path.js";
 import { plainVisitor } from "./plain-get.js";
-import { type FindModel, Publications, type PublishOptions } from "./publications.js";
-import type { OnReceive, ServedPeer } from "./reception.js";
+import { Publications, type PublishOptions } from "./publications.js";
 import { Seats } from "./seats.js";
-import {
-  receiveUpload,
-  sendPublication,
-  type TransferOfPeer,
-  type TransferTerms,
-  type UploadOptions,
-} from "./served-transfer.js";
+import type { TransferTerms } from "./served-transfer.js";
 import { resolveServerLimits, type ServerLimits } from "./server-limits.js";
+import { type ModelServerOptions, transferOptions } from "./server-options.js";
+import type { PublishedModel } from "./spool.js";
+import type { PublishedSource, SpoolOptions } from "./spool-options.js";
+import { SpoolRoom } from "./spool-room.js";
 import { UploadFolder } from "./upload-folder.js";
-import { type WebPlace, type WebPlaceOptions, webPlace } from "./web-place.js";
-
-/** Options of `createModelServer`. Those of a transfer are for all of its transfers. */
-export interface ModelServerOptions
-  extends WebPlaceOptions,
-    Omit<TransferOptions, "signal" | "onProgress" | "dial" | "limits" | "retry"> {
-  /** Where the names of models begin in a URL. Default `/models/`. */
-  readonly prefix?: string | undefined;
-  /** Finds a model that is not published by name, when a peer asks for it. */
-  readonly find?: FindModel | undefined;
-  /** Says where a model goes that a peer sends, or refuses it. Default: under its name in `uploads`. */
-  readonly onReceive?: OnReceive | undefined;
-  /** The folder that models are written to, and nothing outside it. Without it, and without `onReceive`, none are taken. */
-  readonly uploads?: string | undefined;
-  /** How models that peers send are written. */
-  readonly receive?: UploadOptions | undefined;
-  /** Answers Prometheus, at `/metrics` or another path: whoever is let in may read it. Default false. */
-  readonly metrics?: boolean | string | undefined;
-  /** What the server bears at once, see `docs/limits.md`. */
-  readonly limits?: Partial<ServerLimits> | undefined;
-  /** What a peer may announce, see `docs/limits.md`. */
-  readonly modelLimits?: TransferOptions["limits"];
-}
-
-/** A transfer of a server, as its events tell of it. */
-export interface ServedTransfer {
-  /** Of this server: 1, 2, … */
-  readonly id: number;
-  /** `fetch`: the peer has asked for a published model. `upload`: it sends one. */
-  readonly direction: "fetch" | "upload";
-  readonly name: string;
-  readonly peer: ServedPeer;
-  readonly done: Promise<TransferSummary>;
-}
+import { type ServedTransfer, Visits } from "./visits.js";
+import { type WebPlace, webPlace } from "./web-place.js";
 
 /** A peer that got nothing: it was not let in, or had no right, or asked for what there is not, or too much. */
 export interface Refusal {
@@ -89,14 +52,13 @@ export async function createModelServer(options: ModelServerOptions = {}): Promi
 
 export class ModelServer extends EventEmitter<ModelServerEvents> {
   readonly #publications: Publications;
+  readonly #collections: Collections;
   readonly #limits: ServerLimits;
   readonly #seats: Seats;
   readonly #prefix: string;
   readonly #gate: Gate;
   readonly #force = new AbortController();
-  /** What is being done for a peer, from when it was let in. */
-  readonly #visits = new Set<Promise<void>>();
-  readonly #terms: TransferTerms;
+  readonly #visits: Visits;
   #place!: WebPlace;
   #transfers = 0;
   #closing: Promise<void> | undefined;
@@ -108,14 +70,25 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
     this.#limits = resolveServerLimits(options.limits);
     this.#seats = new Seats(this.#limits);
     this.#prefix = checkPrefix(options.prefix);
-    this.#publications = new Publications(options.find);
     // One signal for all transfers: each listens to it.
     setMaxListeners(0, this.#force.signal);
-    this.#terms = { ...terms, options: { ...terms.options, signal: this.#force.signal } };
+    const spools = { ...terms, room: new SpoolRoom(this.#limits.maxSpoolBytes) };
+    this.#publications = new Publications(options.find, spools);
+    const { uploads, authorize } = options;
+    this.#collections = new Collections(spools, { uploads, named: authorize !== undefined });
+    this.#visits = new Visits({
+      prefix: this.#prefix,
+      publications: this.#publications,
+      collections: this.#collections,
+      seats: this.#seats,
+      terms: { ...terms, options: { ...terms.options, signal: this.#force.signal } },
+      begun: (transfer) => this.#tell("transfer", { ...transfer, id: ++this.#transfers }),
+      refused: (error, peer) => this.#refused(error, peer),
+    });
     this.#gate = new Gate({
       authorize: guardedBy(options),
       full: () => this.#visits.size >= this.#limits.maxConnections,
-      enter: (visitor) => this.#visit(visitor),
+      enter: (visitor) => this.#visits.receive(visitor),
       refused: (error, peer) => this.#refused(error, peer),
       helloTimeoutMs: terms.settings.idleTimeoutMs,
     });
@@ -157,9 +130,14 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
     return this.#place.url + this.#prefix;
   }
 
-  /** What a peer dials for the model of that name. */
-  urlOf(name: string): string {
-    return this.#place.url + pathOfName(name, this.#prefix);
+  /** What a peer dials for the model of that name; of one that is spooled, for that version of it, in that codec. */
+  urlOf(
+    name: string,
+    wish: { readonly version?: number | undefined; readonly codec?: string | undefined } = {},
+  ): string {
+    const query = new URLSearchParams();
+    for (const [key, value] of Object.entries(wish)) if (value !== undefined) query.set(key, String(value));
+    return this.#place.url + pathOfName(name, this.#prefix) + (query.size > 0 ? `?${query}` : "");
   }
 
   /** Names of the models that are published, sorted. Those that `find` would find are not among them. */
@@ -179,10 +157,37 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
    */
   publish(
     name: string,
-    source: SourceLike | (() => SourceLike | Promise<SourceLike>),
-    options: PublishOptions = {},
-  ): void {
+    source: PublishedSource,
+    options?: PublishOptions & { readonly spool?: undefined },
+  ): void;
+  /**
+   * Publishes a model, or a new version of it, that is encoded once, in each of its codecs, when a receiver first asks for it:
+   * all are served from the artifact. A file that is in the state in which it was published before, by this server or an
+   * earlier one, is no new version.
+   * @throws TensorwireError `INVALID_ARGUMENT`, `TARGET_WRITE`, `TARGET_BUSY` where another server has the spool, and as
+   * opening the file.
+   * @example
+   * await server.publish("llama", "model.safetensors", { spool: "spool", codecs: ["normfloat4", "none"] });
+   * await receiveModel(server.urlOf("llama", { codec: "none" }), { to: "llama.safetensors" }).done;
+   */
+  publish(name: string, source: PublishedSource, options: SpoolOptions): Promise<PublishedModel>;
+  publish(
+    name: string,
+    source: PublishedSource,
+    options: PublishOptions & { readonly spool?: string | undefined } = {},
+  ): Promise<PublishedModel> | undefined {
+    const { spool } = options;
+    if (spool !== undefined) return this.#publications.spool(name, source, { ...options, spool });
     this.#publications.publish(name, source, options);
+    return undefined;
+  }
+
+  /**
+   * What is known of a model that is published from a spool: version, codecs, digests, bytes, readers.
+   * @throws TensorwireError `NOT_FOUND`.
+   */
+  published(name: string): PublishedModel {
+    return this.#publications.report(name);
   }
 
   /** Whoever is receiving it goes on. Whether it was published. */
@@ -191,11 +196,27 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
   }
 
   /**
+   * Collects the models of a round's clients: what they send to `<round>/<client>`. What an earlier process has collected of the
+   * round in that folder counts, and clients go on where they were.
+   * @throws TensorwireError `INVALID_ARGUMENT`, `TARGET_WRITE`, `TARGET_BUSY` where another server is collecting it,
+   * `SOURCE_MISMATCH` and `SOURCE_INVALID` for what lies in the folder, and is not of the round.
+   * @example
+   * const round = await server.collect("round-7", { expect: 16, quorum: 12, deadline: 600_000, model: "model.safetensors" });
+   * const models = await round.done;
+   */
+  collect(round: string, options: CollectOptions): Promise<Collection> {
+    return this.#collections.collect(round, options);
+  }
+
+  /**
    * Takes no more peers, and waits for the transfers that are under way; when `signal` aborts, they are ended with its reason.
    * Called again, it can still be given a signal.
    */
   close({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
-    const force = (): void => this.#force.abort(abortError(signal!.reason));
+    const force = (): void => {
+      this.#force.abort(abortError(signal!.reason));
+      void this.#publications.close();
+    };
     if (signal?.aborted) force();
     signal?.addEventListener("abort", force, { once: true });
     this.#closing ??= this.#close();
@@ -205,7 +226,8 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
   async #close(): Promise<void> {
     this.#gate.close(new TensorwireError("SERVER_BUSY", "the server is closing: try again later"));
     // Refusals are told over the place that is about to close.
-    while (this.#visits.size > 0) await Promise.allSettled(this.#visits);
+    await this.#visits.over();
+    await Promise.all([this.#publications.close(), this.#collections.close()]);
     await this.#place.close(this.#force.signal);
     this.#unwatch();
   }
@@ -217,59 +239,7 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
 
   async #download(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const visitor = await plainVisitor(this.#gate, request, response);
-    if (visitor) this.#visit(visitor);
-  }
-
-  #visit(visitor: Visitor): void {
-    const visit = this.#serve(visitor);
-    this.#visits.add(visit);
-    void visit.finally(() => this.#visits.delete(visit));
-  }
-
-  /** Never rejects. */
-  async #serve(visitor: Visitor): Promise<void> {
-    const peer: ServedPeer = { ...visitor.peer, principal: visitor.principal };
-    let transfer: TransferOfPeer | undefined;
-    let done: Promise<TransferSummary>;
-    let direction: ServedTransfer["direction"];
-    try {
-      const name = nameInPath(peer.path ?? "", this.#prefix);
-      direction = await this.#direction(visitor, name);
-      this.#checkRight(visitor, direction, name);
-      transfer = { visitor, name, peer, seat: this.#seats.take(keyOf(peer)) };
-      done =
-        direction === "upload"
-          ? receiveUpload(transfer, this.#terms)
-          : sendPublication(transfer, await this.#publications.get(name), this.#terms);
-    } catch (cause) {
-      transfer?.seat.leave();
-      const error = asTensorwireError(cause, "INTERNAL");
-      this.#refused(error, visitor.peer);
-      return visitor.refuse(error);
-    }
-    done = done.finally(() => transfer.seat.leave());
-    this.#tell("transfer", { id: ++this.#transfers, direction, name: transfer.name, peer, done });
-    await done.catch(() => {});
-  }
-
-  /** What the peer came for. One that does not say gets what is published, and sends what is not. */
-  async #direction({ hello, principal }: Visitor, name: string): Promise<ServedTransfer["direction"]> {
-    if (hello.role === "any") {
-      // Who may not have a model does not learn, by what is refused, whether it is there.
-      const there = hasRight(principal, "fetch", name) && (await this.#publications.has(name));
-      return there ? "fetch" : "upload";
-    }
-    return hello.role === "receive" ? "fetch" : "upload";
-  }
-
-  #checkRight({ principal }: Visitor, direction: ServedTransfer["direction"], name: string): void {
-    const { onReceive, folder } = this.#terms;
-    if (direction === "upload" && !onReceive && !folder) {
-      throw new TensorwireError("FORBIDDEN", "this server takes no models");
-    }
-    if (hasRight(principal, direction === "upload" ? "publish" : "fetch", name)) return;
-    const deed = direction === "upload" ? "send" : "have";
-    throw new TensorwireError("FORBIDDEN", `this credential gives no right to ${deed} that model`);
+    if (visitor) this.#visits.receive(visitor);
   }
 
   #refused(error: TensorwireError, peer: PublicPeer): void {
@@ -282,17 +252,4 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
   #tell<K extends keyof ModelServerEvents>(event: K, ...what: ModelServerEvents[K]): void {
     process.nextTick(() => this.emit(event, ...(what as never)));
   }
-}
-
-/** What is a server's own affair left out, the rest is for its transfers. */
-function transferOptions(options: ModelServerOptions): TransferOptions {
-  const { prefix, find, onReceive, uploads, receive, limits, modelLimits, metrics, ...others } = options;
-  const { server, url, host, port, tls, insecure, authorize, ...transfer } = others;
-  const { stallTimeoutMs = SERVER_STALL_TIMEOUT_MS } = transfer;
-  return { ...transfer, stallTimeoutMs, limits: modelLimits };
-}
-
-/** What counts as one peer. */
-function keyOf(peer: ServedPeer): string {
-  return peer.principal ? `principal ${peer.principal.name}` : `host ${hostOf(peer)}`;
 }

@@ -3,8 +3,13 @@ import type { StreamOptions } from "../options.js";
 import { isModelSource } from "../source/source.js";
 import type { SourceLike } from "../source/open.js";
 import { checkModelName } from "./model-path.js";
+import type { ServedFile } from "./ranged-answer.js";
+import { type PublishedModel, Spool } from "./spool.js";
+import { type PublishedSource, type SpoolOptions, SpoolRequest } from "./spool-options.js";
+import type { SpoolTerms } from "./spooled-version.js";
+import type { Wish } from "./wish.js";
 
-/** How a published model is encoded, for each receiver anew. */
+/** How a published model is encoded: for each receiver anew, or once for all of them. */
 export type PublishOptions = Pick<
   StreamOptions,
   | "codec"
@@ -22,6 +27,10 @@ export type PublishOptions = Pick<
 export interface Publication {
   readonly options: PublishOptions;
   open(): SourceLike | Promise<SourceLike>;
+  /** The artifact that it is served from, where it is one: whoever asks by HTTP alone may have parts of it. */
+  file?(): Promise<ServedFile>;
+  /** The receiver has had what it wanted, or gives up. */
+  leave?(): void;
 }
 
 /** Finds a model that was not published by name, when it is asked for. */
@@ -30,39 +39,97 @@ export type FindModel = (name: string) => Publication | undefined | Promise<Publ
 /** The models that a server has, by name. */
 export class Publications {
   readonly #models = new Map<string, Publication>();
+  readonly #spools = new Map<string, Spool>();
+  /** Models that are spooled are published one after the other. */
+  #spooling: Promise<unknown> = Promise.resolve();
 
-  constructor(private readonly find: FindModel | undefined) {}
+  constructor(
+    private readonly find: FindModel | undefined,
+    private readonly terms: SpoolTerms,
+  ) {}
 
   get names(): string[] {
-    return [...this.#models.keys()].sort();
+    const spooled = [...this.#spools.values()].filter(({ retired }) => !retired).map(({ name }) => name);
+    return [...this.#models.keys(), ...spooled].sort();
   }
 
   /** @throws TensorwireError `INVALID_ARGUMENT`. */
-  publish(
-    name: string,
-    source: SourceLike | (() => SourceLike | Promise<SourceLike>),
-    options: PublishOptions,
-  ): void {
+  publish(name: string, source: PublishedSource, options: PublishOptions): void {
     checkModelName(name);
     if (isModelSource(source)) {
-      const message = `${quote(name)}: a source is read once: publish a function that makes one for each receiver`;
+      const message = `${quote(name)}: a source is read once: publish a function that makes one for each receiver, or spool it`;
       throw new TensorwireError("INVALID_ARGUMENT", message);
     }
+    this.#spools.get(name)?.retire();
     this.#models.set(name, { options, open: typeof source === "function" ? source : () => source });
   }
 
+  /** @throws TensorwireError as `Spool.publish`. */
+  spool(name: string, source: PublishedSource, options: SpoolOptions): Promise<PublishedModel> {
+    checkModelName(name);
+    const published = this.#spooling.then(async () => {
+      const request = new SpoolRequest(name, source, options, this.terms.settings);
+      const spool = await this.#spoolOf(name, options.spool);
+      const model = await spool.publish(request);
+      this.#models.delete(name);
+      return model;
+    });
+    this.#spooling = published.catch(() => {});
+    return published;
+  }
+
+  async #spoolOf(name: string, folder: string): Promise<Spool> {
+    const known = this.#spools.get(name);
+    if (known?.spool === folder) return known;
+    if (known && !known.idle) {
+      const message = `${quote(name)} is spooled in ${quote(known.spool)}: unpublish it first, and let its receivers end`;
+      throw new TensorwireError("INVALID_ARGUMENT", message);
+    }
+    this.#spools.delete(name);
+    await known?.close();
+    const spool = await Spool.open(name, folder, this.terms);
+    this.#spools.set(name, spool);
+    return spool;
+  }
+
   unpublish(name: string): boolean {
-    return this.#models.delete(name);
+    const spool = this.#spooled(name);
+    spool?.retire();
+    return this.#models.delete(name) || spool !== undefined;
+  }
+
+  #spooled(name: string): Spool | undefined {
+    const spool = this.#spools.get(name);
+    return spool?.retired ? undefined : spool;
   }
 
   /** @throws TensorwireError `NOT_FOUND`. */
-  async get(name: string): Promise<Publication> {
+  report(name: string): PublishedModel {
+    const spool = this.#spooled(name);
+    if (spool) return spool.report();
+    throw new TensorwireError("NOT_FOUND", `${quote(name)} is not published from a spool`);
+  }
+
+  /** @throws TensorwireError `NOT_FOUND`, `CODEC_UNSUPPORTED`. */
+  async get(name: string, wish: Wish): Promise<Publication> {
+    const spool = this.#spooled(name);
+    if (spool && !this.#models.has(name)) return spool.reading(wish);
     const found = this.#models.get(name) ?? (await this.find?.(name));
-    if (found) return found;
-    throw new TensorwireError("NOT_FOUND", `there is no model called ${quote(name)}`);
+    if (!found) throw new TensorwireError("NOT_FOUND", `there is no model called ${quote(name)}`);
+    const { version, codec } = wish;
+    if (version === undefined && codec === undefined) return found;
+    const message = `${quote(name)} is published without a spool: there are no versions and codecs of it to choose from`;
+    throw new TensorwireError("NOT_FOUND", message);
   }
 
   async has(name: string): Promise<boolean> {
-    return this.#models.has(name) || (await this.find?.(name)) !== undefined;
+    return this.#models.has(name) || !!this.#spooled(name) || (await this.find?.(name)) !== undefined;
+  }
+
+  /** Nothing is encoded any more. */
+  async close(): Promise<void> {
+    for (const spool of this.#spools.values()) spool.stop();
+    await this.#spooling;
+    await Promise.all([...this.#spools.values()].map((spool) => spool.close()));
   }
 }

@@ -40,7 +40,12 @@ export class ServedFolder {
   async find(name: string): Promise<Publication | undefined> {
     if (modelNameFault(name) !== undefined || !MODELS.some((end) => name.endsWith(end))) return undefined;
     const path = await this.#pathOf(name);
-    return path === undefined ? undefined : { options: this.options, open: () => this.#source(path) };
+    if (path === undefined) return undefined;
+    const { options } = this;
+    // An artifact that is to be encoded anew is not what is sent.
+    const asItIs = path.endsWith(".twire") && options.codec === undefined && options.policy === undefined;
+    const file = asItIs && { file: async () => ({ path, within: this.path }) };
+    return { options, open: () => this.#source(path), ...file };
   }
 
   /** Where it lies, with the folder's own spelling of every part: where case means nothing, a name still is one name. */

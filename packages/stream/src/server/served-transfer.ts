@@ -59,11 +59,17 @@ export function sendPublication(
   });
 }
 
-/** Receives a model that a peer sends. */
-export function receiveUpload(transfer: TransferOfPeer, terms: TransferTerms): Promise<TransferSummary> {
+/** Receives a model that a peer sends. @param options What is another than for the rest of the server. */
+export function receiveUpload(
+  transfer: TransferOfPeer,
+  terms: TransferTerms,
+  options: ReceiveOptions = {
+    ...terms.receive,
+    to: (manifest: Manifest): Promise<Sink> => sinkFor(transfer, manifest, terms),
+  },
+): Promise<TransferSummary> {
   return onConnection(transfer, "receive", terms, (connection) => {
-    const to = (manifest: Manifest): Promise<Sink> => sinkFor(transfer, manifest, terms);
-    return receiveModel(connection, { ...terms.options, ...terms.receive, to }).done;
+    return receiveModel(connection, { ...terms.options, ...options }).done;
   });
 }
 
@@ -111,6 +117,6 @@ async function sinkFor(
   });
 }
 
-function sourceBytes({ tensors }: Manifest): number {
+export function sourceBytes({ tensors }: Manifest): number {
   return tensors.reduce((bytes, { dtype, shape }) => bytes + byteLength(dtype, elementCount(shape)), 0);
 }

@@ -10,6 +10,8 @@ export interface ServerLimits {
   readonly maxPeerTransfers: number;
   /** Source bytes of the models that one peer is sending here. */
   readonly maxPeerBytes: number;
+  /** Bytes of the artifacts that the server has published, and is collecting. */
+  readonly maxSpoolBytes: number;
 }
 
 export const DEFAULT_SERVER_LIMITS: ServerLimits = Object.freeze({
@@ -17,6 +19,7 @@ export const DEFAULT_SERVER_LIMITS: ServerLimits = Object.freeze({
   maxTransfers: 256,
   maxPeerTransfers: 16,
   maxPeerBytes: 1024 * 1024 * 1024 * 1024,
+  maxSpoolBytes: 1024 * 1024 * 1024 * 1024,
 });
 
 /** The defaults, with the given ones in their place. @throws TensorwireError `INVALID_ARGUMENT` for one that is no count. */

@@ -40,7 +40,7 @@ export interface WebPlaceParts {
   /** Where the models are: what begins so is answered here. */
   readonly prefix: string;
   readonly visitors: Visitors;
-  /** Answers a plain GET of a model. */
+  /** Answers a plain GET or HEAD of a model. */
   readonly download: RequestListener;
   readonly pages: readonly Page[];
   readonly maxConnections: number;
@@ -121,7 +121,7 @@ function routesOf(
       const page = pageOf(request);
       if (page) page.answer(request, response);
       else if (channels.handle(request, response)) return;
-      else if (request.method === "GET") download(request, response);
+      else if (request.method === "GET" || request.method === "HEAD") download(request, response);
       else notFound(request, response);
     },
     upgrade: (request, socket, head) => {

@@ -7,6 +7,7 @@ import {
   isFloatDType,
   type Limits,
   type Manifest,
+  NamePatterns,
   parseManifest,
   type SlabAlignment,
   TensorwireError,
@@ -23,6 +24,8 @@ import { Tally } from "./summary.js";
 export interface IncomingSettings extends IntegrityDemands {
   /** Convert float tensors to this dtype; else each arrives in its own. */
   readonly outputDtype: DType | undefined;
+  /** Patterns of the tensors that the peer was asked for. Without them it may send any. */
+  readonly tensors?: readonly string[] | undefined;
   readonly windowBytes: number;
   readonly limits: Limits;
   readonly registry: CodecRegistry;
@@ -52,7 +55,7 @@ export interface Announcement {
 /**
  * Validates a peer's manifest and prepares for the chunks that it announces.
  * @param jobs Aborts the codec jobs.
- * @throws TensorwireError `MANIFEST_INVALID`, `LIMIT_EXCEEDED`, `CODEC_UNSUPPORTED`, `INTEGRITY_REQUIRED`.
+ * @throws TensorwireError `MANIFEST_INVALID`, `LIMIT_EXCEEDED`, `CODEC_UNSUPPORTED`, `INTEGRITY_REQUIRED`, `VERSION_UNSUPPORTED`.
  */
 export function incomingModel(
   { bytes, version }: Announcement,
@@ -62,6 +65,7 @@ export function incomingModel(
   const { registry, limits, backend, alignment, windowBytes, outputDtype } = settings;
   const { manifest, plan } = parseManifest(bytes, limits, registry);
   checkIntegrity(manifest, settings);
+  if (settings.tensors) checkAsked(manifest, settings.tensors);
   if (plan.maxChunkBytes > windowBytes / 2) {
     throw new TensorwireError(
       "LIMIT_EXCEEDED",
@@ -84,6 +88,18 @@ export function incomingModel(
     tally: new Tally(manifest, registry, plan),
     digest,
   };
+}
+
+/** A peer of before there were subsets passes over what it is asked for. */
+function checkAsked({ tensors }: Manifest, patterns: readonly string[]): void {
+  const asked = new NamePatterns(patterns);
+  const other = tensors.find(({ name }) => !asked.matches(name));
+  if (!other) return;
+  throw new TensorwireError(
+    "VERSION_UNSUPPORTED",
+    "it was not asked for: the peer knows of no subsets, and sends all that it has; receive all, or have the sender choose (select)",
+    { tensor: other.name },
+  );
 }
 
 /** A chunk that falls back is as long as its source; a codec's scales can make a few elements longer than that. */

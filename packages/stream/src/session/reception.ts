@@ -162,6 +162,11 @@ export class Reception {
     return this.#opened.sink.resumable;
   }
 
+  /** The version of all that is held, where it has one. */
+  get version(): string | undefined {
+    return this.#open?.version;
+  }
+
   /** Source bytes that are finished with and in no checkpoint. */
   get unsafe(): number {
     return this.#opened.checkpoints?.unsafe ?? 0;

@@ -185,7 +185,7 @@ function helloFor({ manifest }: SinkModel): Hello {
 }
 
 /** About what the file will take: chunks that fall back take more, packed ones less. */
-function estimate({ manifest, plan, bytes }: SinkModel, registry: CodecRegistry): number {
+export function estimate({ manifest, plan, bytes }: SinkModel, registry: CodecRegistry): number {
   let total = PREAMBLE.length + 2 * HEADER_BYTES + bytes.length + COUNT_BYTES + plan.chunks * RECORD_BYTES;
   const known = new Set(registry.names());
   manifest.tensors.forEach(({ codec, dtype }, i) => {

@@ -1,0 +1,66 @@
+import { quote, TensorwireError } from "@tensorwire/core";
+import { Collection } from "./collection.js";
+import { checkCollect, type CollectOptions } from "./collect-options.js";
+import { expectedTensors } from "./expected-model.js";
+import { checkModelName } from "./model-path.js";
+import { RoundFolder } from "./round-folder.js";
+import type { SpoolTerms } from "./spooled-version.js";
+
+/** Rounds that are over are remembered, so that whoever comes too late hears of it: so many of them. */
+const MAX_ROUNDS = 1024;
+
+/** The rounds that a server collects, or has collected. */
+export class Collections {
+  readonly #rounds = new Map<string, Collection>();
+  readonly #opening = new Set<string>();
+  #closed = false;
+
+  constructor(
+    private readonly terms: SpoolTerms,
+    private readonly parts: { readonly uploads: string | undefined; readonly named: boolean },
+  ) {}
+
+  /** @throws TensorwireError `INVALID_ARGUMENT`, and as `RoundFolder.open`. */
+  async collect(round: string, options: CollectOptions): Promise<Collection> {
+    checkModelName(round);
+    const terms = checkCollect(options);
+    const { uploads, named } = this.parts;
+    const { folder = uploads, model } = options;
+    if (folder === undefined) {
+      const message = "say where the models of a round go (folder), or give the server a folder for uploads";
+      throw new TensorwireError("INVALID_ARGUMENT", message);
+    }
+    if (this.#opening.has(round) || this.#rounds.get(round)?.status().state === "open" || this.#closed) {
+      const why = this.#closed ? "the server is closed" : "it is being collected already";
+      throw new TensorwireError("INVALID_ARGUMENT", `round ${quote(round)} cannot be collected: ${why}`);
+    }
+    this.#opening.add(round);
+    try {
+      const { settings, room } = this.terms;
+      const expected = model === undefined ? undefined : await expectedTensors(model, settings);
+      const opened = await RoundFolder.open(folder, round, { settings, room, options, expected });
+      const collection = new Collection(round, options, terms, opened, named);
+      this.#remember(round, collection);
+      return collection;
+    } finally {
+      this.#opening.delete(round);
+    }
+  }
+
+  #remember(round: string, collection: Collection): void {
+    this.#rounds.delete(round);
+    const over = [...this.#rounds.values()].filter((each) => each.status().state !== "open");
+    if (over.length >= MAX_ROUNDS) this.#rounds.delete(over[0]!.round);
+    this.#rounds.set(round, collection);
+  }
+
+  /** The round that a model of that name is of. */
+  of(name: string): Collection | undefined {
+    return this.#rounds.get(name.slice(0, Math.max(0, name.lastIndexOf("/"))));
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.all([...this.#rounds.values()].map((each) => each.close("the server was closed")));
+  }
+}
