@@ -1,10 +1,20 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { bytesOf, type FloatDType } from "@tensorwire/core";
+import { bytesOf, type ChunkRange, type FloatDType } from "@tensorwire/core";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { aggregate, fromTensors, type TensorMap, tensorsSource } from "../src/index.js";
+import {
+  aggregate,
+  apply,
+  BASE_KEY,
+  delta,
+  type EncodedSource,
+  fromTensors,
+  type TensorMap,
+  tensorsSource,
+} from "../src/index.js";
+import { artifactSource } from "../src/source/artifact.js";
 import {
   CHUNK,
   elementsOf,
@@ -16,6 +26,7 @@ import {
   updateOf,
   values,
 } from "./aggregate-fixture.js";
+import { type SampleTensor, sourceSuite } from "../src/testing/index.js";
 import { failure } from "./sink-fixture.js";
 
 let folder: string;
@@ -25,6 +36,25 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "tensorwire-aggregate-"));
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
+
+const finite = [
+  ...Object.entries(update(1, 30_001)).map(([name, tensor]) => ({ name, ...tensor })),
+  { name: "ids", dtype: "I64", shape: [9], data: new BigInt64Array(9).fill(-3n) },
+  { name: "empty", dtype: "F32", shape: [0, 4], data: new Float32Array(0) },
+  { name: "scalar", dtype: "BF16", shape: [], data: Uint16Array.of(0x3f80) },
+].map(({ data, ...info }) => ({ ...info, data: bytesOf(data) }) as SampleTensor);
+const model = new Map(finite.map(({ name, ...tensor }) => [name, tensor]));
+
+for (const options of [{}, { accumulator: "f32", clipNorm: 1e9 }, { method: "median" }] as const) {
+  sourceSuite(`aggregate of four of one model, ${JSON.stringify(options)}`, async () => ({
+    source: aggregate({ a: model, b: model, c: model, d: model }, options),
+    tensors: finite,
+  }));
+  sourceSuite(`aggregate of artifacts, ${JSON.stringify(options)}`, async () => ({
+    source: aggregate([await pack(path(), model), await pack(path(), model, "lossless")], options),
+    tensors: finite,
+  }));
+}
 
 const CODECS = ["none", "float16", "bfloat16", "blockwise8", "normfloat4", "linear8", "lossless"];
 const DTYPES: readonly FloatDType[] = ["F32", "F16", "BF16", "F64"];
@@ -132,6 +162,67 @@ describe("the weighted mean", () => {
     floats(tensors.get("weight")!).forEach((value, i) => {
       expect(Math.abs(value - expected[i]!)).toBeLessThanOrEqual(2 ** -23 * 0.14);
     });
+  });
+
+  test("of updates that clients make of one base, applied to it, is the mean of their models", async () => {
+    const base = await pack(path(), update(0), "blockwise8");
+    const updates = await Promise.all(
+      [1, 2, 3].map((client) => pack(path(), delta(update(client), base), "float16")),
+    );
+    const { tensors, info } = await read(apply(base, aggregate(updates)));
+    expect(info.metadata.size).toBe(0);
+    const expected = [1, 2, 3].map((client) => values(client));
+    floats(tensors.get("weight")!).forEach((value, i) => {
+      const mean = (expected[0]![i]! + expected[1]![i]! + expected[2]![i]!) / 3;
+      // What float16 leaves out of differences of at most a quarter.
+      expect(Math.abs(value - mean)).toBeLessThanOrEqual(2 ** -13);
+    });
+    const other = await pack(
+      path(),
+      delta(update(1), await pack(path(), update(0), "normfloat4")),
+      "float16",
+    );
+    expect(await failure(read(aggregate([...updates, other])))).toMatchObject({ code: "BASE_MISMATCH" });
+  });
+
+  test("tells its clients what will be asked for, by their own chunks", async () => {
+    const { bias, weight } = update(1);
+    const said: Record<string, (readonly ChunkRange[])[]> = {};
+    const telling = async (id: string, model: TensorMap): Promise<EncodedSource> => {
+      said[id] = [];
+      const artifact = artifactSource(await pack(path(), model));
+      const want = (runs: readonly ChunkRange[]) => void said[id]!.push(runs);
+      return {
+        ...{ name: id, finite: true, want, open: () => artifact.open(), close: () => artifact.close() },
+        readEncoded: (chunk, pool) => artifact.readEncoded(chunk, pool),
+      };
+    };
+    const mean = aggregate({
+      straight: await telling("straight", { bias: bias!, weight: weight! }),
+      turned: await telling("turned", { weight: weight!, bias: bias! }),
+    });
+    await mean.open();
+    expect(said).toEqual({ straight: [], turned: [] });
+    mean.want!([{ first: 1, count: 2 }]);
+    expect(said).toEqual({ straight: [[{ first: 1, count: 2 }]], turned: [[{ first: 0, count: 2 }]] });
+    await mean.close();
+  });
+
+  test("ends with its signal while it looks through its clients", async () => {
+    const ending = new AbortController();
+    const tensor = tensorsSource(update(2));
+    const { read: readChunk } = tensor;
+    let reads = 0;
+    tensor.read = (chunk, pool) => {
+      reads++;
+      ending.abort(new Error("enough"));
+      return readChunk.call(tensor, chunk, pool);
+    };
+    const mean = aggregate({ a: update(1), b: tensor, c: update(3) }, { signal: ending.signal });
+    const error = await failure(mean.open());
+    expect(error).toMatchObject({ code: "ABORTED", cause: expect.objectContaining({ message: "enough" }) });
+    expect(reads).toBe(1);
+    await mean.close();
   });
 
   test("of one client is that client", async () => {
@@ -286,7 +377,7 @@ describe("models that do not belong together", () => {
 
   test("are refused by the base that they are deltas of", async () => {
     const of = (client: number, base: string | undefined) =>
-      updateOf(client, base === undefined ? {} : { "tensorwire.base": base });
+      updateOf(client, base === undefined ? {} : { [BASE_KEY]: base });
     for (const [ada, bob] of [
       ["sha256:1", "sha256:2"],
       ["sha256:1", undefined],
@@ -294,12 +385,12 @@ describe("models that do not belong together", () => {
     ]) {
       const error = await failure(read(aggregate({ ada: of(1, ada), bob: of(2, bob) })));
       expect(error).toMatchObject({
-        code: "SOURCE_MISMATCH",
+        code: "BASE_MISMATCH",
         message: expect.stringMatching(/client "bob": .*base/),
       });
     }
     const { info } = await read(aggregate({ ada: of(1, "sha256:1"), bob: of(2, "sha256:1") }));
-    expect(info.metadata.get("tensorwire.base")).toBe("sha256:1");
+    expect(info.metadata.get(BASE_KEY)).toBe("sha256:1");
   });
 
   test("and what is no model, or no client", async () => {

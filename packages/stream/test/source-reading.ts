@@ -34,7 +34,16 @@ export function safetensorsFile(
 }
 
 export function poolFor(plan: ChunkPlan): BufferPool {
-  return new Pool(Math.max(plan.maxChunkBytes, READ_AHEAD_BYTES));
+  return new UsedPool(Math.max(plan.maxChunkBytes, READ_AHEAD_BYTES));
+}
+
+/** Buffers hold what they held before: here what is noticed, wherever it is taken for something. */
+class UsedPool extends Pool {
+  override lend(bytes: number): Loan {
+    const loan = super.lend(bytes);
+    loan.bytes.fill(0xff);
+    return loan;
+  }
 }
 
 export interface WholeModel {

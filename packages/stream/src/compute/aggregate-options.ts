@@ -3,6 +3,8 @@ import { checkWord, type TransferOptions } from "../options.js";
 
 /** How models become one. */
 export interface AggregateOptions extends Pick<TransferOptions, "limits" | "backend" | "registry"> {
+  /** Ends it while models are opened and looked through, which takes as long as reading them: give that of the transfer. */
+  readonly signal?: AbortSignal | undefined;
   /**
    * `"mean"`: weighted. `"trimmed-mean"` and `"median"`: element by element, of clients that count alike. `"sum-mod-2^32"`:
    * the sum of codes (`linearCodes`), under masks or not. Default `"mean"`.

@@ -174,7 +174,10 @@ class Aggregate implements AggregateSource {
   }
 
   #goesOn(): void {
-    if (this.#closed) throw new TensorwireError("ABORTED", `${quote(this.name)} was closed`);
+    const { signal } = this.options;
+    if (!this.#closed && !signal?.aborted) return;
+    const what = this.#closed ? "was closed" : "was aborted";
+    throw new TensorwireError("ABORTED", `${quote(this.name)} ${what}`, { cause: signal?.reason });
   }
 
   async verify(): Promise<void> {
@@ -183,10 +186,12 @@ class Aggregate implements AggregateSource {
 
   async close(): Promise<void> {
     this.#closed = true;
-    // A job of a backend that is under way writes to the sums: their memory goes when it is done, and nobody waits for that.
-    const free = (): void => this.#memory?.free();
-    this.#reading.then(free, free);
     const closing = await Promise.allSettled(this.#clients.map((client) => client.close()));
+    // A job of a backend that is under way has loans, and writes to the sums: neither goes before it is done. Only of what the
+    // caller's code yields nobody knows when that is.
+    const free = (): void => this.#memory?.free();
+    const idle = this.#reading.then(free, free);
+    if (!this.oneShot) await idle;
     for (const result of closing) if (result.status === "rejected") throw result.reason;
   }
 }

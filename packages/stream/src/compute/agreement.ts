@@ -1,4 +1,5 @@
 import { quote, type TensorInfo, TensorwireError } from "@tensorwire/core";
+import { BASE_KEY } from "./base.js";
 import type { ClientModel } from "./client-model.js";
 import { exampleCount, NUM_EXAMPLES } from "./client-weights.js";
 
@@ -57,10 +58,7 @@ export function agreeOnChunks(clients: readonly ClientModel[]): number | undefin
   );
 }
 
-/** The metadata key by which a delta names the model that it is a difference from. */
-const BASE_KEY = "tensorwire.base";
-
-/** Deltas of different models have no mean that could be added to one. @throws TensorwireError `SOURCE_MISMATCH`. */
+/** Deltas of different models have no mean that could be added to one. @throws TensorwireError `BASE_MISMATCH`. */
 export function agreeOnBase(clients: readonly ClientModel[]): void {
   const [first, ...others] = clients;
   const base = first!.info.metadata.get(BASE_KEY);
@@ -70,7 +68,7 @@ export function agreeOnBase(clients: readonly ClientModel[]): void {
     each === undefined ? "none" : quote(each),
   );
   const message = `client ${quote(other.id)}: its metadata name the base ${words[1]}, and those of ${quote(first!.id)} ${words[0]}: they are of different rounds; leave the client out`;
-  throw new TensorwireError("SOURCE_MISMATCH", message);
+  throw new TensorwireError("BASE_MISMATCH", message);
 }
 
 /** What all metadata say alike; and of examples, how many they are together, where each says how many. */

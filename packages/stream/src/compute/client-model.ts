@@ -22,6 +22,7 @@ import {
   type ModelSource,
   type SourceMemory,
 } from "../source/source.js";
+import { mappedRuns } from "./chunk-runs.js";
 import { ofClient } from "./client-fault.js";
 import type { ClientSource } from "./client-list.js";
 
@@ -29,7 +30,7 @@ type Settings = Pick<ResolvedOptions, "limits" | "registry" | "backend">;
 
 const NONE: CodecSpec = { name: "none" };
 
-/** A chunk as a client has it. Whoever asked for it gives its loans back. */
+/** A chunk as a client has it: what jobs of a backend take. */
 interface ClientPayload {
   readonly codec: CodecSpec;
   readonly dtype: TensorInfo["dtype"];
@@ -37,6 +38,11 @@ interface ClientPayload {
   readonly payload: Uint8Array;
   readonly unpacked: Uint8Array | undefined;
   readonly hash: bigint | undefined;
+}
+
+/** What was read of it. Whoever asked for it gives the loans back; the payload's is the first. */
+interface ReadPayload {
+  readonly job: ClientPayload;
   readonly loans: readonly Loan[];
 }
 
@@ -121,15 +127,18 @@ export class ClientModel {
   }
 
   /**
-   * Says what will be asked for, by chunks of the aggregate's plan. Where its own tensors are in another order, that is said of
-   * chunks that are what they are, and of no others.
+   * Says what will be asked for, by chunks of the aggregate's plan; not where its tensors are in another order, or where nobody
+   * knows how they are cut.
    */
   want(runs: readonly ChunkRange[], plan: ChunkPlan | undefined): void {
     if (!this.source.want) return;
-    if (this.#places.every((place, i) => place === i)) return this.source.want(runs);
-    if (!this.#plan || !plan) return;
-    const ordinals = [...plan.walk(runs)].map((chunk) => this.#ordinal(chunk, this.#places[chunk.tensor]!));
-    this.source.want(runsOf(ordinals.sort((a, b) => a - b)));
+    const own = this.#plan;
+    if (own && plan) {
+      const mapped = mappedRuns(runs, plan, own, this.#places);
+      if (mapped) this.source.want(mapped);
+    } else if (this.#places.every((place, i) => place === i)) {
+      this.source.want(runs);
+    }
   }
 
   /** Adds its elements, times `weight`, to `sums`. @throws TensorwireError `VALUE_NOT_FINITE`, and as reading does. */
@@ -139,7 +148,7 @@ export class ClientModel {
     weight: number,
     sums: Float32Array | Float64Array,
   ): Promise<void> {
-    return this.#with(chunk, pool, async ({ loans: _, ...job }) => {
+    return this.#with(chunk, pool, async ({ job }) => {
       const { finite } = await this.settings.backend.accumulate({ ...job, weight, accumulator: sums });
       if (!finite) throw notFinite();
     });
@@ -148,7 +157,7 @@ export class ClientModel {
   /** Whether all elements of a tensor of floats are finite, as its dtype and as what they are summed in. */
   finiteChunk(chunk: Chunk, pool: BufferPool, sums: "F32" | "F64"): Promise<boolean> {
     const { backend } = this.settings;
-    return this.#with(chunk, pool, async ({ loans: _, ...job }) => {
+    return this.#with(chunk, pool, async ({ job }) => {
       const output = job.dtype === "F64" ? "F64" : sums;
       const half = job.dtype === "F16" || job.dtype === "BF16";
       // A scale can be finite as a float32, and its values not as the elements that they are decoded to.
@@ -166,14 +175,13 @@ export class ClientModel {
 
   /** Its elements, decoded to their dtype. */
   decoded(chunk: Chunk, pool: BufferPool): Promise<Loan> {
-    return this.#with(chunk, pool, async (read, keep) => {
-      const { loans, ...job } = read;
+    return this.#with(chunk, pool, async ({ job, loans }, keep) => {
       if (job.codec.name === "none" && !job.unpacked && job.hash === undefined) return keep(loans[0]!);
       return this.#decode(job, chunk, pool);
     });
   }
 
-  async #decode(job: Omit<ClientPayload, "loans">, chunk: Chunk, pool: BufferPool): Promise<Loan> {
+  async #decode(job: ClientPayload, chunk: Chunk, pool: BufferPool): Promise<Loan> {
     const target = pool.lend(chunk.bytes);
     try {
       const { backend } = this.settings;
@@ -190,10 +198,10 @@ export class ClientModel {
   async #with<T>(
     chunk: Chunk,
     pool: BufferPool,
-    work: (read: ClientPayload, keep: (loan: Loan) => Loan) => Promise<T>,
+    work: (read: ReadPayload, keep: (loan: Loan) => Loan) => Promise<T>,
   ): Promise<T> {
     const tensor = this.#places[chunk.tensor]!;
-    let read: ClientPayload | undefined;
+    let read: ReadPayload | undefined;
     let kept: Loan | undefined;
     try {
       read = await this.#read({ ...chunk, tensor, ordinal: this.#ordinal(chunk, tensor) }, pool);
@@ -205,14 +213,14 @@ export class ClientModel {
     }
   }
 
-  async #read(chunk: Chunk, pool: BufferPool): Promise<ClientPayload> {
+  async #read(chunk: Chunk, pool: BufferPool): Promise<ReadPayload> {
     const { source, settings } = this;
     const { dtype } = this.info.tensors[chunk.tensor]!;
     const { elements } = chunk;
     if (!isEncodedSource(source)) {
       const loan = await source.read(chunk, pool);
-      const plain = { codec: NONE, payload: loan.bytes, unpacked: undefined, hash: undefined };
-      return { ...plain, dtype, elements, loans: [loan] };
+      const job = { codec: NONE, dtype, elements, payload: loan.bytes, unpacked: undefined, hash: undefined };
+      return { job, loans: [loan] };
     }
     const { record, loan } = await source.readEncoded(chunk, pool);
     const loans = [loan];
@@ -223,7 +231,8 @@ export class ClientModel {
       const packed = (record.packing ?? Packing.RAW) !== Packing.RAW;
       if (packed) loans.push(pool.lend(record.payloadBytes));
       const unpacked = packed ? loans[1]!.bytes : undefined;
-      return { codec, dtype, elements, payload: loan.bytes, unpacked, hash: record.hash, loans };
+      const job = { codec, dtype, elements, payload: loan.bytes, unpacked, hash: record.hash };
+      return { job, loans };
     } catch (error) {
       for (const each of loans) each.release();
       throw error;
@@ -265,16 +274,6 @@ export class ClientModel {
     this.#closed = true;
     await this.source.close();
   }
-}
-
-function runsOf(ascending: readonly number[]): ChunkRange[] {
-  const runs: { first: number; count: number }[] = [];
-  for (const ordinal of ascending) {
-    const last = runs.at(-1);
-    if (last && last.first + last.count === ordinal) last.count++;
-    else runs.push({ first: ordinal, count: 1 });
-  }
-  return runs;
 }
 
 function notFinite(): TensorwireError {
