@@ -14,6 +14,7 @@ import {
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
+  aggregate,
   apply,
   artifactSource,
   BASE_KEY,
@@ -126,6 +127,12 @@ describe("a delta", () => {
     expect(Buffer.compare(values.get("ids")!, Buffer.from(trained.ids.data.buffer))).toBe(0);
   });
 
+  test("applied is no delta any more, and has the model's metadata", async () => {
+    const source = apply(base, delta(tensorsSource(trained, { metadata: { num_examples: "12" } }), base));
+    expect(Object.fromEntries((await source.open()).metadata)).toEqual({ num_examples: "12" });
+    await source.close();
+  });
+
   test.each(["F16", "BF16"] as const)(
     "of %s in F32 gives back what its own dtype would round away",
     async (dtype) => {
@@ -167,7 +174,11 @@ describe("a delta", () => {
 
   test.each([
     ["a tensor too few", { w: base.w, ids }, /"layer\.b".*no such tensor/],
-    ["a tensor too many", { ...base, more: ids }, /"more".*no such tensor/],
+    [
+      "a tensor too many",
+      { ...base, more: { ...ids, data: BigInt64Array.of(4n, 5n, 6n) } },
+      /"more".*no such tensor/,
+    ],
     [
       "another shape",
       { ...base, w: { ...base.w, shape: [5, 10_000] } },
@@ -297,6 +308,45 @@ describe("a round", () => {
     );
     const values = await valuesOf(select(both, ["m.w"]));
     expect(Float32Array.from(new Float64Array(values.get("m.w")!.slice().buffer))).toEqual(trained.w.data);
+  });
+
+  test("of several clients: the mean of their deltas is a delta of the same base", async () => {
+    const published = await artifactOf("r1.twire", base, { codec: "blockwise8", chunkBytes: 65_536 });
+    const trainedBy = (step: number) => ({
+      ...base,
+      w: f32(base.w.data.map((x, i) => x + (step * (i % 17)) / 4096)),
+    });
+    const steps = { ada: 1, bob: 3 };
+    const updates = await Promise.all(
+      Object.entries(steps).map(async ([id, step]) => {
+        const source = delta(trainedBy(step), published);
+        return [
+          id,
+          await artifactOf(`${id}.twire`, source, { codec: "linear8", chunkBytes: 65_536 }),
+        ] as const;
+      }),
+    );
+    const mean = (): ModelSource => aggregate(Object.fromEntries(updates));
+    const next = floats((await valuesOf(apply(published, mean()))).get("w")!);
+    const worst = next.reduce(
+      (most, x, i) => Math.max(most, Math.abs(x - base.w.data[i]! - (2 * (i % 17)) / 4096)),
+      0,
+    );
+    expect(worst).toBeLessThan(2e-4);
+    // One with another base is not averaged with them, and nobody takes its mean for a delta.
+    const other = await artifactOf("eve.twire", delta(trainedBy(2), base), {
+      codec: "linear8",
+      chunkBytes: 65_536,
+    });
+    const mixed = apply(published, aggregate({ ...Object.fromEntries(updates), eve: other }));
+    await expect(mixed.open()).rejects.toMatchObject({ code: "SOURCE_MISMATCH" });
+    await mixed.close();
+    // The whole way in one call: what has changed since the last model, of all clients, to whoever has that.
+    const down = join(folder, "down.twire");
+    const news = delta(apply(published, mean()), published);
+    await send(news, { to: down }, { codec: "linear8" });
+    const again = floats((await valuesOf(apply(published, down))).get("w")!);
+    expect(again.reduce((most, x, i) => Math.max(most, Math.abs(x - next[i]!)), 0)).toBeLessThan(2e-4);
   });
 
   async function send(source: SourceLike, receiving: { to: string }, sending: object = {}): Promise<void> {
@@ -458,6 +508,38 @@ describe("what computed sources are made of", () => {
     expect(pool.heldBytes).toBeLessThanOrEqual((1 + slabs) * pool.slabBytes);
     expect(slabs).toBeLessThan(12);
     await source.close();
+    expect(pool.loans).toBe(0);
+  });
+
+  test("gives back what it holds of a chunk when it is closed, and what was still being read then", async () => {
+    const path = await artifactOf("held.twire", { w: wave(40_000, 0.1) }, { chunkBytes: 57_344 });
+    const source = cast(path, "BF16");
+    const plan = new ChunkPlan((await source.open()).tensors, source.chunkBytes!);
+    const pool = new BufferPool(READ_AHEAD_BYTES);
+    (await source.read(plan.chunk(0), pool)).release();
+    // 28,672 elements lie in three chunks of 12,288, and some of the third are to come.
+    expect(pool.loans).toBe(1);
+    await source.close();
+    expect(pool.loans).toBe(0);
+
+    const slow: ModelSource = {
+      name: "slow",
+      chunkBytes: 32_768,
+      open: async () => ({
+        kind: "model",
+        tensors: [{ name: "w", dtype: "F32", shape: [8192] }],
+        metadata: new Map(),
+      }),
+      read: async ({ bytes }, lender) => {
+        await closing.close();
+        return lender.lend(bytes);
+      },
+      close: async () => {},
+    };
+    const closing = cast(slow, "F16");
+    const { tensors } = await closing.open();
+    const reading = closing.read(new ChunkPlan(tensors, 32_768).chunk(0), pool);
+    await expect(reading).rejects.toMatchObject({ code: "ABORTED" });
     expect(pool.loans).toBe(0);
   });
 
