@@ -12,6 +12,9 @@ import { xxh64 } from "./hash.js";
 /** SHA-256 over the concatenation of `parts`: each runtime has its own, and the transfer's owner passes it. */
 export type Sha256 = (...parts: readonly Uint8Array[]) => Uint8Array;
 
+/** In the place of a codec's number, which it never is: the chunk is not recorded. */
+export const NO_CODEC = 0xffff;
+
 /** Bytes of a chunk's codec number in its entry. */
 const CODEC_BYTES = 2;
 
@@ -19,7 +22,7 @@ const CODEC_BYTES = 2;
  * The digest of a transfer: xxh64 over the manifest's bytes and each tensor's digest, in the manifest's order; a
  * tensor's digest is xxh64 over its chunks in order, each as its codec's number (u16) and its payload's hash (u64). So a
  * tensor verifies alone, and the order of arrival does not matter. With integrity `sha256` there is a second one beside
- * it, made in the same way of SHA-256.
+ * it, made in the same way of SHA-256. Chunks that are not recorded are left out: of a part of a model it is the part's.
  */
 export class TransferDigest {
   readonly #hashes: BigUint64Array;
@@ -35,7 +38,7 @@ export class TransferDigest {
     private readonly hash?: Sha256 | undefined,
   ) {
     this.#hashes = new BigUint64Array(plan.chunks);
-    this.#codecs = new Uint16Array(plan.chunks);
+    this.#codecs = new Uint16Array(plan.chunks).fill(NO_CODEC);
     if (hash) this.#sha256s = new Uint8Array(plan.chunks * SHA256_BYTES);
   }
 
@@ -65,14 +68,17 @@ export class TransferDigest {
     const { first, count } = this.plan.range(i);
     const entry = chunkDigestBytes("xxh64");
     const entries = this.#room(count * entry);
+    let used = 0;
     for (let k = 0; k < count; k++) {
-      const chunk = { codec: this.#codecs[first + k]!, hash: this.#hashes[first + k]! };
-      writeChunkDigest(entries, k * entry, chunk);
+      const codec = this.#codecs[first + k]!;
+      if (codec === NO_CODEC) continue;
+      writeChunkDigest(entries, used, { codec, hash: this.#hashes[first + k]! });
+      used += entry;
     }
-    return xxh64(new Uint8Array(entries.buffer, 0, count * entry));
+    return xxh64(new Uint8Array(entries.buffer, 0, used));
   }
 
-  /** Digest of the transfer, once every chunk is recorded. */
+  /** Digest of the transfer, once every chunk of it is recorded. */
   transfer(manifest: Uint8Array, tensors: number): bigint {
     const digests = new Uint8Array(tensors * 8);
     const view = new DataView(digests.buffer);
@@ -98,12 +104,16 @@ export class TransferDigest {
     const entry = CODEC_BYTES + SHA256_BYTES;
     const entries = this.#room(count * entry);
     const bytes = new Uint8Array(entries.buffer, 0, count * entry);
+    let used = 0;
     for (let k = 0; k < count; k++) {
-      entries.setUint16(k * entry, this.#codecs[first + k]!, true);
+      const codec = this.#codecs[first + k]!;
+      if (codec === NO_CODEC) continue;
+      entries.setUint16(used, codec, true);
       const at = (first + k) * SHA256_BYTES;
-      bytes.set(this.#sha256s!.subarray(at, at + SHA256_BYTES), k * entry + CODEC_BYTES);
+      bytes.set(this.#sha256s!.subarray(at, at + SHA256_BYTES), used + CODEC_BYTES);
+      used += entry;
     }
-    return hash(bytes);
+    return hash(bytes.subarray(0, used));
   }
 
   #room(bytes: number): DataView {

@@ -122,6 +122,30 @@ describe("TransferDigest", () => {
     expect(whole.tensor(1)).toBe(xxh64());
   });
 
+  it("of a part is over its chunks alone, and that of all of them is the whole's", () => {
+    const whole = digestOf(inOrder).transfer(manifest, INFOS.length);
+    fc.assert(
+      fc.property(fc.shuffledSubarray(inOrder), (part) => {
+        const tensors = INFOS.map((_, i) => {
+          const { first, count } = plan.range(i);
+          const mine = inOrder.filter((o) => o >= first && o < first + count && part.includes(o));
+          const entries = mine.map((ordinal) => {
+            const entry = Buffer.alloc(10);
+            entry.writeUInt16LE(codecOf(ordinal), 0);
+            entry.writeBigUInt64LE(hashOf(ordinal), 2);
+            return entry;
+          });
+          const tensor = Buffer.alloc(8);
+          tensor.writeBigUInt64LE(xxh64(Buffer.concat(entries)));
+          return tensor;
+        });
+        const expected = xxh64(Buffer.concat([manifest, ...tensors]));
+        expect(digestOf(part).transfer(manifest, INFOS.length)).toBe(expected);
+        expect(expected === whole).toBe(part.length === inOrder.length);
+      }),
+    );
+  });
+
   it("keeps all 16 bits of a codec's number and all 64 of a hash", () => {
     const highest = (codec: number, hash: bigint): bigint => {
       const digest = new TransferDigest(plan);
@@ -129,9 +153,9 @@ describe("TransferDigest", () => {
       return digest.tensor(0);
     };
     const all = [
-      highest(0xffff, 2n ** 64n - 1n),
+      highest(0xfffe, 2n ** 64n - 1n),
       highest(0x7fff, 2n ** 64n - 1n),
-      highest(0xffff, 2n ** 63n - 1n),
+      highest(0xfffe, 2n ** 63n - 1n),
     ];
     expect(new Set(all).size).toBe(3);
   });

@@ -13,6 +13,7 @@ import {
   HelloSchema,
   type Integrity,
   maxHeldChunks,
+  commonRanges,
   missingRanges,
   parseAck,
   parseCredit,
@@ -43,8 +44,9 @@ const want = fc
 describe("WANT", () => {
   it("comes back as it was written", () => {
     fc.assert(
-      fc.property(count, want, fc.boolean(), (windowBytes, { ranges, chunks }, sameVersion) => {
-        const given = { windowBytes, ranges, sameVersion };
+      fc.property(count, want, fc.boolean(), fc.boolean(), (windowBytes, { ranges, chunks }, ...flags) => {
+        const [sameVersion, part] = flags;
+        const given = { windowBytes, ranges, sameVersion, part };
         expect(parseWant(encodeWant(given), chunks)).toEqual(given);
       }),
     );
@@ -71,7 +73,7 @@ describe("WANT", () => {
     ["a byte too many", join(body(), Uint8Array.of(0))],
     ["more ranges than it holds", changed((view) => view.setUint32(8, 3, true))],
     ["a number of ranges that overflows", changed((view) => view.setUint32(8, 0x20000002, true))],
-    ["a reserved flag", changed((view) => view.setUint32(12, 2, true))],
+    ["a reserved flag", changed((view) => view.setUint32(12, 4, true))],
     ["a window past 2^53", changed((view) => view.setBigUint64(0, 2n ** 53n, true))],
     ["an empty range", changed((view) => view.setUint32(28, 0, true))],
     ["ranges that overlap", changed((view) => view.setUint32(24, 2, true))],
@@ -248,6 +250,31 @@ describe("HELD", () => {
           next += count;
         }
         expect(next).toBe(chunks + 3);
+      }),
+    );
+  });
+});
+
+describe("ranges in common", () => {
+  const ordinals = (ranges: readonly { first: number; count: number }[]): number[] =>
+    ranges.flatMap(({ first, count: length }) => Array.from({ length }, (_, i) => first + i));
+  const short = fc
+    .array(fc.tuple(fc.nat(3), fc.integer({ min: 1, max: 5 })), { maxLength: 8 })
+    .map((steps) => {
+      let next = 0;
+      return steps.map(([gap, length]) => {
+        const range = { first: next + gap, count: length };
+        next = range.first + length;
+        return range;
+      });
+    });
+
+  it("are those that are in both", () => {
+    fc.assert(
+      fc.property(short, short, (a, b) => {
+        const both = new Set(ordinals(b));
+        expect(ordinals(commonRanges(a, b))).toEqual(ordinals(a).filter((o) => both.has(o)));
+        expect(commonRanges(a, b)).toEqual(commonRanges(b, a));
       }),
     );
   });

@@ -83,6 +83,7 @@ export type { StreamOptions, TransferOptions } from "./options.js";
 export { type Origin, receiveModel } from "./receive-model.js";
 export type { ReceiveOptions } from "./receive-options.js";
 export type { ReceivedModel } from "./receiving.js";
+export { type RemoteSourceOptions, remoteSource } from "./remote/remote-source.js";
 export type { ClientStatus } from "./server/arrival.js";
 export type { CollectedModel } from "./server/collected-model.js";
 export type { Collection, CollectionEvents, CollectionStatus } from "./server/collection.js";

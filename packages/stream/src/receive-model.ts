@@ -1,6 +1,8 @@
 import type { Endpoint } from "./channel/open.js";
 import type { ReceiveOptions } from "./receive-options.js";
 import { type ReceivedModel, Receiving } from "./receiving.js";
+import { remoteSource } from "./remote/remote-source.js";
+import { joinedModel } from "./transfer-model.js";
 
 /**
  * Where a model comes from: a URL (`ws:`, `wss:`, `http:`, `https:`, `tcp:`, `tls:`, `unix:`; an artifact behind any web server too), the
@@ -17,5 +19,17 @@ export type Origin = Endpoint;
  * await receiveModel("ws://host:9000", { to: "model.safetensors" }).done;
  */
 export function receiveModel(origin: Origin, options: ReceiveOptions = {}): ReceivedModel {
-  return new Receiving(origin, options);
+  const { concurrency = 1 } = options;
+  return concurrency === 1 ? new Receiving(origin, options) : overSeveral(origin, options);
+}
+
+/** What is about the server is for its connections; what is about the model, for the end that it goes to. */
+function overSeveral(origin: Origin, options: ReceiveOptions): ReceivedModel {
+  const { retry, dial, idleTimeoutMs, stallTimeoutMs, maxBytesPerSecond, ...ours } = options;
+  const { concurrency, windowBytes, limits, backend, registry, budget, integrity, tensors } = options;
+  const theirs = { retry, dial, idleTimeoutMs, stallTimeoutMs, maxBytesPerSecond };
+  const source = remoteSource(origin as string | URL, {
+    ...{ ...theirs, concurrency, windowBytes, limits, backend, registry, budget, integrity, tensors },
+  });
+  return joinedModel(source, { ...ours, integrity: undefined, tensors: undefined });
 }

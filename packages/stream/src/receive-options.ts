@@ -12,6 +12,7 @@ import {
 } from "@tensorwire/core";
 import { checkParts, type PartsOptions } from "./journal/expiry.js";
 import { checkWord, type TransferOptions } from "./options.js";
+import { checkConcurrency } from "./remote/concurrency.js";
 import { checkExpectedDigest } from "./session/expected-digest.js";
 import type { Sink } from "./sink/sink.js";
 
@@ -49,13 +50,19 @@ export interface ReceiveOptions extends TransferOptions {
    * characters together.
    */
   readonly tensors?: readonly string[] | undefined;
+  /**
+   * Connections at once for this one model, to the URL of a server: where one does not fill the way. They have one window together,
+   * and `retry` makes the one again that breaks. Default 1.
+   */
+  readonly concurrency?: number | undefined;
   /** When iterating over tensors, lend one reused buffer until the next step. Default false. */
   readonly borrow?: boolean | undefined;
 }
 
 /** @throws TensorwireError `INVALID_ARGUMENT`. */
 export function checkReceiveOptions(options: ReceiveOptions): void {
-  const { outputDtype, integrity, expectedDigest, parts, tensors } = options;
+  const { outputDtype, integrity, expectedDigest, parts, tensors, concurrency } = options;
+  checkConcurrency(concurrency);
   if (tensors !== undefined) checkTensors(tensors);
   checkWord("integrity", integrity, ["xxh64", "sha256"]);
   checkExpectedDigest(expectedDigest);

@@ -9,7 +9,7 @@ import type { TransferSummary } from "./session/summary.js";
 import type { SourceLike } from "./source/open.js";
 
 /** What is about a peer, or the way to it: here there is none. */
-type OfPeers = "retry" | "dial" | "idleTimeoutMs" | "stallTimeoutMs";
+type OfPeers = "retry" | "dial" | "idleTimeoutMs" | "stallTimeoutMs" | "concurrency";
 
 /** Options of `transferModel`: those of both ends. */
 export interface TransferModelOptions

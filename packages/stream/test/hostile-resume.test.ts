@@ -1,5 +1,7 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import { join } from "node:path";
 import {
+  ChunkPlan,
   type ChunkRecord,
   encodeAck,
   encodeCredit,
@@ -11,7 +13,9 @@ import {
   FrameType,
   type Held,
   PortableBackend,
+  parseTotals,
   type TensorwireError,
+  TransferDigest,
   xxh64,
 } from "@tensorwire/core";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -19,6 +23,7 @@ import type { TransferEndMessage } from "../src/diagnostics/events.js";
 import { memoryChannelPair, receiveModel, type StreamOptions, streamModel } from "../src/index.js";
 import { Disk, ResumableSink } from "./resumable-sink.js";
 import { ScriptedPeer } from "./scripted-peer.js";
+import { folder } from "./sink-fixture.js";
 
 const backend = new PortableBackend();
 const ends: TransferEndMessage[] = [];
@@ -76,6 +81,17 @@ describe("a receiver that breaks the protocol of resuming", () => {
       encodeWant({ windowBytes: 4 * CHUNK, ranges: count ? [{ first, count }] : [], sameVersion }),
       back,
     );
+  const wantPart = (p: ScriptedPeer, first: number, count: number, sameVersion = false) =>
+    p.say(
+      FrameType.WANT,
+      encodeWant({
+        windowBytes: 4 * CHUNK,
+        ranges: count ? [{ first, count }] : [],
+        sameVersion,
+        part: true,
+      }),
+      back,
+    );
   const ack = (p: ScriptedPeer, durable: number) => p.say(FrameType.ACK, encodeAck({ durable }), back);
 
   const cases: [string, (peer: ScriptedPeer) => Promise<unknown>][] = [
@@ -122,6 +138,49 @@ describe("a receiver that breaks the protocol of resuming", () => {
   ];
   test.each(cases)("one that %s", async (_what, script) => {
     expect(await sendTo(script)).toMatchObject({ code: "PROTOCOL" });
+  });
+
+  test.each<[string, (peer: ScriptedPeer) => Promise<unknown>]>([
+    ["wants what it holds", (p) => hold(p, 0, 2).then(() => wantPart(p, 1, 1))],
+    ["wants what is not there", (p) => wantPart(p, 3, 2)],
+  ])("one that asks for a part, and %s", async (_what, script) => {
+    expect(await sendTo(script)).toMatchObject({ code: "PROTOCOL" });
+  });
+
+  test.each([
+    ["nothing", 0, 0, 0],
+    ["some of it", 1, 2, 0],
+    ["what it lacks of a part", 2, 1, 1],
+    ["all of it", 0, 4, 0],
+  ])("one that asks for %s gets that, and a digest of that", async (_what, first, count, holds) => {
+    const [a, b] = memoryChannelPair();
+    const peer = new ScriptedPeer(b);
+    const sending = streamModel(model, a, { backend, chunkBytes: CHUNK, version: "one" });
+    await peer.hello("receive");
+    const manifest = (await peer.hears(FrameType.MANIFEST))!;
+    if (holds) await hold(peer, 0, holds);
+    await wantPart(peer, first, count, holds > 0);
+    const body = (await peer.hears(FrameType.END))!;
+    const end = parseTotals("END", body);
+    expect(peer.chunks.map(({ record }) => record.firstElement / 8192)).toEqual(
+      Array.from({ length: count }, (_, i) => first + i),
+    );
+    const digest = new TransferDigest(new ChunkPlan([{ name: "w", ...model.w }], CHUNK));
+    for (let i = 0; i < holds; i++) digest.add(i, 0, 7n);
+    for (let i = first; i < first + count; i++) digest.add(i, 0, xxh64(new Uint8Array(CHUNK)));
+    expect(end).toMatchObject({
+      ...{ digest: digest.transfer(manifest, 1), chunks: count, sourceBytes: count * CHUNK },
+    });
+    await peer.say(FrameType.RECEIPT, body, back);
+    expect((await sending).confirmed).toBe(true);
+    await a.close();
+  });
+
+  test("one that asks for a part of what leaves residuals is told no", async () => {
+    const residuals = join(folder(), "residuals");
+    const options = { codec: "linear4", minElements: 0, residuals };
+    const error = await sendTo((p) => wantPart(p, 0, 1), options);
+    expect(error).toMatchObject({ code: "INVALID_ARGUMENT", message: expect.stringContaining("residuals") });
   });
 
   test("one that speaks of the same version of a source that has none", async () => {

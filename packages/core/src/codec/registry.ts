@@ -1,3 +1,4 @@
+import { NO_CODEC } from "../digest.js";
 import { quote, TensorwireError } from "../errors.js";
 import { adaquant } from "./adaquant.js";
 import { bfloat16 } from "./bfloat16.js";
@@ -44,8 +45,8 @@ export class CodecRegistry {
     if (typeof codec.name !== "string" || codec.name === "") {
       throw new TensorwireError("INVALID_ARGUMENT", "a codec's name is a string that is not empty");
     }
-    if (!Number.isInteger(codec.id) || codec.id < 0 || codec.id > 0xffff) {
-      throw new TensorwireError("INVALID_ARGUMENT", `codec ${quote(codec.name)} needs an id from 0 to 65535`);
+    if (!Number.isInteger(codec.id) || codec.id < 0 || codec.id >= NO_CODEC) {
+      throw new TensorwireError("INVALID_ARGUMENT", `codec ${quote(codec.name)} needs an id from 0 to 65534`);
     }
     if (this.#byName.has(codec.name)) {
       throw new TensorwireError(

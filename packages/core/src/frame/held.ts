@@ -98,3 +98,17 @@ export function missingRanges(held: Iterable<ChunkRange>, chunks: number): Chunk
   if (next < chunks) missing.push({ first: next, count: chunks - next });
   return missing;
 }
+
+/** What two sets of ordinals have in common, both as ascending ranges. */
+export function commonRanges(a: readonly ChunkRange[], b: readonly ChunkRange[]): ChunkRange[] {
+  const common: ChunkRange[] = [];
+  for (let [i, k] = [0, 0]; i < a.length && k < b.length; ) {
+    const [endA, endB] = [a[i]!.first + a[i]!.count, b[k]!.first + b[k]!.count];
+    const first = Math.max(a[i]!.first, b[k]!.first);
+    const count = Math.min(endA, endB) - first;
+    if (count > 0) common.push({ first, count });
+    if (endA <= endB) i++;
+    if (endB <= endA) k++;
+  }
+  return common;
+}

@@ -93,10 +93,13 @@ export interface Want {
   readonly ranges: readonly ChunkRange[];
   /** The chunks of HELD are of the version that SOURCE named: the sender need not make them again to compare. */
   readonly sameVersion?: boolean | undefined;
+  /** The transfer is of these chunks and those of HELD alone: what is in neither is not asked for. */
+  readonly part?: boolean | undefined;
 }
 
 const WANT_HEAD = 16;
 const SAME_VERSION = 1;
+const PART = 2;
 const RANGE_BYTES = 8;
 
 export function encodeWant(want: Want): Uint8Array {
@@ -104,7 +107,7 @@ export function encodeWant(want: Want): Uint8Array {
   const view = new DataView(body.buffer);
   view.setBigUint64(0, BigInt(want.windowBytes), true);
   view.setUint32(8, want.ranges.length, true);
-  view.setUint32(12, want.sameVersion ? SAME_VERSION : 0, true);
+  view.setUint32(12, (want.sameVersion ? SAME_VERSION : 0) | (want.part ? PART : 0), true);
   want.ranges.forEach(({ first, count }, i) => {
     view.setUint32(WANT_HEAD + i * RANGE_BYTES, first, true);
     view.setUint32(WANT_HEAD + i * RANGE_BYTES + 4, count, true);
@@ -122,7 +125,8 @@ export function parseWant(body: Uint8Array, chunks: number): Want {
   const view = viewOf("WANT", body, WANT_HEAD, body.length);
   const count = view.getUint32(8, true);
   const flags = view.getUint32(12, true);
-  if (flags & ~SAME_VERSION) throw new TensorwireError("PROTOCOL", "WANT: reserved flags are not zero");
+  if (flags & ~(SAME_VERSION | PART))
+    throw new TensorwireError("PROTOCOL", "WANT: reserved flags are not zero");
   if (body.length !== WANT_HEAD + count * RANGE_BYTES) {
     throw new TensorwireError("PROTOCOL", `WANT: ${count} ranges in ${body.length} bytes`);
   }
@@ -137,7 +141,8 @@ export function parseWant(body: Uint8Array, chunks: number): Want {
     ranges.push({ first, count: length });
     next = first + length;
   }
-  return { windowBytes: safe("WANT", view.getBigUint64(0, true)), ranges, sameVersion: flags !== 0 };
+  const windowBytes = safe("WANT", view.getBigUint64(0, true));
+  return { windowBytes, ranges, sameVersion: (flags & SAME_VERSION) !== 0, part: (flags & PART) !== 0 };
 }
 
 /** CREDIT: both are totals since the transfer began on this connection, never increments. */

@@ -77,6 +77,7 @@ export class SenderMemory implements ShareTerms {
 
   #count(): StepSlabs[] {
     const { manifest, pools, registry, compress, lossless } = this.settings;
+    const { lends = false } = this.#reading;
     const codecs = manifest.tensors.map(({ codec }) => codec);
     const chunk = (c: Chunk): number => c.bytes;
     const payload = ({ tensor, elements }: Chunk): number => {
@@ -88,12 +89,15 @@ export class SenderMemory implements ShareTerms {
     const packed = this.#slabCount((c) => Math.max(c.bytes, payload(c)), pools.packed);
     // A chunk that falls back is there twice: as it is, and as it travels.
     const twice = lossless && codecs.some((codec) => !isExact(codec)) ? 2 : 1;
-    const packs = lossless && (compress || twice > 1 || codecs.some(({ name }) => name === "lossless"));
+    const packing = !lends && (twice > 1 || codecs.some(({ name }) => name === "lossless"));
+    const packs = lossless && (compress || packing);
+    // What is lent by its source takes a place of ours only to be unpacked, for a peer that cannot.
+    const reads = !lends || !lossless;
     return Array.from({ length: this.maxSteps + 1 }, (_, steps) => {
       const bytes = steps * this.stepBytes;
       return {
-        source: steps && sources.within(bytes) * twice + this.#reading.slabs,
-        payloads: payloads.within(bytes),
+        source: steps && reads ? sources.within(bytes) * twice + this.#reading.slabs : 0,
+        payloads: lends ? 0 : payloads.within(bytes),
         packed: packs ? packed.within(bytes) : 0,
       };
     });

@@ -8,10 +8,11 @@ export function inChunk(
 ): TensorwireError {
   const known = asTensorwireError(error, "INTERNAL");
   if (known.tensor !== undefined || known.code === "ABORTED") return known;
-  const { code, message, cause, retryable } = known;
+  const { code, message, cause, retryable, peerCode } = known;
   return new TensorwireError(code, message, {
     cause: cause ?? known,
     retryable,
+    peerCode,
     tensor: tensors[chunk.tensor]!.name,
     chunk: chunk.index,
   });

@@ -3,11 +3,13 @@ import {
   type ChunkDigest,
   type ChunkPlan,
   type ChunkRange,
+  commonRanges,
   type Held,
   missingRanges,
   sameSha256,
   TensorwireError,
   type TransferDigest,
+  type Want,
 } from "@tensorwire/core";
 
 /**
@@ -101,14 +103,15 @@ export function sameDigest(a: ChunkDigest, b: ChunkDigest): boolean {
 }
 
 /**
- * Every chunk is either held or wanted. Both are ascending and without overlap.
- * @throws TensorwireError `PROTOCOL` where one is both, or neither.
+ * No chunk is both held and wanted; and none is neither, but where a part is asked for. Both are ascending and without overlap.
+ * @throws TensorwireError `PROTOCOL`.
  */
 export function checkDivided(
   held: readonly ChunkRange[],
-  wanted: readonly ChunkRange[],
+  { ranges: wanted, part }: Want,
   chunks: number,
 ): void {
+  if (part && commonRanges(held, wanted).length === 0) return;
   const gaps = missingRanges(held, chunks);
   const rest = missingRanges(missingRanges(wanted, chunks), chunks);
   const same =

@@ -1,5 +1,6 @@
 import {
   type ChunkRange,
+  commonRanges,
   DEFAULT_LIMITS,
   encodeAck,
   encodeCredit,
@@ -14,6 +15,7 @@ import {
   maxWantRanges,
   missingRanges,
   type Totals,
+  type Want,
 } from "@tensorwire/core";
 import type { Connection } from "./connection.js";
 import { type CreditLedger, CreditNotice } from "./credit.js";
@@ -62,13 +64,18 @@ export class ReceiverVoice {
     return this.#writing > 0;
   }
 
-  /** Says what is held. @returns what is to be asked for. */
-  async tellHeld(held: HeldChunks, chunks: number): Promise<ChunkRange[]> {
+  /** Says what is held. @returns what is to be asked for, of a part, where that is all. */
+  async tellHeld(
+    held: HeldChunks,
+    chunks: number,
+    part: readonly ChunkRange[] | undefined,
+  ): Promise<ChunkRange[]> {
     const { life } = this.settings;
     // As many runs as WANT has room for the gaps between: what else is held is asked for, and is then no news.
     const runs = held.ranges(this.#maxRanges - 1);
     for (const run of runs) await life.race(this.#sendHeld(held, run));
-    return missingRanges(runs, chunks);
+    const missing = missingRanges(runs, chunks);
+    return part ? commonRanges(missing, part) : missing;
   }
 
   /** Bytes of a control frame that the peer takes, unless it has lowered its limit. */
@@ -88,9 +95,9 @@ export class ReceiverVoice {
   }
 
   /** Asks, with the first grant. Chunks may come from here on. */
-  async ask(ranges: ChunkRange[], sameVersion: boolean): Promise<void> {
+  async ask(asked: Omit<Want, "windowBytes">): Promise<void> {
     this.#asked = true;
-    const want = { windowBytes: this.ledger.announce(), ranges, sameVersion };
+    const want = { windowBytes: this.ledger.announce(), ...asked };
     await this.settings.life.race(this.#send(FrameType.WANT, encodeWant(want)));
   }
 

@@ -108,7 +108,7 @@ export class ReceiverWords {
   #takeWant(body: Uint8Array): void {
     const { plan, version } = this.settings;
     const want = parseWant(body, plan.chunks);
-    checkDivided(this.held.ranges(), want.ranges, plan.chunks);
+    checkDivided(this.held.ranges(), want, plan.chunks);
     if (want.sameVersion && version === undefined) {
       throw new TensorwireError("PROTOCOL", "WANT speaks of the same version where none was named");
     }

@@ -26,6 +26,7 @@ import { CreditLedger } from "./credit.js";
 import { type Deferred, deferred } from "./deferred.js";
 import { checkTotals } from "./end-totals.js";
 import { type Expectations, ExpectedChunks } from "./expected-chunks.js";
+import type { Part } from "../sink/sink.js";
 import type { IncomingModel } from "./incoming-model.js";
 import { Lane } from "./lane.js";
 import type { ReceiverSettings } from "./receiver-settings.js";
@@ -115,8 +116,8 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
     const { life, reception, registry, budget = processBudget("receive") } = this.settings;
     const { sink } = reception.intake;
     const oneWay = this.#oneWay;
-    const lane = this.settings.windowBytes / 4;
-    const windowBytes = this.#windowBytes(begun);
+    const windowBytes = this.#windowBytes(begun, sink.part);
+    const lane = (sink.part ? windowBytes : this.settings.windowBytes) / 4;
     const memory = new ReceiverMemory({
       ...{ model: begun, sink, pools: begun, registry, windowBytes, laneBytes: lane, oneWay },
     });
@@ -137,14 +138,19 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
   }
 
   /** Of the window: a sender in this process is no further away than its own lane, and there is nothing between to fill. */
-  #windowBytes({ plan }: IncomingModel): number {
+  #windowBytes({ plan }: IncomingModel, part: Part | undefined): number {
     const { windowBytes, near } = this.settings;
-    return near ? laneBytes(plan, windowBytes) : windowBytes;
+    const most = near ? laneBytes(plan, windowBytes) : windowBytes;
+    return Math.min(most, part?.windowBytes ?? most);
   }
 
-  async #ask({ plan, held }: IncomingModel): Promise<void> {
+  async #ask({ plan, held, version }: IncomingModel): Promise<void> {
     const { life, reception } = this.settings;
     const { intake } = reception;
+    const { part } = intake.sink;
+    if (part && this.#oneWay) throw allOrNothing(this.connection.channel.kind);
+    // Whoever takes the other parts has seen the model in the state that was announced first.
+    if (part && this.#version !== version) throw otherState();
     const { maxChunkBytes } = plan;
     // What is still in the sink's hands takes its part of the window: no chunk is asked for that there is no room for.
     while (intake.sourceBytes + maxChunkBytes > this.#ledger.room) await life.race(intake.changed);
@@ -156,9 +162,9 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
     this.#ready = true;
     this.#releaseBrake();
     if (this.#oneWay) return;
-    const ranges = await this.#voice.tellHeld(held, plan.chunks);
-    this.#expect({ ranges, changed: !sameVersion });
-    await this.#voice.ask(ranges, sameVersion);
+    const ranges = await this.#voice.tellHeld(held, plan.chunks, part?.ranges);
+    this.#expect({ ranges, changed: !sameVersion && !part });
+    await this.#voice.ask({ ranges, sameVersion, part: part !== undefined });
   }
 
   #expect(expectations?: Expectations): void {
@@ -314,4 +320,14 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
     if (this.#oneWay && this.#ended && error.code === "CHANNEL_CLOSED") return;
     this.settings.life.fail(error, true);
   }
+}
+
+function allOrNothing(kind: string): TensorwireError {
+  const message = `a ${kind} channel without a way back brings all of a model, and nothing can be asked for: leave concurrency out`;
+  return new TensorwireError("INVALID_ARGUMENT", message);
+}
+
+function otherState(): TensorwireError {
+  const message = "the source is in another state than the one that this part is of: begin anew";
+  return new TensorwireError("SOURCE_CHANGED", message);
 }

@@ -1,5 +1,7 @@
 import {
+  type Chunk,
   type ChunkRange,
+  commonRanges,
   encodeDataHead,
   encodeFrame,
   encodeJson,
@@ -8,6 +10,7 @@ import {
   type FrameHeader,
   FrameType,
   type Loan,
+  missingRanges,
   quote,
   sameSha256,
   TensorwireError,
@@ -140,11 +143,31 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
   async #negotiate(): Promise<Want> {
     const { life, progress, trace, ifChanged } = this.settings;
     const want = await life.race(this.#words.want);
+    if (want.part) this.#begin(want);
     const again = !want.sameVersion && ifChanged === "restart";
+    const ranges = again ? this.#with(this.#held.ranges(), want.ranges) : want.ranges;
     if (again) this.#held.clear();
     progress.begin(this.#held.bytes, this.#held.tensors);
     trace.resume(this.#held.bytes);
-    return again ? { ...want, ranges: this.#all() } : want;
+    return { ...want, ranges };
+  }
+
+  /** Only a part of the model is asked for. */
+  #begin({ ranges }: Want): void {
+    const { plan, progress, feedback } = this.settings;
+    if (feedback) {
+      const message =
+        "the receiver asks for a part of the model, and residuals are of all of it: leave residuals out";
+      throw new TensorwireError("INVALID_ARGUMENT", message);
+    }
+    progress.totalBytes = this.#held.bytes;
+    for (const { bytes } of plan.walk(ranges)) progress.totalBytes += bytes;
+  }
+
+  /** Both, as ranges. */
+  #with(held: readonly ChunkRange[], wanted: readonly ChunkRange[]): ChunkRange[] {
+    const { chunks } = this.settings.plan;
+    return missingRanges(commonRanges(missingRanges(held, chunks), missingRanges(wanted, chunks)), chunks);
   }
 
   /** Nobody grants credit on a channel without a way back: its own back-pressure paces it. */
@@ -163,8 +186,10 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
   async #stream({ ranges, sameVersion = false }: Want): Promise<void> {
     const compare = !sameVersion && this.#held.bytes > 0;
     const { source, life, feedback } = this.settings;
-    source.want?.(ranges);
-    await this.#pump.run(ranges, { compare, changed: (chunk) => this.#changed(chunk) });
+    // What is compared is read too.
+    source.want?.(compare ? this.#with(this.#held.ranges(), ranges) : ranges);
+    const has = (chunk: Chunk): boolean => this.#held.has(chunk);
+    await this.#pump.run(ranges, { compare, has, changed: (chunk) => this.#changed(chunk) });
     // Before END, after which the peer may confirm: all that is left to do then is to give a file its name.
     await feedback?.complete();
     // Raced as its reads are: the caller's code may take its time, and a failure does not wait for it.
@@ -236,12 +261,12 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
   }
 
   #summary({ digest, sha256 }: Totals, confirmed: boolean): TransferSummary {
-    const { progress, backend, tally, plan } = this.settings;
+    const { progress, backend, tally } = this.settings;
     // Empty tensors have no chunk to count them by.
     progress.tensors = progress.totalTensors;
     if (confirmed) {
-      progress.acknowledgedBytes = plan.bytes;
-      progress.durableBytes = plan.bytes;
+      progress.acknowledgedBytes = progress.totalBytes;
+      progress.durableBytes = progress.totalBytes;
     }
     return tally.summary({ progress, digest, sha256, confirmed, backend: backend.name });
   }

@@ -69,12 +69,14 @@ export class SinkIntake {
   }
 
   /** Hands a chunk to the sink, which has finished with it at once, or when its promise resolves. */
-  give({ chunk, record, bytes, loan }: DecodedChunk, finished: () => void): void {
+  give({ chunk, record, bytes, loan, sha256 }: DecodedChunk, finished: () => void): void {
     const { sink, life } = this;
     let written: Promise<void> | undefined;
     this.#places.delete(chunk.ordinal);
     try {
-      written = isEncodedSink(sink) ? sink.writeEncoded(chunk, record, bytes) : sink.write(chunk, bytes);
+      written = isEncodedSink(sink)
+        ? sink.writeEncoded(chunk, record, bytes, sha256)
+        : sink.write(chunk, bytes);
     } catch (error) {
       loan?.release();
       life.fail(error);

@@ -11,8 +11,10 @@ import type { SenderSettings } from "./sender-settings.js";
 
 type Settings = Pick<SenderSettings, "plan" | "windowBytes" | "feedback" | "life">;
 
-/** What becomes of the chunks that a peer does not want, since it has them. */
+/** What becomes of the chunks that a peer does not want. */
 export interface HeldPolicy {
+  /** Whether the peer has a chunk: else it is no part of the transfer. */
+  has(chunk: Chunk): boolean;
   /** They are made again, and `changed` is asked of each. Else they are passed over. */
   readonly compare: boolean;
   /** Whether a chunk is another one than the peer has, and so is sent. */
@@ -100,12 +102,13 @@ export class SourcePump {
   }
 
   /** Chunks that the peer has: to be compared, or only to leave the residuals that they leave. */
-  async #passOver(range: ChunkRange, { compare }: HeldPolicy): Promise<void> {
+  async #passOver(range: ChunkRange, { compare, has }: HeldPolicy): Promise<void> {
     const { plan, feedback, life } = this.settings;
     const { memory } = this.gates;
     if (!compare && !feedback) return;
     for (const chunk of plan.walk([range])) {
       if (life.error) throw life.error;
+      if (!has(chunk)) continue;
       if (!compare) {
         if (!memory.tryTake(chunk.bytes)) await memory.take(chunk.bytes);
         await this.encoder.remake(chunk);

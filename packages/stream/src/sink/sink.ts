@@ -3,6 +3,7 @@ import type {
   Chunk,
   ChunkDigest,
   ChunkPlan,
+  ChunkRange,
   ChunkRecord,
   DType,
   Held,
@@ -46,6 +47,13 @@ export interface Resumable {
   forget(chunk: Chunk): Promise<void>;
 }
 
+/** What a sink takes of a model, where that is not all of it. */
+export interface Part {
+  readonly ranges: readonly ChunkRange[];
+  /** Source bytes that may be on their way to it: of the receiver's window, or less. */
+  readonly windowBytes: number;
+}
+
 interface AnySink {
   /** For messages: a path, or what kind of sink it is. */
   readonly name: string;
@@ -54,6 +62,8 @@ interface AnySink {
    * @throws TensorwireError `TARGET_…`, `TENSOR_TOO_LARGE`.
    */
   open(model: SinkModel): Promise<void>;
+  /** What it takes of the model. Known once `open` has resolved; default all. The digest is that of the part then. */
+  readonly part?: Part | undefined;
   /** Where the sink can go on after an interruption. Known once `open` has resolved. */
   readonly resumable?: Resumable | undefined;
   /**
@@ -86,8 +96,16 @@ export interface ModelSink extends AnySink {
 
 /** Takes chunks as they travelled, verified but not decoded. */
 export interface EncodedSink extends AnySink {
-  /** @param payload packed as the record says. */
-  writeEncoded(chunk: Chunk, record: ChunkRecord, payload: Uint8Array): Promise<void> | undefined;
+  /**
+   * @param payload packed as the record says.
+   * @param sha256 of the unpacked payload, with a manifest of that integrity.
+   */
+  writeEncoded(
+    chunk: Chunk,
+    record: ChunkRecord,
+    payload: Uint8Array,
+    sha256?: Uint8Array | undefined,
+  ): Promise<void> | undefined;
 }
 
 export type Sink = ModelSink | EncodedSink;

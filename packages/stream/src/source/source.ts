@@ -18,6 +18,8 @@ export interface SourceMemory {
   readonly slabs: number;
   /** Bytes of its own. */
   readonly bytes: number;
+  /** Its chunks are lent out of those, and take no slabs. Default false. */
+  readonly lends?: boolean | undefined;
 }
 
 /**
@@ -48,7 +50,7 @@ export interface ModelSource {
   open(): Promise<ModelInfo>;
   /**
    * The chunks that will be asked for, as ascending runs: said each time a receiver has said what it wants, before the first
-   * read. For sources that fetch ahead: others may still be read, those that are compared after an interruption.
+   * read. For sources that fetch ahead.
    */
   want?(runs: readonly ChunkRange[]): void;
   /**

@@ -1,0 +1,52 @@
+import { TensorwireError } from "@tensorwire/core";
+import { MemoryBudget } from "../budget/memory-budget.js";
+import type { Endpoint } from "../channel/open.js";
+import type { ReceiveOptions } from "../receive-options.js";
+import { Receiving } from "../receiving.js";
+import type { TransferSummary } from "../session/summary.js";
+import type { Part, SinkModel } from "../sink/sink.js";
+import { PartSink, type PulledChunk } from "./part-sink.js";
+
+// What all connections of a source take is reserved by whoever reads it: none of them waits for memory by itself.
+const RESERVED = new MemoryBudget(Number.MAX_SAFE_INTEGER);
+
+/** One connection that brings its part of a model: an ordinary call, whose sink hands chunks over. */
+export class Pull {
+  readonly #sink = new PartSink();
+  readonly #stop = new AbortController();
+  readonly #done: Promise<TransferSummary>;
+
+  constructor(url: Endpoint, options: ReceiveOptions) {
+    const own = { ...options, signal: this.#stop.signal, budget: RESERVED, to: this.#sink };
+    this.#done = new Receiving(url, own).done;
+    this.#done.catch((error) => this.#sink.abort(error));
+  }
+
+  /** What the peer announces, once it is here and valid. */
+  get announced(): Promise<SinkModel> {
+    return this.#sink.announced;
+  }
+
+  /** As of a `PartSink`. */
+  ask(part: Part | undefined): void {
+    this.#sink.ask(part);
+  }
+
+  take(): Promise<PulledChunk> {
+    return this.#sink.take();
+  }
+
+  /** All of its part has come, and its digest is right. */
+  get done(): Promise<unknown> {
+    return this.#done;
+  }
+
+  /** Ends it, whatever it is at. Resolves when every buffer is back. */
+  async stop(): Promise<void> {
+    const error = new TensorwireError("ABORTED", "nobody reads on");
+    this.#stop.abort(error);
+    // It may wait to hear what to bring: that is no call that its failure could end.
+    await this.#sink.abort(error);
+    await this.#done.catch(() => {});
+  }
+}
