@@ -104,7 +104,7 @@ export type { UploadOptions } from "./server/served-transfer.js";
 export type { PublishedModel, PublishedVersion } from "./server/spool.js";
 export type { SpooledArtifact } from "./server/spooled-version.js";
 export type { SpoolOptions } from "./server/spool-options.js";
-export type { ServedTransfer } from "./server/visits.js";
+export type { ServedAnswer, ServedTransfer } from "./server/visits.js";
 export type { ProgressEvent } from "./session/progress.js";
 export type { RetryEvent, RetryOptions } from "./session/retry.js";
 export type { CodecSummary, TransferSummary } from "./session/summary.js";

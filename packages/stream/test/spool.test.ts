@@ -192,6 +192,35 @@ describe("a model that is published from a spool", () => {
     await expect(fetched(second.urlOf("a"))).rejects.toMatchObject({ peerCode: "SOURCE_CHANGED" });
   });
 
+  test("is encoded from where an earlier server was interrupted", async () => {
+    const first = await createModelServer({ windowBytes: 1 << 16 });
+    const { make, counts } = counted(1);
+    let stuck = true;
+    const slowly = (): ModelSource => {
+      const source = make();
+      const { read } = source;
+      source.read = async (chunk, pool) => {
+        // Until it is told to stop.
+        if (stuck && chunk.ordinal === PER_MODEL - 1) await new Promise(() => {});
+        return read.call(source, chunk, pool);
+      };
+      return source;
+    };
+    const options = { spool, version: "of today", ...CHUNKS };
+    await first.publish("m", slowly, options);
+    const waiting = fetched(first.urlOf("m"));
+    waiting.catch(() => {});
+    await expect.poll(async () => (await readdir(join(spool, "m"))).join()).toContain("part.journal");
+    await expect.poll(() => counts.read).toBe(PER_MODEL - 1);
+    await first.close({ signal: AbortSignal.abort() });
+    await expect(waiting).rejects.toMatchObject({ code: "SERVER_BUSY" });
+    stuck = false;
+    const second = await serving();
+    expect(await second.publish("m", slowly, options)).toMatchObject({ version: 1, artifacts: [] });
+    expect((await fetched(second.urlOf("m"))).value).toBe(1);
+    expect(counts.read).toBeLessThan(2 * PER_MODEL - 1);
+  });
+
   test("that can be read once has one codec, or is spooled exactly", async () => {
     const server = await serving();
     const { make, counts } = counted(0.25);

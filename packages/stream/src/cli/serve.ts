@@ -1,7 +1,7 @@
 import { TensorwireError } from "@tensorwire/core";
 import type { Command } from "commander";
 import { createModelServer, type ModelServer, type Refusal } from "../server/model-server.js";
-import type { ServedTransfer } from "../server/visits.js";
+import type { ServedAnswer, ServedTransfer } from "../server/visits.js";
 import { ServedFolder } from "../server/served-folder.js";
 import { listeningOptions } from "./endpoint.js";
 import { addCodecFlags, streamOptions } from "./codec-flags.js";
@@ -68,6 +68,11 @@ function tell(server: ModelServer, { quiet = false }: Flags, { output }: Invocat
       { event: "refused", peer: peer.address, ...JSON.parse(errorJson(error)) },
       `refused ${peer.address}: ${error.code}: ${error.message}`,
     );
+  });
+  server.on("answer", ({ name, peer, status, bytes }: ServedAnswer) => {
+    const principal = peer.principal?.name ?? null;
+    const what = { name, peer: peer.address, principal, status, bytes };
+    say({ event: "answer", ...what }, `sent ${formatSize(bytes)} of ${name} to ${principal ?? peer.address}`);
   });
   server.on("transfer", ({ id, direction, name, peer, done }: ServedTransfer) => {
     const principal = peer.principal?.name ?? null;

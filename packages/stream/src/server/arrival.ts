@@ -1,4 +1,3 @@
-import { setMaxListeners } from "node:events";
 import { type Manifest, TensorwireError } from "@tensorwire/core";
 import { isInterruption } from "../session/interruption.js";
 import type { TransferSummary } from "../session/summary.js";
@@ -57,8 +56,10 @@ export class Arrival {
     this.#upload = upload;
     earlier?.stop.abort(new TensorwireError("ABORTED", "the client has connected again"));
     const { signal: force } = terms.options;
-    const signal = force ? AbortSignal.any([force, upload.stop.signal]) : upload.stop.signal;
-    setMaxListeners(0, signal);
+    const stop = (): void => upload.stop.abort(force!.reason);
+    if (force?.aborted) stop();
+    force?.addEventListener("abort", stop, { once: true });
+    const { signal } = upload.stop;
     const done = receiveUpload(transfer, terms, {
       signal,
       to: async (manifest) => {
@@ -77,6 +78,7 @@ export class Arrival {
       if (this.#upload === upload) this.#failed(error as TensorwireError);
       throw error;
     } finally {
+      force?.removeEventListener("abort", stop);
       if (this.#upload === upload) this.#upload = undefined;
     }
   }

@@ -23,7 +23,7 @@ import type { PublishedModel } from "./spool.js";
 import type { PublishedSource, SpoolOptions } from "./spool-options.js";
 import { SpoolRoom } from "./spool-room.js";
 import { UploadFolder } from "./upload-folder.js";
-import { type ServedTransfer, Visits } from "./visits.js";
+import { type ServedAnswer, type ServedTransfer, Visits } from "./visits.js";
 import { type WebPlace, webPlace } from "./web-place.js";
 
 /** A peer that got nothing: it was not let in, or had no right, or asked for what there is not, or too much. */
@@ -34,6 +34,8 @@ export interface Refusal {
 
 export interface ModelServerEvents {
   transfer: [ServedTransfer];
+  /** Parts of an artifact, too, are answers: they are not put together here. */
+  answer: [ServedAnswer];
   refused: [Refusal];
 }
 
@@ -83,6 +85,7 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
       seats: this.#seats,
       terms: { ...terms, options: { ...terms.options, signal: this.#force.signal } },
       begun: (transfer) => this.#tell("transfer", { ...transfer, id: ++this.#transfers }),
+      answered: (answer) => this.#tell("answer", answer),
       refused: (error, peer) => this.#refused(error, peer),
     });
     this.#gate = new Gate({

@@ -26,6 +26,13 @@ export interface Exchange {
   readonly response: ServerResponse;
 }
 
+/** What was answered. */
+export interface Answered {
+  readonly status: number;
+  /** Of the file, that were sent. */
+  readonly bytes: number;
+}
+
 /** What is read of the file at once, and waits for the socket. */
 const PORTION_BYTES = 256 * 1024;
 
@@ -38,7 +45,7 @@ export async function answerFile(
   { request, response }: Exchange,
   { path, within, tag }: ServedFile,
   maxBytesPerSecond: number | undefined,
-): Promise<void> {
+): Promise<Answered> {
   const handle = await open(path).catch((cause) => {
     throw fileFault(cause, path, "opened");
   });
@@ -49,8 +56,12 @@ export async function answerFile(
     const etag = `"${tag ?? versionToken([fileVersion(stats)])}"`;
     const { status, headers, part } = answerTo(request, Number(stats.size), etag);
     response.writeHead(status, headers);
-    if (!part || request.method === "HEAD") response.end();
-    else await send(handle, part, response, maxBytesPerSecond);
+    if (!part || request.method === "HEAD") {
+      response.end();
+      return { status, bytes: 0 };
+    }
+    await send(handle, part, response, maxBytesPerSecond);
+    return { status, bytes: part.end - part.start + 1 };
   } finally {
     await handle.close();
   }

@@ -247,7 +247,7 @@ export class Spool {
 
   /** Encodes nothing any more: whoever waits for it hears of that. */
   stop(): void {
-    this.#stop.abort(new TensorwireError("ABORTED", "the server was closed"));
+    this.#stop.abort(new TensorwireError("SERVER_BUSY", "the server was closed: try again later"));
   }
 
   /** Makes nothing any more. What is made, or half made, stays for a server that publishes it again. */

@@ -7,7 +7,7 @@ import type { Collections } from "./collections.js";
 import { nameInPath } from "./model-path.js";
 import { isPlain } from "./plain-get.js";
 import type { Publication, Publications } from "./publications.js";
-import { answerFile, type Exchange, type ServedFile } from "./ranged-answer.js";
+import { type Answered, answerFile, type Exchange, type ServedFile } from "./ranged-answer.js";
 import type { ServedPeer } from "./reception.js";
 import type { Seat, Seats } from "./seats.js";
 import {
@@ -29,6 +29,12 @@ export interface ServedTransfer {
   readonly done: Promise<TransferSummary>;
 }
 
+/** An artifact, or a part of it, that was sent to who asked by HTTP alone. */
+export interface ServedAnswer extends Answered {
+  readonly name: string;
+  readonly peer: ServedPeer;
+}
+
 /** What visits need of their server. */
 export interface Host {
   readonly prefix: string;
@@ -37,6 +43,7 @@ export interface Host {
   readonly seats: Seats;
   readonly terms: TransferTerms;
   begun(transfer: Omit<ServedTransfer, "id">): void;
+  answered(answer: ServedAnswer): void;
   refused(error: TensorwireError, peer: PublicPeer): void;
 }
 
@@ -77,8 +84,11 @@ export class Visits {
       if (direction === "upload") done = this.#receive(transfer);
       else {
         publication = await host.publications.get(name, wishOf(peer.query, visitor.hello));
-        if (isPlain(visitor) && publication.file)
-          return await this.#answer(visitor.exchange, await publication.file());
+        if (isPlain(visitor) && publication.file) {
+          const answered = await this.#answer(visitor.exchange, await publication.file());
+          if (answered) host.answered({ name, peer, ...answered });
+          return;
+        }
         if (isPlain(visitor) && visitor.exchange.request.method === "HEAD")
           return refuseHead(visitor.exchange);
         done = sendPublication(transfer, publication, host.terms);
@@ -101,17 +111,18 @@ export class Visits {
     return collection ? collection.receive(transfer, terms) : receiveUpload(transfer, terms);
   }
 
-  /** Parts of a file are no transfer: whoever asks for them puts them together. */
-  async #answer(exchange: Exchange, file: ServedFile): Promise<void> {
+  /** Parts of a file are no transfer: whoever asks for them puts them together. Undefined where the peer went away. */
+  async #answer(exchange: Exchange, file: ServedFile): Promise<Answered | undefined> {
     const { response } = exchange;
     const { signal, maxBytesPerSecond } = this.host.terms.options;
     const cut = (): void => void response.destroy();
     signal?.addEventListener("abort", cut, { once: true });
     try {
-      await answerFile(exchange, file, maxBytesPerSecond);
+      return await answerFile(exchange, file, maxBytesPerSecond);
     } catch (cause) {
       if (!response.headersSent) throw cause;
       response.destroy();
+      return undefined;
     } finally {
       signal?.removeEventListener("abort", cut);
     }
