@@ -21,8 +21,10 @@ import {
   modelDigest,
   type ReceiveOptions,
   receiveModel,
+  select,
   type SourceLike,
   streamModel,
+  transferModel,
 } from "../src/index.js";
 import { sampleTensors } from "../src/testing/index.js";
 import { ScriptedPeer } from "./scripted-peer.js";
@@ -89,6 +91,13 @@ describe("a receiver that asks for some tensors", () => {
     const sizes = await Promise.all([to, join(folder, "model.twire")].map((path) => readFile(path)));
     expect(sizes[0]!.length).toBeLessThan(sizes[1]!.length);
     expect(await modelDigest(to)).toMatch(/^sha256:/);
+  });
+
+  test("within a process is the same", async () => {
+    const to = join(folder, "within.twire");
+    const summary = await transferModel(join(folder, "model.twire"), to, { tensors: wanted });
+    expect(summary).toMatchObject({ tensors: 3, confirmed: true });
+    expect(await modelDigest(to)).toBe(await modelDigest(select(join(folder, "model.twire"), wanted)));
   });
 
   test("of a server, each its own", async () => {
