@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -12,6 +13,7 @@ import {
   listen,
   type ReceivedModel,
   receiveModel,
+  type StreamOptions,
   streamModel,
   type TensorMap,
 } from "../src/index.js";
@@ -92,7 +94,11 @@ describe.each<[string, AggregateOptions, string]>([
       const whole = await expected(name, options, codec);
       const path = at(`${Math.random()}${name}`);
       const listener = await listening();
-      const first = sender(listener, options, codec, Math.ceil(whole.length / 2));
+      const first = sending(listener.url, options, {
+        ...sizes,
+        codec,
+        maxBytesPerSecond: Math.ceil(whole.length / 2),
+      });
       const killed = receiveModel(listener, {
         to: path,
         windowBytes: 4 * CHUNK,
@@ -102,7 +108,7 @@ describe.each<[string, AggregateOptions, string]>([
       });
       await expect(killed.done).rejects.toMatchObject({ code: "CHANNEL_CLOSED" });
       expect(existsSync(path)).toBe(false);
-      const second = sender(listener, options, codec);
+      const second = sending(listener.url, options, { ...sizes, codec });
       const received: ReceivedModel = receiveModel(listener, { to: path, windowBytes: 4 * CHUNK });
       const { resumedBytes, sourceBytes } = await received.done;
       expect(resumedBytes).toBeGreaterThan(sourceBytes / 4);
@@ -114,24 +120,46 @@ describe.each<[string, AggregateOptions, string]>([
   );
 });
 
-/** A process that sends the aggregate, and says its summary. */
-function sender(
-  listener: Listener,
+test.runIf(runs)(
+  "a process that is killed while it writes an aggregate is gone on from by another",
+  async () => {
+    const options = { clipNorm: 5 };
+    const whole = at("undisturbed.twire");
+    await streamModel(aggregate(clients, options), whole, { ...sizes, codec: "blockwise8" });
+    const to = at("killed.twire");
+    const slow = { ...sizes, codec: "blockwise8", maxBytesPerSecond: ELEMENTS / 2 };
+    const [killed] = await once(sending(to, options, slow, 0.3), "exit");
+    expect(killed).toBeNull();
+    expect(existsSync(to)).toBe(false);
+    const summary = await said(sending(to, options, { ...sizes, codec: "blockwise8" }));
+    expect(summary.resumedBytes).toBeGreaterThan((4 * ELEMENTS) / 4);
+    expect((await readFile(to)).equals(await readFile(whole))).toBe(true);
+  },
+);
+
+/** A process that sends the aggregate, and says its summary; or kills itself when so much of it is done. */
+function sending(
+  to: string,
   options: AggregateOptions,
-  codec: string,
-  maxBytesPerSecond?: number,
+  transfer: StreamOptions,
+  killedAt = Number.POSITIVE_INFINITY,
 ): ChildProcess {
   const program = `
     const { aggregate, streamModel } = await import(process.env.BUILT + "index.js");
-    const { clients, options, url, transfer } = JSON.parse(process.env.JOB);
-    const summary = await streamModel(aggregate(clients, options), url, transfer);
+    const { clients, options, to, transfer, killedAt } = JSON.parse(process.env.JOB);
+    const onProgress = ({ acknowledgedBytes, totalBytes }) => {
+      if (acknowledgedBytes > totalBytes * (killedAt ?? Infinity)) process.kill(process.pid, "SIGKILL");
+    };
+    const summary = await streamModel(aggregate(clients, options), to, { ...transfer, onProgress });
     process.stdout.write(JSON.stringify(summary));`;
-  const transfer = { ...sizes, codec, maxBytesPerSecond };
-  const job = JSON.stringify({ clients, options, url: listener.url, transfer });
   const child = spawn(process.execPath, ["--input-type=module", "-e", program], {
     cwd: new URL("..", import.meta.url),
     stdio: ["ignore", "pipe", "inherit"],
-    env: { ...process.env, BUILT: built.href, JOB: job },
+    env: {
+      ...process.env,
+      BUILT: built.href,
+      JOB: JSON.stringify({ clients, options, to, transfer, killedAt }),
+    },
   });
   closers.push(() => child.kill("SIGKILL"));
   return child;
