@@ -31,10 +31,11 @@ size_t payloadLength(const ChunkShape& shape, uint8_t width) {
 }
 
 // Sums of one weight times the decoded values, and whether they are finite, as every instruction set has them.
-void checkSums(const Kernels* const* found, size_t isas, const ChunkShape& shape, const TravelledPayload& travelled,
-               uint64_t hash, DType output, double weight, size_t offset) {
+void checkSums(const Kernels* const* found, size_t isas, const ChunkShape& shape, const TravelledPayload& payload,
+               DType output, double weight, size_t offset) {
   const size_t bytes = shape.elements * elementBytes(output);
-  const SummedPayload payload = {travelled, true, hash};
+  TravelledPayload corrupt = payload;
+  corrupt.hash ^= 1;
   const FuzzBytes expected(bytes, 0);
   const Verdict verdict = accumulateChunk(*found[isas - 1], shape, payload, weight, output, expected.data());
   for (size_t i = 0; i < isas; i++) {
@@ -48,7 +49,6 @@ void checkSums(const Kernels* const* found, size_t isas, const ChunkShape& shape
     if (verdict == Verdict::kIntact && !fuzzSameElements(output, sums, expected)) {
       fuzzDefect("sums differ", *found[i], shape);
     }
-    const SummedPayload corrupt = {travelled, true, hash ^ 1};
     if (inspectChunk(*found[i], shape, corrupt, output) != Verdict::kCorrupt) {
       fuzzDefect("looked through, another hash is not noticed", *found[i], shape);
     }
@@ -76,28 +76,36 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* input, size_t length) {
   TravelledPayload travelled;
   travelled.data = payload.data();
   travelled.length = bytes;
-  const uint64_t hash = hashBytes(payload.data(), bytes);
+  travelled.hash = hashBytes(payload.data(), bytes);
+  TravelledPayload corrupt = travelled, unverified = travelled;
+  corrupt.verifies = true;
+  corrupt.hash ^= 1;
+  travelled.verifies = true;
 
   const Kernels* found[kMaxIsas];
   const size_t isas = usableKernels(found);
   const FuzzBytes expected(decoded, 0);
-  const Verdict verdict = decodeChunk(*found[isas - 1], shape, travelled, hash, output, expected.data());
+  const Verdict verdict = decodeChunk(*found[isas - 1], shape, travelled, output, expected.data());
   for (size_t i = 0; i < isas; i++) {
     const FuzzBytes target(decoded, offset);
-    if (decodeChunk(*found[i], shape, travelled, hash ^ 1, output, target.data()) != Verdict::kCorrupt) {
+    if (decodeChunk(*found[i], shape, corrupt, output, target.data()) != Verdict::kCorrupt) {
       fuzzDefect("another hash is not noticed", *found[i], shape);
     }
-    if (decodeChunk(*found[i], shape, travelled, hash, output, target.data()) != verdict) {
+    if (decodeChunk(*found[i], shape, travelled, output, target.data()) != verdict) {
       fuzzDefect("the verdict differs", *found[i], shape);
     }
     if (verdict == Verdict::kIntact && !fuzzSameElements(output, target, expected)) {
       fuzzDefect("what is decoded differs", *found[i], shape);
     }
+    const FuzzBytes unseen(decoded, offset);
+    if (decodeChunk(*found[i], shape, unverified, output, unseen.data()) != verdict || !target.equals(unseen)) {
+      fuzzDefect("without a hash it is decoded otherwise", *found[i], shape);
+    }
   }
   if (shape.dtype != DType::kRaw) {
     const double weight = std::isfinite(static_cast<float>(head.weight)) ? head.weight : 0.3;
-    checkSums(found, isas, shape, travelled, hash, DType::kF32, weight, offset);
-    checkSums(found, isas, shape, travelled, hash, DType::kF64, weight, offset);
+    checkSums(found, isas, shape, travelled, DType::kF32, weight, offset);
+    checkSums(found, isas, shape, travelled, DType::kF64, weight, offset);
   }
   return 0;
 }

@@ -38,7 +38,9 @@ void decodeAgain(const Kernels& kernels, const ChunkShape& shape, const EncodedC
     travelled.unpackedLength = chunk.bytes;
   }
   const FuzzBytes back(shape.elements * elementBytes(output), 3);
-  if (decodeChunk(kernels, shape, travelled, chunk.hash, output, back.data()) != Verdict::kIntact) {
+  travelled.verifies = true;
+  travelled.hash = chunk.hash;
+  if (decodeChunk(kernels, shape, travelled, output, back.data()) != Verdict::kIntact) {
     fuzzDefect("what was encoded does not decode", kernels, shape);
   }
   const bool exact = shape.codec == Codec::kNone || shape.codec == Codec::kLossless;

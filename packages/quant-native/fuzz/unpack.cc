@@ -48,7 +48,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* input, size_t length) {
     travelled.packed = true;
     travelled.unpacked = room.data();
     travelled.unpackedLength = bytes;
-    const Verdict verdict = decodeChunk(*found[i], shape, travelled, unpacked.hash, output, target.data());
+    travelled.verifies = true;
+    travelled.hash = unpacked.hash;
+    const Verdict verdict = decodeChunk(*found[i], shape, travelled, output, target.data());
     if (unpacked.valid == (verdict == Verdict::kNoEnvelope || verdict == Verdict::kCorrupt)) {
       fuzzDefect("the envelope opens for one and not for the other", *found[i], shape);
     }

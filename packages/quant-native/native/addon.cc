@@ -11,7 +11,7 @@ namespace {
 
 // What src/addon.ts takes this for. Whoever changes what a call takes, returns or finds, or the bytes that come of it,
 // raises both numbers: a file that was built from other sources would be believed otherwise.
-constexpr uint32_t kContract = 2;
+constexpr uint32_t kContract = 3;
 
 // Nothing in this addon is static and mutable: what it must remember belongs to one environment.
 struct Instance : CHeap {
@@ -64,7 +64,7 @@ void requirePayload(Arguments& arguments, const Job& job) {
   arguments.fail("PAYLOAD_INVALID", "the payload does not have the length of this many elements");
 }
 
-// decode(isa, codec, block, dtype, elements, payload, hash, output, target, callback?, options?, unpacked?)
+// decode(isa, codec, block, dtype, elements, payload, hash?, output, target, callback?, options?, unpacked?)
 napi_value decode(napi_env env, napi_callback_info info) {
   Instance* instance = instanceOf(env);
   Arguments arguments(env, info);
@@ -72,7 +72,7 @@ napi_value decode(napi_env env, napi_callback_info info) {
   job.kernels = instance->kernels[arguments.integer(0, "the instruction set", instance->isas - 1)];
   job.shape = arguments.shape(1, 10);
   job.input = arguments.bytes(5, "payload");
-  job.hash = arguments.hash(6, "the hash");
+  job.hash = arguments.optionalHash(6, job.verifies);
   job.outputDType = arguments.output(7, job.shape);
   job.output = arguments.bytes(8, "target");
   const napi_value callback = arguments.callback(9);

@@ -37,15 +37,18 @@ enum class Verdict : uint32_t {
 struct TravelledPayload {
   const uint8_t* data = nullptr;
   uint64_t length = 0;
+  // What its hash must be, unpacked, where that was not verified before.
+  bool verifies = false;
+  uint64_t hash = 0;
   // Where it travelled packed: its length unpacked, and room for that.
   uint8_t* unpacked = nullptr;
   uint64_t unpackedLength = 0;
   bool packed = false;
 };
 
-// Writes the elements as `output` to `target` if the payload has this hash. The target means nothing otherwise.
-Verdict decodeChunk(const Kernels& kernels, const ChunkShape& shape, const TravelledPayload& payload, uint64_t hash,
-                    DType output, uint8_t* target);
+// Writes the elements as `output` to `target` if the payload has its hash. The target means nothing otherwise.
+Verdict decodeChunk(const Kernels& kernels, const ChunkShape& shape, const TravelledPayload& payload, DType output,
+                    uint8_t* target);
 
 uint64_t hashBytes(const uint8_t* bytes, size_t length);
 

@@ -23,6 +23,8 @@ TravelledPayload Job::travelled() const {
   TravelledPayload payload;
   payload.data = input.data;
   payload.length = input.length;
+  payload.verifies = verifies;
+  payload.hash = hash;
   payload.packed = packing.view != nullptr;
   payload.unpacked = packing.data;
   payload.unpackedLength = packing.length;
@@ -35,13 +37,13 @@ void Job::run() {
       encoded = encodeChunk(*kernels, shape, input.data, output.data, {packing.data, packing.length});
       break;
     case Kind::kDecode:
-      verdict = decodeChunk(*kernels, shape, travelled(), hash, outputDType, output.data);
+      verdict = decodeChunk(*kernels, shape, travelled(), outputDType, output.data);
       break;
     case Kind::kAccumulate:
-      verdict = accumulateChunk(*kernels, shape, {travelled(), verifies, hash}, weight, outputDType, output.data);
+      verdict = accumulateChunk(*kernels, shape, travelled(), weight, outputDType, output.data);
       break;
     case Kind::kInspect:
-      verdict = inspectChunk(*kernels, shape, {travelled(), verifies, hash}, outputDType);
+      verdict = inspectChunk(*kernels, shape, travelled(), outputDType);
       break;
     case Kind::kHash:
       hashed = hashBytes(input.data, input.length);

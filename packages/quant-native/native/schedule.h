@@ -24,7 +24,7 @@ struct Job {
   Bytes packing;                    // kEncode: takes the envelope; kDecode, kAccumulate, kInspect: room for the payload; none where not packed
   Segments segments;                // kPack, kUnpack
   DType outputDType = DType::kRaw;  // kDecode, kAccumulate, kInspect
-  bool verifies = false;            // kAccumulate, kInspect: whether there is a hash
+  bool verifies = false;            // kDecode, kAccumulate, kInspect: whether there is a hash
   uint64_t hash = 0;                // kDecode, kAccumulate, kInspect: what the payload's must be
   double weight = 0;                // kAccumulate
 

@@ -15,29 +15,28 @@ namespace {
 // A payload in its places, with as much of its hash as is known.
 class Payload {
  public:
-  Payload(const ChunkShape& shape, const SummedPayload& payload) : shape_(shape), payload_(payload) {
-    const TravelledPayload& travelled = payload.travelled;
+  Payload(const ChunkShape& shape, const TravelledPayload& travelled) : shape_(shape), travelled_(travelled) {
     places.bytes = travelled.data;
     places.length = travelled.length;
     hash = hashFrom(places.bytes);
     if (travelled.packed) {
       places.bytes = travelled.unpacked;
       places.length = travelled.unpackedLength;
-      opened = open(travelled);
+      opened = open();
       hash = hashFrom(places.bytes);
     } else if (shape.codec == Codec::kLossless) {
       for (size_t k = 0; k < width(); k++) places.planes[k] = places.bytes + k * shape.elements;
     }
     // From its end on there is nothing to take in.
-    if (!payload.verifies || shape.codec == Codec::kLossless) hash = hashFrom(places.bytes + places.length);
+    if (!travelled.verifies || shape.codec == Codec::kLossless) hash.at = places.bytes + places.length;
   }
 
   bool intact() {
-    if (!payload_.verifies) return true;
-    if (shape_.codec != Codec::kLossless) return digestOf(hash, places.bytes + places.length) == payload_.hash;
+    if (!travelled_.verifies) return true;
+    if (shape_.codec != Codec::kLossless) return digestOf(hash, places.bytes + places.length) == travelled_.hash;
     Xxh64 planes;
     for (size_t k = 0; k < width() && shape_.elements > 0; k++) planes.update(places.planes[k], shape_.elements);
-    return planes.digest() == payload_.hash;
+    return planes.digest() == travelled_.hash;
   }
 
   PayloadPlaces places;
@@ -47,19 +46,19 @@ class Payload {
  private:
   size_t width() const { return elementBytes(shape_.dtype); }
 
-  bool open(const TravelledPayload& travelled) {
-    const Segments segments = shape_.segments(travelled.unpackedLength);
+  bool open() {
+    const Segments segments = shape_.segments(travelled_.unpackedLength);
     if (shape_.codec != Codec::kLossless) {
-      return unpackPayload(travelled.data, travelled.length, segments, travelled.unpacked);
+      return unpackPayload(travelled_.data, travelled_.length, segments, travelled_.unpacked);
     }
     // Planes that travelled as they are stay where they lie.
-    const OpenedEnvelope envelope = openEnvelope(travelled.data, travelled.length, segments, travelled.unpacked);
+    const OpenedEnvelope envelope = openEnvelope(travelled_.data, travelled_.length, segments, travelled_.unpacked);
     for (size_t k = 0; k < width(); k++) places.planes[k] = envelope.segments[k];
     return envelope.valid;
   }
 
   const ChunkShape& shape_;
-  const SummedPayload& payload_;
+  const TravelledPayload& travelled_;
 };
 
 Verdict verdictOf(Payload& payload, bool valid, bool finite) {
@@ -121,9 +120,9 @@ bool finiteValues(const Kernels& kernels, const ChunkShape& shape, Portions& por
 
 }  // namespace
 
-Verdict accumulateChunk(const Kernels& kernels, const ChunkShape& shape, const SummedPayload& summed, double weight,
+Verdict accumulateChunk(const Kernels& kernels, const ChunkShape& shape, const TravelledPayload& travelled, double weight,
                         DType output, uint8_t* sums) {
-  Payload payload(shape, summed);
+  Payload payload(shape, travelled);
   if (!payload.opened) return Verdict::kNoEnvelope;
   const IeeeMode ieee;
   const DType decoded = decodedDType(shape, output);
@@ -138,8 +137,8 @@ Verdict accumulateChunk(const Kernels& kernels, const ChunkShape& shape, const S
   return verdictOf(payload, portions.valid(), finite);
 }
 
-Verdict inspectChunk(const Kernels& kernels, const ChunkShape& shape, const SummedPayload& summed, DType output) {
-  Payload payload(shape, summed);
+Verdict inspectChunk(const Kernels& kernels, const ChunkShape& shape, const TravelledPayload& travelled, DType output) {
+  Payload payload(shape, travelled);
   if (!payload.opened) return Verdict::kNoEnvelope;
   const IeeeMode ieee;
   if (isBlockCodec(shape.codec)) {

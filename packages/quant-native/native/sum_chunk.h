@@ -5,19 +5,12 @@
 
 namespace tensorwire {
 
-struct SummedPayload {
-  TravelledPayload travelled;
-  // What its hash must be, where that was not verified before.
-  bool verifies = false;
-  uint64_t hash = 0;
-};
-
 // Adds weight × value to sums of `output`, F32 or F64. kNotFinite where a value is infinite or NaN; the sums mean something
 // only where it is kIntact.
-Verdict accumulateChunk(const Kernels& kernels, const ChunkShape& shape, const SummedPayload& payload, double weight,
+Verdict accumulateChunk(const Kernels& kernels, const ChunkShape& shape, const TravelledPayload& payload, double weight,
                         DType output, uint8_t* sums);
 
 // kNotFinite where a value is infinite or NaN as `output`, F32 or F64.
-Verdict inspectChunk(const Kernels& kernels, const ChunkShape& shape, const SummedPayload& payload, DType output);
+Verdict inspectChunk(const Kernels& kernels, const ChunkShape& shape, const TravelledPayload& payload, DType output);
 
 }  // namespace tensorwire

@@ -24,7 +24,7 @@ export const FOUND = Object.freeze({
 export const VERDICT = Object.freeze({ intact: 0, corrupt: 1, invalid: 2, noEnvelope: 3, notFinite: 4 });
 
 /** `kContract` of native/addon.cc: which of its versions this is written for. */
-const CONTRACT = 2;
+const CONTRACT = 3;
 
 /**
  * What native/addon.cc exports. Every argument is checked there; a wrong one throws an error whose `code` is one of
@@ -70,7 +70,7 @@ export interface Addon {
     dtype: number,
     elements: number,
     payload: Uint8Array,
-    hash: bigint,
+    hash: bigint | undefined,
     output: number,
     target: Uint8Array,
     callback?: JobCallback<number>,

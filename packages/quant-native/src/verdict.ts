@@ -2,10 +2,10 @@ import { type Finiteness, TensorwireError } from "@tensorwire/core";
 import { VERDICT } from "./addon.js";
 
 /** Throws what is wrong with a payload that was to be decoded. */
-export function checkVerdict(verdict: number, hash: bigint): void {
+export function checkVerdict(verdict: number, hash: bigint | undefined): void {
   if (verdict === VERDICT.intact) return;
   if (verdict === VERDICT.corrupt) {
-    const expected = hash.toString(16).padStart(16, "0");
+    const expected = hash?.toString(16).padStart(16, "0");
     throw new TensorwireError(
       "CHUNK_CORRUPT",
       `the payload's xxh64 is not ${expected}: it changed on its way`,
@@ -25,12 +25,12 @@ const NOT_FINITE: Finiteness = Object.freeze({ finite: false });
 /** What a payload that was summed, or looked through, is; throws what is wrong with it. */
 export function finitenessOf(verdict: number, hash: bigint | undefined): Finiteness {
   if (verdict === VERDICT.notFinite) return NOT_FINITE;
-  checkVerdict(verdict, hash ?? 0n);
+  checkVerdict(verdict, hash);
   return FINITE;
 }
 
 /** The hash of an unpacked payload, or throws what is wrong with its envelope. */
 export function checkUnpacked(hash: bigint | number): bigint {
-  if (typeof hash === "number") checkVerdict(hash, 0n);
+  if (typeof hash === "number") checkVerdict(hash, undefined);
   return hash as bigint;
 }

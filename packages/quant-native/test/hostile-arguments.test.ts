@@ -249,7 +249,8 @@ describeNative("the addon refuses", () => {
     for (const output of [RAW, 5, -1, undefined]) refused("decode", decode(hash, output));
     refused("decode", decode(hash, F32, RAW));
     refused("decode", [0, NONE, 0, RAW, 128, payload, hash, F16, target]);
-    for (const wanted of [0, -1n, 1n << 64n, undefined, "0"]) refused("decode", decode(wanted, F32));
+    for (const wanted of [0, -1n, 1n << 64n, null, "0"]) refused("decode", decode(wanted, F32));
+    expect(addon.decode(...decode(undefined, F32))).toBe(VERDICT.intact);
   });
 
   it("sums and weights that are none, and payloads that are not those of so many elements", () => {

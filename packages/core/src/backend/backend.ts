@@ -37,8 +37,8 @@ export interface DecodeJob {
   readonly payload: Uint8Array;
   /** Where it travelled packed: room for it unpacked, of exactly its length. */
   readonly unpacked?: Uint8Array | undefined;
-  /** What xxh64 of the unpacked payload must be. */
-  readonly hash: bigint;
+  /** What xxh64 of the unpacked payload must be; left out where that was verified before. */
+  readonly hash?: bigint | undefined;
   /** The dtype to decode to. */
   readonly output: DType;
   readonly target: Uint8Array;
@@ -120,7 +120,7 @@ export interface CodecBackend {
   readonly name: string;
   encode(job: EncodeJob): Answer<EncodedChunk>;
   /**
-   * Verifies the hash and decodes, in one pass where the backend can: what a job that fails has left in its target
+   * Verifies the hash, where there is one, and decodes, in one pass where the backend can: what a job that fails has left in its target
    * means nothing.
    * @throws TensorwireError `CHUNK_CORRUPT`, `PAYLOAD_INVALID`, `ABORTED`.
    */

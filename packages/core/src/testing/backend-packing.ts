@@ -67,7 +67,8 @@ export function packingTests(
       codec.decode(spec, dtype, elements, payload, output, expected);
       const place = new GuardedBytes(expected.length);
       const unpacked = new GuardedBytes(encoded.bytes);
-      const back = { codec: spec, dtype, elements, payload: envelope, hash: made.hash, output };
+      const hash = elements === 700 ? undefined : made.hash;
+      const back = { codec: spec, dtype, elements, payload: envelope, hash, output };
       await backend.decode({ ...back, unpacked: unpacked.view, target: place.view });
       expect(firstDifferentElement(output, place.view, expected), `to ${output}: ${where}`).toBe(-1);
       place.expectGuarded(`the target: ${where}`);

@@ -55,7 +55,9 @@ export function parityTests(
       const expected = new Uint8Array(byteLength(output, elements));
       codec.decode(spec, dtype, elements, payload, output, expected);
       const place = new GuardedBytes(expected.length, offset);
-      const back = { codec: spec, dtype, elements, hash: made.hash, output, target: place.view };
+      // Where nothing is verified, the same comes of it.
+      const hash = elements % 3 === 1 ? undefined : made.hash;
+      const back = { codec: spec, dtype, elements, hash, output, target: place.view };
       await backendOf().decode({ ...back, payload: shifted(payload, offset) });
       const element = firstDifferentElement(output, place.view, expected);
       expect(element, `to ${output}: ${where}`).toBe(-1);

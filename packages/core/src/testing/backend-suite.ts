@@ -73,9 +73,19 @@ export function backendSuite(
         const flipped = job.payload.slice();
         flipped[flipped.length - 1]! ^= 0x10;
         await expectRejection("CHUNK_CORRUPT", backend.decode({ ...job, payload: flipped }));
-        await expectRejection("CHUNK_CORRUPT", backend.decode({ ...job, hash: job.hash ^ 1n }));
-        await expectRejection("CHUNK_CORRUPT", backend.decode({ ...job, hash: job.hash ^ (1n << 63n) }));
+        await expectRejection("CHUNK_CORRUPT", backend.decode({ ...job, hash: job.hash! ^ 1n }));
+        await expectRejection("CHUNK_CORRUPT", backend.decode({ ...job, hash: job.hash! ^ (1n << 63n) }));
       }
+    });
+
+    it("does not look at the hash of a payload that was verified before", async () => {
+      const job = await decodeJob("float16", "F32", 1000);
+      const flipped = job.payload.slice();
+      flipped[1]! ^= 0x10;
+      await backend.decode({ ...job, payload: flipped, hash: undefined });
+      const expected = new Uint8Array(job.target.length);
+      codecs.get("float16").decode(job.codec, "F32", 1000, flipped, "F32", expected);
+      expect(firstDifference(job.target, expected)).toBe(-1);
     });
 
     it("refuses a payload of another length, and leaves the target alone", async () => {

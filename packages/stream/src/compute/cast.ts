@@ -99,7 +99,6 @@ class Cast extends ComputedSource {
         await backend.decode({
           ...{ codec: { name: "none" }, dtype, elements, output },
           payload,
-          hash: await backend.hash(payload),
           target: target.subarray(byteLength(output, at), byteLength(output, at + elements)),
         });
       }),

@@ -184,9 +184,7 @@ export class ClientModel {
   async #decode(job: ClientPayload, chunk: Chunk, pool: BufferPool): Promise<Loan> {
     const target = pool.lend(chunk.bytes);
     try {
-      const { backend } = this.settings;
-      const hash = job.hash ?? (await backend.hash(job.payload));
-      await backend.decode({ ...job, hash, output: job.dtype, target: target.bytes });
+      await this.settings.backend.decode({ ...job, output: job.dtype, target: target.bytes });
       return target;
     } catch (error) {
       target.release();

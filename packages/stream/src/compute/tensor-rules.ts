@@ -28,7 +28,7 @@ export function tensorRules(settings: RuleSettings): ChunkRule[] {
     if (!isFloatTensor(tensor)) return new IntegerRule(parts, tensor, rule.integers, memory.sums, notice);
     const mean = means
       ? new RankedMean(parts, tensor.dtype, means)
-      : new WeightedMean(parts, tensor.dtype, rule.accumulator, memory.sums);
+      : new WeightedMean(parts, tensor.dtype, rule.accumulator, memory.sums, backend);
     return new FiniteMean(mean, tensor, backend);
   });
 }

@@ -1,4 +1,4 @@
-import { type BufferPool, type Chunk, type FloatDType, storeSums } from "@tensorwire/core";
+import type { BufferPool, Chunk, CodecBackend, FloatDType } from "@tensorwire/core";
 import type { ChunkRule, Part } from "./chunk-rule.js";
 import type { SumMemory } from "./sum-memory.js";
 
@@ -14,6 +14,7 @@ export class WeightedMean implements ChunkRule {
     private readonly dtype: FloatDType,
     private readonly accumulator: "f32" | "f64",
     private readonly memory: SumMemory,
+    private readonly backend: Pick<CodecBackend, "decode">,
   ) {}
 
   async combine(chunk: Chunk, pool: BufferPool, target: Uint8Array): Promise<void> {
@@ -23,7 +24,15 @@ export class WeightedMean implements ChunkRule {
     for (const { client, weight, factor } of parts) {
       await client.accumulate(chunk, pool, weight * factor, sums);
     }
-    if (!inPlace) storeSums(sums, dtype, chunk.elements, target);
+    if (!inPlace) await this.#round(sums, target);
+  }
+
+  /** To nearest even: to float32 first, where sums are in float64. */
+  async #round(sums: Float32Array | Float64Array, target: Uint8Array): Promise<void> {
+    const payload = new Uint8Array(sums.buffer, sums.byteOffset, sums.byteLength);
+    const from = sums instanceof Float64Array ? "F64" : "F32";
+    const job = { codec: { name: "none" }, dtype: from, elements: sums.length, payload } as const;
+    await this.backend.decode({ ...job, output: this.dtype, target });
   }
 
   #sumsOf({ buffer, byteOffset, length }: Uint8Array): Float32Array | Float64Array {
