@@ -8,7 +8,7 @@ import {
   TensorwireError,
 } from "@tensorwire/core";
 import { Listener } from "./channel/listen.js";
-import { checkReopens, type Endpoint, openConnection } from "./channel/open.js";
+import { ChannelEnd, checkReopens, type Endpoint, openConnection } from "./channel/open.js";
 import { checkStreamOptions, type ResolvedOptions, resolveOptions, type StreamOptions } from "./options.js";
 import type { CommonBudget } from "./budget/common-budget.js";
 import { TransferTrace } from "./diagnostics/transfer-trace.js";
@@ -168,7 +168,10 @@ export class Sending {
     this.#asked = hello?.tensors;
     const whole = { source: this.#source!, model: info };
     const { source, model } = this.#asked ? await askedOf(whole, this.#asked) : whole;
-    const { chunkBytes, seed, integrity } = options;
+    const { chunkBytes, seed } = options;
+    // Of an artifact that has less the other end says so, which demands it too.
+    const near = this.destination instanceof ChannelEnd && isEncodedSource(source);
+    const integrity = near ? undefined : options.integrity;
     const version = options.version ?? source.version;
     const manifest = outgoingManifest(model, source, {
       ...{ hello, policy, settings, chunkBytes, seed, version, integrity },

@@ -209,6 +209,17 @@ describe("it fails with what failed first", () => {
     }
   });
 
+  test("the demand for SHA-256 of an artifact that has none", async () => {
+    const at = folder();
+    await transferModel(model, join(at, "m.twire"), small);
+    const call = transferModel(join(at, "m.twire"), join(at, "n.twire"), { ...small, integrity: "sha256" });
+    expect((await failure(call)).code).toBe("INTEGRITY_REQUIRED");
+    expect(listing(at)).toEqual(["m.twire"]);
+    const codec = { ...small, integrity: "sha256", codec: "float16" } as const;
+    const anew = await transferModel(join(at, "m.twire"), join(at, "n.twire"), codec);
+    expect(anew.sha256).toMatch(/^[0-9a-f]{64}$/);
+  });
+
   test.each(["source", "sink", "neither"])("the signal, while the %s is at work", async (end) => {
     const controller = new AbortController();
     const never = (): Promise<void> => {

@@ -1,4 +1,5 @@
 import { type Deferred, deferred } from "../session/deferred.js";
+import { CommonBudget } from "./common-budget.js";
 import type { Reserve } from "./memory-budget.js";
 import type { SenderMemory } from "./sender-memory.js";
 import type { Share, ShareOwner } from "./share.js";
@@ -15,6 +16,8 @@ export class LaneShare implements ShareOwner {
   #used = 0;
   #waiting: Deferred<void> | undefined;
   #failed: { readonly error: unknown } | undefined;
+  #reopen: (() => Promise<void>) | undefined;
+  #resting = false;
 
   constructor(private readonly memory: SenderMemory) {}
 
@@ -22,6 +25,33 @@ export class LaneShare implements ShareOwner {
   async open(budget: Reserve, signal: AbortSignal): Promise<void> {
     this.#share = await budget.open(this.memory, this, signal);
     this.memory.keep(this.#share.steps);
+    // Of a common budget both ends have theirs, or neither: there is no third one to wait for.
+    if (!(budget instanceof CommonBudget)) this.#reopen = () => this.open(budget, signal);
+  }
+
+  /**
+   * Nothing is read before the peer grants credit, or at all. Whoever waits for memory can have this end's meanwhile: it may be
+   * the connection beside this one, for whose chunk the peer waits.
+   */
+  rest(): void {
+    this.#resting = true;
+    this.#settle();
+  }
+
+  #settle(): void {
+    if (this.#resting && this.#used === 0 && this.#reopen) this.#share?.rest();
+  }
+
+  #wakeUp(): void {
+    if (!this.#resting) return;
+    this.#resting = false;
+    this.#share?.wake();
+  }
+
+  reclaim(): void {
+    this.memory.keep(0);
+    this.#share?.close();
+    this.#share = undefined;
   }
 
   get wants(): boolean {
@@ -36,6 +66,7 @@ export class LaneShare implements ShareOwner {
 
   /** Counts a chunk that is about to be read, if there is room for it. */
   tryTake(bytes: number): boolean {
+    this.#wakeUp();
     if (this.#failed || !this.#fits(bytes)) return false;
     this.#used += bytes;
     return true;
@@ -43,7 +74,12 @@ export class LaneShare implements ShareOwner {
 
   /** Waits until there is room for a chunk, and counts it. */
   async take(bytes: number): Promise<void> {
+    this.#wakeUp();
     while (!this.#failed && !this.#fits(bytes)) {
+      if (!this.#share && this.#reopen) {
+        await this.#reopen();
+        continue;
+      }
       const waiting = (this.#waiting ??= deferred<void>());
       this.#share?.ask();
       if (this.#waiting) await waiting.promise;
@@ -66,6 +102,7 @@ export class LaneShare implements ShareOwner {
       share.settle(steps - Math.ceil(this.#used / this.memory.stepBytes));
       if (share.steps !== steps) this.memory.keep(share.steps);
     }
+    this.#settle();
     this.#wake();
   }
 

@@ -30,7 +30,7 @@ interface Waiting {
 /**
  * Memory for all transfers of a process together. Each reserves its minimum before it takes or promises any, or waits in
  * turn; beyond that it grows step by step. No share waits for the memory of another to grow while a third waits for its
- * minimum.
+ * minimum; and what rests keeps nobody waiting.
  */
 export class MemoryBudget implements Reserve {
   #reserved = 0;
@@ -40,6 +40,8 @@ export class MemoryBudget implements Reserve {
   readonly #waiting: Waiting[] = [];
   /** Shares that are not at their most, in the order in which they grow. */
   readonly #growing = new Set<Share>();
+  /** Shares that nothing needs at the moment. */
+  readonly #resting = new Set<Share>();
   #serving = false;
 
   /** @throws TensorwireError `INVALID_ARGUMENT`. */
@@ -144,6 +146,16 @@ export class MemoryBudget implements Reserve {
     this.#growing.add(share);
   }
 
+  /** Nothing needs the share. */
+  rest(share: Share): void {
+    this.#resting.add(share);
+    this.serve();
+  }
+
+  wake(share: Share): void {
+    this.#resting.delete(share);
+  }
+
   /** The share is over. */
   forget(share: Share): void {
     if (share.steps > 0) this.#shares--;
@@ -164,7 +176,12 @@ export class MemoryBudget implements Reserve {
 
   #serveMinimum(): boolean {
     const next = this.#waiting[0];
-    if (!next || this.#reserved + next.minimum > this.bytes) return false;
+    if (!next) return false;
+    for (const share of this.#resting) {
+      if (this.#reserved + next.minimum <= this.bytes) break;
+      share.reclaim();
+    }
+    if (this.#reserved + next.minimum > this.bytes) return false;
     this.#waiting.shift();
     this.#shares += next.shares.length;
     this.#reserved += next.minimum;

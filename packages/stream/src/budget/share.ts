@@ -16,6 +16,8 @@ export interface ShareOwner {
   readonly idle: boolean;
   /** It has a step more than before. */
   grown(): void;
+  /** Its share rests, and others wait: it is to give all of it back, at once. */
+  reclaim?(): void;
 }
 
 /** What one transfer holds of a budget. */
@@ -101,10 +103,24 @@ export class Share {
     }
   }
 
+  /** Nothing needs it until its owner says so: whoever waits for a minimum can have it meanwhile. */
+  rest(): void {
+    if (!this.#closed) this.budget.rest(this);
+  }
+
+  wake(): void {
+    this.budget.wake(this);
+  }
+
+  reclaim(): void {
+    this.owner.reclaim?.();
+  }
+
   /** Gives all of it back. Later calls change nothing. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.wake();
     this.budget.forget(this);
     this.budget.release(this.bytes, Math.max(0, this.beyond));
     this.#steps = 0;

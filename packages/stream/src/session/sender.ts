@@ -192,6 +192,7 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
     await this.#pump.run(ranges, { compare, has, changed: (chunk) => this.#changed(chunk) });
     // Before END, after which the peer may confirm: all that is left to do then is to give a file its name.
     await feedback?.complete();
+    this.#share.rest();
     // Raced as its reads are: the caller's code may take its time, and a failure does not wait for it.
     if ("verify" in source && source.verify) await life.race(source.verify());
   }

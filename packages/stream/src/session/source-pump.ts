@@ -74,7 +74,10 @@ export class SourcePump {
       for (const chunk of plan.walk([range])) {
         // Waits only where it must: a turn of the event loop for each small tensor would cost more than the tensor.
         if (!this.#lane.fits(chunk.bytes)) await this.#lane.room(chunk.bytes);
-        if (!credit.tryTake(chunk.bytes)) await credit.take(chunk.bytes);
+        if (!credit.tryTake(chunk.bytes)) {
+          memory.rest();
+          await credit.take(chunk.bytes);
+        }
         // After credit: a peer that grants none takes no memory.
         if (!memory.tryTake(chunk.bytes)) await memory.take(chunk.bytes);
         const making = this.#make(chunk, false);
