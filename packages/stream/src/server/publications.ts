@@ -43,8 +43,8 @@ export class Publications {
   readonly #spools = new Map<string, Spool>();
   /** Those of them whose models are looked for each time that somebody asks. */
   readonly #found = new Set<string>();
-  /** Models that are spooled are published one after the other. */
-  #spooling: Promise<unknown> = Promise.resolve();
+  /** Spools are opened one after the other. */
+  #opening: Promise<unknown> = Promise.resolve();
 
   constructor(
     private readonly find: FindModel | undefined,
@@ -68,18 +68,15 @@ export class Publications {
   }
 
   /** @throws TensorwireError as `Spool.publish`. */
-  spool(name: string, source: PublishedSource, options: SpoolOptions): Promise<PublishedModel> {
+  async spool(name: string, source: PublishedSource, options: SpoolOptions): Promise<PublishedModel> {
     checkModelName(name);
-    const published = this.#spooling.then(async () => {
-      const request = new SpoolRequest(name, source, options, this.terms.settings);
-      const spool = await this.#spoolOf(name, options.spool);
-      const model = await spool.publish(request);
-      this.#models.delete(name);
-      this.#found.delete(name);
-      return model;
-    });
-    this.#spooling = published.catch(() => {});
-    return published;
+    const request = new SpoolRequest(name, source, options, this.terms.settings);
+    const opening = this.#opening.then(() => this.#spoolOf(name, options.spool));
+    this.#opening = opening.catch(() => {});
+    const model = await (await opening).publish(request);
+    this.#models.delete(name);
+    this.#found.delete(name);
+    return model;
   }
 
   async #spoolOf(name: string, folder: string): Promise<Spool> {
@@ -145,7 +142,7 @@ export class Publications {
   /** Nothing is encoded any more. */
   async close(): Promise<void> {
     for (const spool of this.#spools.values()) spool.stop();
-    await this.#spooling;
+    await this.#opening;
     await Promise.all([...this.#spools.values()].map((spool) => spool.close()));
   }
 }
