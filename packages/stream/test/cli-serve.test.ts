@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -73,6 +74,32 @@ test("serve gives the models of a folder by their paths, new ones too, and takes
   expect(new Set(answers.map(({ name }) => name))).toEqual(new Set(["b.twire"]));
   expect(answers[0].bytes).toBeGreaterThan(0);
   expect(events(stdout).filter(({ event }) => event === "refused")).toHaveLength(6);
+});
+
+test("serve encodes a model once where it has a spool, and anew when it has changed", async () => {
+  await mkdir(at("spool"));
+  const server = serve("--spool", at("spool"), "--codec", "normfloat4", "--json");
+  const url = await server.url();
+  const spooled = async () =>
+    (await readdir(at("spool/a.safetensors"))).filter((name) => name.endsWith(".twire")).sort();
+  for (const [rows, files] of [
+    [64, ["1-normfloat4.twire"]],
+    [64, ["1-normfloat4.twire"]],
+    [65, ["1-normfloat4.twire", "2-normfloat4.twire"]],
+  ] as const) {
+    if (rows === 65 || !existsSync(at("models/a.safetensors")))
+      await makeModel(at("models/a.safetensors"), [{ name: "w", dtype: "F32", shape: [rows, 1024] }]);
+    const received = await run("receive", `${url}a.safetensors`, "--out", at("out.twire"), "--overwrite");
+    expect([received.code, received.stderr]).toEqual([0, expect.anything()]);
+    expect(await spooled()).toEqual(files);
+    const artifact = await readFile(at(`spool/a.safetensors/${files.at(-1)}`));
+    expect((await readFile(at("out.twire"))).equals(artifact)).toBe(true);
+  }
+  // Any web client has parts of it.
+  const part = await fetch(`${url.replace("ws:", "http:")}a.safetensors`, { headers: { range: "bytes=-8" } });
+  expect([part.status, (await part.arrayBuffer()).byteLength]).toEqual([206, 8]);
+  server.child.kill("SIGTERM");
+  expect((await server.ended).code).toBe(0);
 });
 
 test("serve answers Prometheus where it is told to, and lets go of who says nothing in time", async () => {

@@ -16,6 +16,7 @@ import { formatRate, formatSize } from "./sizes.js";
 export interface ServeFlags extends Flags {
   readonly uploads?: string;
   readonly metrics?: boolean | string;
+  readonly spool?: string;
 }
 
 const ANYWHERE = "127.0.0.1:0";
@@ -30,6 +31,7 @@ export function declareServe(program: Command, invocation: Invocation): void {
     )
     .argument("<folder>", "where the models are; new files are found when somebody asks for them")
     .option("--uploads <folder>", "take models that peers send, into this folder (default: none are taken)")
+    .option("--spool <folder>", "encode each model once, into artifacts in this folder, and serve those")
     .option("--metrics [path]", "answer Prometheus, at /metrics or another path, for whoever may come in")
     .action((folder: string, flags: ServeFlags) => serve(folder, flags, invocation));
   addTransferFlags(addCodecFlags(addListeningFlags(command)));
@@ -40,7 +42,7 @@ async function serve(folder: string, flags: ServeFlags, invocation: Invocation):
   const options = await streamOptions(flags);
   const { codec, policy, minElements, compress, nonFinite, seed, chunkBytes, integrity } = options;
   const encoding = { codec, policy, minElements, compress, nonFinite, seed, chunkBytes, integrity };
-  const models = await ServedFolder.open(folder, encoding);
+  const models = await ServedFolder.open(folder, encoding, flags.spool);
   const { windowBytes, budget, maxBytesPerSecond, limits: modelLimits, stallTimeoutMs } = options;
   const server = await createModelServer({
     ...(await listeningOptions(flags, flags.listen ?? ANYWHERE)),

@@ -25,7 +25,8 @@ export type PublishOptions = Pick<
 
 /** A model that receivers can have: opened for each of them. */
 export interface Publication {
-  readonly options: PublishOptions;
+  /** With a `spool` it is encoded once, and again only when `version` is another. */
+  readonly options: PublishOptions | SpoolOptions;
   open(): SourceLike | Promise<SourceLike>;
   /** The artifact that it is served from, where it is one: whoever asks by HTTP alone may have parts of it. */
   file?(): Promise<ServedFile>;
@@ -40,8 +41,10 @@ export type FindModel = (name: string) => Publication | undefined | Promise<Publ
 export class Publications {
   readonly #models = new Map<string, Publication>();
   readonly #spools = new Map<string, Spool>();
-  /** Models that are spooled are published one after the other. */
-  #spooling: Promise<unknown> = Promise.resolve();
+  /** Those of them whose models are looked for each time that somebody asks. */
+  readonly #found = new Set<string>();
+  /** Spools are opened one after the other. */
+  #opening: Promise<unknown> = Promise.resolve();
 
   constructor(
     private readonly find: FindModel | undefined,
@@ -49,7 +52,7 @@ export class Publications {
   ) {}
 
   get names(): string[] {
-    const spooled = [...this.#spools.values()].filter(({ retired }) => !retired).map(({ name }) => name);
+    const spooled = [...this.#spools.keys()].filter((name) => this.#spooled(name));
     return [...this.#models.keys(), ...spooled].sort();
   }
 
@@ -65,17 +68,15 @@ export class Publications {
   }
 
   /** @throws TensorwireError as `Spool.publish`. */
-  spool(name: string, source: PublishedSource, options: SpoolOptions): Promise<PublishedModel> {
+  async spool(name: string, source: PublishedSource, options: SpoolOptions): Promise<PublishedModel> {
     checkModelName(name);
-    const published = this.#spooling.then(async () => {
-      const request = new SpoolRequest(name, source, options, this.terms.settings);
-      const spool = await this.#spoolOf(name, options.spool);
-      const model = await spool.publish(request);
-      this.#models.delete(name);
-      return model;
-    });
-    this.#spooling = published.catch(() => {});
-    return published;
+    const request = new SpoolRequest(name, source, options, this.terms.settings);
+    const opening = this.#opening.then(() => this.#spoolOf(name, options.spool));
+    this.#opening = opening.catch(() => {});
+    const model = await (await opening).publish(request);
+    this.#models.delete(name);
+    this.#found.delete(name);
+    return model;
   }
 
   async #spoolOf(name: string, folder: string): Promise<Spool> {
@@ -100,7 +101,7 @@ export class Publications {
 
   #spooled(name: string): Spool | undefined {
     const spool = this.#spools.get(name);
-    return spool?.retired ? undefined : spool;
+    return spool?.retired || this.#found.has(name) ? undefined : spool;
   }
 
   /** @throws TensorwireError `NOT_FOUND`. */
@@ -116,10 +117,22 @@ export class Publications {
     if (spool && !this.#models.has(name)) return spool.reading(wish);
     const found = this.#models.get(name) ?? (await this.find?.(name));
     if (!found) throw new TensorwireError("NOT_FOUND", `there is no model called ${quote(name)}`);
+    if ("spool" in found.options) return this.#spoolFound(name, found, found.options, wish);
     const { version, codec } = wish;
     if (version === undefined && codec === undefined) return found;
     const message = `${quote(name)} is published without a spool: there are no versions and codecs of it to choose from`;
     throw new TensorwireError("NOT_FOUND", message);
+  }
+
+  async #spoolFound(
+    name: string,
+    found: Publication,
+    options: SpoolOptions,
+    wish: Wish,
+  ): Promise<Publication> {
+    await this.spool(name, found.open, options);
+    this.#found.add(name);
+    return this.#spools.get(name)!.reading(wish);
   }
 
   async has(name: string): Promise<boolean> {
@@ -129,7 +142,7 @@ export class Publications {
   /** Nothing is encoded any more. */
   async close(): Promise<void> {
     for (const spool of this.#spools.values()) spool.stop();
-    await this.#spooling;
+    await this.#opening;
     await Promise.all([...this.#spools.values()].map((spool) => spool.close()));
   }
 }

@@ -1,11 +1,11 @@
 import { readdir, realpath, stat } from "node:fs/promises";
 import { join, sep } from "node:path";
-import { modelNameFault, quote, TensorwireError } from "@tensorwire/core";
+import { type Manifest, modelNameFault, quote, TensorwireError } from "@tensorwire/core";
 import { defaultBackend } from "@tensorwire/quant-native";
 import { artifactSource } from "../source/artifact.js";
 import { safetensorsSource } from "../source/safetensors.js";
 import { shardedSafetensorsSource } from "../source/sharded.js";
-import type { SourceLike } from "../source/open.js";
+import type { EncodedSource, ModelSource } from "../source/source.js";
 import type { Publication, PublishOptions } from "./publications.js";
 
 const INDEX = ".safetensors.index.json";
@@ -22,13 +22,17 @@ export class ServedFolder {
     /** Without links. */
     readonly path: string,
     private readonly options: PublishOptions,
+    private readonly spool: string | undefined,
   ) {}
 
-  /** @throws TensorwireError `INVALID_ARGUMENT` for what is no folder. */
-  static async open(path: string, options: PublishOptions = {}): Promise<ServedFolder> {
+  /**
+   * @param spool The folder of their artifacts. Default: they are encoded for each receiver anew.
+   * @throws TensorwireError `INVALID_ARGUMENT` for what is no folder.
+   */
+  static async open(path: string, options: PublishOptions = {}, spool?: string): Promise<ServedFolder> {
     try {
       const real = await realpath(path);
-      if ((await stat(real)).isDirectory()) return new ServedFolder(real, options);
+      if ((await stat(real)).isDirectory()) return new ServedFolder(real, options, spool);
     } catch (cause) {
       const { message } = cause as Error;
       throw new TensorwireError("INVALID_ARGUMENT", `${quote(path)} cannot be served: ${message}`, { cause });
@@ -41,11 +45,39 @@ export class ServedFolder {
     if (modelNameFault(name) !== undefined || !MODELS.some((end) => name.endsWith(end))) return undefined;
     const path = await this.#pathOf(name);
     if (path === undefined) return undefined;
-    const { options } = this;
+    const { options, spool } = this;
+    if (spool !== undefined && !path.endsWith(".twire")) return this.#spooled(path, spool);
     // An artifact that is to be encoded anew is not what is sent.
     const asItIs = path.endsWith(".twire") && options.codec === undefined && options.policy === undefined;
     const file = asItIs && { file: async () => ({ path, within: this.path }) };
     return { options, open: () => this.#source(path), ...file };
+  }
+
+  /** What state it is in decides whether it is encoded again. */
+  async #spooled(path: string, spool: string): Promise<Publication> {
+    const version = await this.#versionOf(path);
+    const open = (): ModelSource | EncodedSource => {
+      const source = this.#source(path);
+      const { open } = source as ModelSource;
+      source.open = async () => {
+        const info = (await open.call(source)) as Manifest;
+        if (source.version === version) return info;
+        const message = `${quote(path)} has changed since somebody asked for it: ask again`;
+        throw new TensorwireError("SOURCE_CHANGED", message);
+      };
+      return source;
+    };
+    return { options: { ...this.options, spool, version }, open };
+  }
+
+  async #versionOf(path: string): Promise<string | undefined> {
+    const source = this.#source(path);
+    try {
+      await source.open();
+      return source.version;
+    } finally {
+      await source.close();
+    }
   }
 
   /** Where it lies, with the folder's own spelling of every part: where case means nothing, a name still is one name. */
@@ -68,7 +100,7 @@ export class ServedFolder {
   }
 
   /** Looked at again when the file is open: a link may have come between. */
-  #source(path: string): SourceLike {
+  #source(path: string): ModelSource | EncodedSource {
     const within = this.path;
     if (path.endsWith(INDEX)) return shardedSafetensorsSource(path, { within });
     if (!path.endsWith(".twire")) return safetensorsSource(path, { within });

@@ -95,13 +95,16 @@ export class Spool {
   }
 
   /** @throws TensorwireError as the source's `open`; `TARGET_WRITE`, `TARGET_FULL`. */
-  publish(request: SpoolRequest): Promise<PublishedModel> {
+  async publish(request: SpoolRequest): Promise<PublishedModel> {
     const published = this.#working.then(() => this.#publish(request));
     this.#working = published.catch(() => {});
-    return published;
+    const version = await published;
+    // Whoever asks for what there is does not wait for that.
+    if (request.options.encode === "now") for (const { text } of request.codecs) await version.artifact(text);
+    return this.report();
   }
 
-  async #publish(request: SpoolRequest): Promise<PublishedModel> {
+  async #publish(request: SpoolRequest): Promise<SpooledVersion> {
     const token = await request.token();
     const newest = this.#versions[0];
     const same = newest && token !== undefined && newest.record.source === token && !this.#retired;
@@ -112,8 +115,7 @@ export class Spool {
     this.#retired = false;
     this.#retention = request.retention;
     await this.#tidy();
-    if (request.options.encode === "now") for (const { text } of request.codecs) await version.artifact(text);
-    return this.report();
+    return version;
   }
 
   /** What was published before, in this process or an earlier one: its artifacts are those that there are. */
