@@ -4,7 +4,7 @@ import { isLoopback, shownUrl } from "../channel/address.js";
 import { type Asking, type HttpAnswer, HttpLine, type HttpLineOptions } from "../channel/http-line.js";
 
 /** More than any chain of mirrors needs. */
-const MAX_REDIRECTS = 5;
+export const MAX_REDIRECTS = 5;
 
 const REDIRECTS = [301, 302, 303, 307, 308];
 
