@@ -89,6 +89,7 @@ export type { CollectedModel } from "./server/collected-model.js";
 export type { Collection, CollectionEvents, CollectionStatus } from "./server/collection.js";
 export type { CollectOptions } from "./server/collect-options.js";
 export type { ExpectedModel } from "./server/expected-model.js";
+export { type RangeOptions, type RemoteArtifactOptions, remoteArtifact } from "./remote/remote-artifact.js";
 export {
   createModelServer,
   type ModelServer,

@@ -52,11 +52,17 @@ export function outgoingManifest(
   }
   // An artifact's chunks are what they are: whether either end can hold them shows before anything is sent.
   if (isEncodedSource(source)) {
-    resolveChunkBytes(manifest.chunkBytes, windowBytes, peerMax);
+    checkArtifactChunks(manifest, source, Math.min(Math.floor(windowBytes / 2), peerMax));
     if (terms.integrity === "sha256" && manifest.integrity !== "sha256") throw withoutSha256(source);
   }
   checkCodecs(manifest, hello);
   return manifest;
+}
+
+function checkArtifactChunks({ chunkBytes }: Manifest, { name }: EncodedSource, most: number): void {
+  if (chunkBytes <= most) return;
+  const message = `${quote(name)} has chunks of ${chunkBytes} bytes, and the two ends take at most ${most}: raise windowBytes to at least ${2 * chunkBytes} on both, or have it made with a smaller chunkBytes`;
+  throw new TensorwireError("LIMIT_EXCEEDED", message);
 }
 
 function withoutSha256({ name }: EncodedSource): TensorwireError {

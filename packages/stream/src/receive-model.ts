@@ -20,7 +20,12 @@ export type Origin = Endpoint;
  */
 export function receiveModel(origin: Origin, options: ReceiveOptions = {}): ReceivedModel {
   const { concurrency = 1 } = options;
-  return concurrency === 1 ? new Receiving(origin, options) : overSeveral(origin, options);
+  return concurrency === 1 || isWeb(origin) ? new Receiving(origin, options) : overSeveral(origin, options);
+}
+
+/** Whether it depends on what a web server answers with, how several connections share the work. */
+function isWeb(origin: Origin): boolean {
+  return (typeof origin === "string" || origin instanceof URL) && /^https?:/i.test(String(origin));
 }
 
 /** What is about the server is for its connections; what is about the model, for the end that it goes to. */

@@ -46,13 +46,13 @@ export interface ReceiveOptions extends TransferOptions {
    */
   readonly expectedDigest?: string | undefined;
   /**
-   * Which tensors, by patterns as of `select`: the peer is asked for those, and sends no others. Default: all. At most 4096
-   * characters together.
+   * Which tensors, by patterns as of `select`: the peer is asked for those, and sends no others; of an artifact on a web server
+   * only their ranges are fetched. Default: all. At most 4096 characters together.
    */
   readonly tensors?: readonly string[] | undefined;
   /**
    * Connections at once for this one model, to the URL of a server: where one does not fill the way. They have one window together,
-   * and `retry` makes the one again that breaks. Default 1.
+   * and `retry` makes the one again that breaks. Default 1; of an artifact on a web server, which is fetched by ranges, 4.
    */
   readonly concurrency?: number | undefined;
   /** When iterating over tensors, lend one reused buffer until the next step. Default false. */

@@ -1,10 +1,11 @@
 import { type Manifest, TensorwireError } from "@tensorwire/core";
 import { Listener } from "./channel/listen.js";
-import { checkReopens, type Endpoint, openConnection } from "./channel/open.js";
+import { checkReopens, type Endpoint, type OpenOptions, openConnection, webUrl } from "./channel/open.js";
 import { TransferTrace } from "./diagnostics/transfer-trace.js";
 import { heldVersion } from "./journal/held-version.js";
 import { type ResolvedOptions, resolveOptions } from "./options.js";
 import { checkReceiveOptions, type ReceiveOptions } from "./receive-options.js";
+import { openWebOrigin, type WebOrigin } from "./remote/web-origin.js";
 import type { Sending } from "./sending.js";
 import type { Connection } from "./session/connection.js";
 import { deferred } from "./session/deferred.js";
@@ -161,10 +162,14 @@ export class Receiving implements ReceivedModel {
     const { settings, retries, life } = call;
     let connection: Connection | undefined;
     let owned = false;
+    let sent: Promise<unknown> | undefined;
     try {
       const holds = call.reception.version ?? (await this.#left());
-      const opening = { ...this.options, signal: life.jobs, holds };
-      ({ connection, owned } = await openConnection(origin, "receive", opening, settings));
+      const from = await this.#from(origin, settings, life);
+      const { sending = this.sending } = from;
+      if (from.sending) sent = beside(from.sending, life);
+      const opening = { ...this.options, ...from.opening, signal: life.jobs, holds };
+      ({ connection, owned } = await openConnection(from.endpoint, "receive", opening, settings));
       if (connection.channel.direction === "both")
         connection.hello.then(
           () => retries.reached(),
@@ -172,20 +177,31 @@ export class Receiving implements ReceivedModel {
         );
       else retries.reached();
       const receiver = new ModelReceiver(connection, {
-        ...{ ...settings, ...call, owned, near: this.sending !== undefined },
-        budget: this.sending?.common ?? settings.budget,
+        ...{ ...settings, ...call, owned, near: sending !== undefined },
+        budget: sending?.common ?? settings.budget,
         expectedDigest: this.options.expectedDigest,
       });
       receiver.manifest.then(this.#manifest.resolve, () => {});
       const summary = await receiver.run();
       retries.complete();
       if (owned) await connection.close();
+      await sent;
       return summary;
     } catch (error) {
       life.fail(error);
       if (owned) await connection?.close(life.error);
+      await sent?.catch(() => {});
       throw life.error;
     }
+  }
+
+  /** What is at the other end of an attempt: of a URL whose server has a file, a sender in this process that fetches it. */
+  async #from(origin: Endpoint, settings: ResolvedOptions, life: TransferLife): Promise<From> {
+    const url = webUrl(origin, this.options);
+    if (url === undefined) return { endpoint: origin };
+    const { end, sending } = await openWebOrigin(url, this.options, settings, life.jobs);
+    // It is dialled by now.
+    return { endpoint: end, sending, opening: { dial: undefined } };
   }
 
   /** The version that an earlier call has left a part of. */
@@ -211,6 +227,20 @@ export class Receiving implements ReceivedModel {
     answered.then(late).catch(() => {});
     return life.race(answered);
   }
+}
+
+interface From extends Pick<WebOrigin, "sending"> {
+  readonly endpoint: Endpoint;
+  readonly opening?: OpenOptions;
+}
+
+/** Lets the other end of one attempt run: both fail together, and with what failed first. */
+function beside(sending: Sending, life: TransferLife): Promise<unknown> {
+  life.failed.catch((error) => sending.fail(error));
+  sending.failed.catch((error) => life.fail(error));
+  const sent = sending.run();
+  sent.catch(() => {});
+  return sent;
 }
 
 /** What the two ends have counted: only the one that encodes knows of chunks that their codec declined. */

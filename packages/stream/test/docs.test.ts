@@ -51,6 +51,10 @@ import {
 import { DEFAULT_PARTS_MAX_AGE_MS } from "../src/journal/expiry.js";
 import { MAX_TOKEN_BYTES } from "../src/journal/head.js";
 import { FORGOTTEN_TOGETHER_BYTES } from "../src/journal/journal.js";
+import { MAX_CONCURRENCY } from "../src/remote/concurrency.js";
+import { TAIL_BYTES } from "../src/remote/http-reader.js";
+import { GAP_BYTES } from "../src/remote/read-ahead.js";
+import { MAX_REDIRECTS } from "../src/remote/redirects.js";
 import { READ_AHEAD_BYTES } from "../src/source/source.js";
 import { MAX_TEXT_FILE_BYTES } from "../src/source/text-file.js";
 
@@ -118,6 +122,10 @@ it("docs/limits.md has the fixed numbers of the code", () => {
   expect(numberOf("an HTTP peer without any request is gone after")).toBe(ABSENT_MS);
   expect(numberOf("HTTP channels of a server")).toBe(MAX_HTTP_CHANNELS);
   expect(numberOf("read ahead of small tensors")).toBe(READ_AHEAD_BYTES);
+  expect(numberOf("requests at once for an artifact on a web server")).toBe(MAX_CONCURRENCY);
+  expect(numberOf("last bytes of such an artifact that are fetched first")).toBe(TAIL_BYTES);
+  expect(numberOf("bytes between two ranges that are fetched along")).toBe(GAP_BYTES);
+  expect(numberOf("redirects of such an artifact")).toBe(MAX_REDIRECTS);
   expect(numberOf("held chunks that are forgotten with one that has changed")).toBe(FORGOTTEN_TOGETHER_BYTES);
   expect(numberOf("version token in a journal")).toBe(MAX_TOKEN_BYTES);
   expect(page("limits.md")).toContain(

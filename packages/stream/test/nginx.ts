@@ -21,24 +21,36 @@ export class Nginx {
   ) {}
 
   /** @param keepAlive Whether it keeps its connections to the server, which it does not by default. */
-  static async before(serverUrl: string, { keepAlive }: { keepAlive: boolean }): Promise<Nginx> {
+  static before(serverUrl: string, { keepAlive }: { keepAlive: boolean }): Promise<Nginx> {
+    const lasting = 'proxy_http_version 1.1; proxy_set_header Connection "";';
+    return Nginx.#open(
+      `location /models/ { proxy_pass http://tensorwire/; ${keepAlive ? lasting : ""} }`,
+      `upstream tensorwire { server ${new URL(serverUrl).host}; ${keepAlive ? "keepalive 8;" : ""} }`,
+    );
+  }
+
+  /** A web server of the files in a folder. @param settings More of its configuration. */
+  static serving(files: string, settings = ""): Promise<Nginx> {
+    return Nginx.#open(`location /models/ { alias ${files}/; }`, settings);
+  }
+
+  static async #open(location: string, settings: string): Promise<Nginx> {
     const folder = mkdtempSync(join(tmpdir(), "tensorwire-nginx-"));
     const port = await freePort();
     const kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
     for (const kind of kinds) mkdirSync(join(folder, kind));
-    const lasting = 'proxy_http_version 1.1; proxy_set_header Connection "";';
     const configuration = `
       daemon off; master_process off; worker_processes 1;
       pid ${folder}/pid; error_log ${folder}/error.log;
       events { worker_connections 128; }
       http {
-        log_format requests '$status $request_method $request_length';
+        log_format requests '$status $request_method $request_length $body_bytes_sent';
         access_log ${folder}/access.log requests;
         ${kinds.map((kind) => `${kind}_temp_path ${folder}/${kind};`).join("\n")}
-        upstream tensorwire { server ${new URL(serverUrl).host}; ${keepAlive ? "keepalive 8;" : ""} }
+        ${settings}
         server {
           listen 127.0.0.1:${port};
-          location /models/ { proxy_pass http://tensorwire/; ${keepAlive ? lasting : ""} }
+          ${location}
         }
       }`;
     writeFileSync(join(folder, "nginx.conf"), configuration);
@@ -48,12 +60,21 @@ export class Nginx {
   }
 
   get url(): string {
-    return `http://127.0.0.1:${this.port}/models/m`;
+    return this.urlOf("m");
   }
 
-  /** Every request, as `status method bytes`. */
+  urlOf(name: string): string {
+    return `http://127.0.0.1:${this.port}/models/${name}`;
+  }
+
+  /** Every request, as `status method bytes bytes`: those of the request, and those of the answer's body. */
   get requests(): string[] {
-    return readFileSync(join(this.folder, "access.log"), "utf8").trimEnd().split("\n");
+    return readFileSync(join(this.folder, "access.log"), "utf8").split("\n").filter(Boolean);
+  }
+
+  /** Bytes of all bodies that it has answered with. */
+  get sentBytes(): number {
+    return this.requests.reduce((sum, line) => sum + Number(line.split(" ")[3]), 0);
   }
 
   async start(): Promise<void> {

@@ -142,7 +142,7 @@ describe("HTTP_PROXY", () => {
       code: "NOT_FOUND",
       message: expect.stringContaining("404"),
     });
-    expect(proxy.asked).toEqual([`GET model.example:${port}`]);
+    expect(proxy.asked).toEqual([`HEAD model.example:${port}`, `GET model.example:${port}`]);
   });
 });
 

@@ -9,7 +9,7 @@ import { proxyFor } from "./proxy.js";
 import { clientTls, type TlsOptions } from "./tls-options.js";
 
 /** Connections of one channel: two PUTs, two GETs, and one for what ends it. */
-const CONNECTIONS = 5;
+const CHANNEL_CONNECTIONS = 5;
 
 /** How long a host may take to let a connection in: another one is tried then. */
 const CONNECT_MS = 30_000;
@@ -45,9 +45,14 @@ export class HttpLine {
   readonly #making = new Set<AbortController>();
 
   /** @throws TensorwireError `INVALID_ARGUMENT` for TLS options, a token or a proxy that are none, or a token in clear text. */
-  constructor(url: URL, { tls, ...shown }: HttpLineOptions = {}) {
+  constructor(
+    url: URL,
+    { tls, ...shown }: HttpLineOptions = {},
+    /** Requests at once, at most. */
+    connections = CHANNEL_CONNECTIONS,
+  ) {
     this.#headers = headersWith(url, shown);
-    this.#dispatcher = dispatcherFor(url, tls, this.#making);
+    this.#dispatcher = dispatcherFor(url, tls, connections, this.#making);
   }
 
   /** No clock but the caller's: a slow answer is no dead one. */
@@ -91,17 +96,22 @@ async function unless(signal: AbortSignal, answer: Promise<HttpAnswer>): Promise
   }
 }
 
-function dispatcherFor(url: URL, tls: TlsOptions | undefined, making: Set<AbortController>): Dispatcher {
+function dispatcherFor(
+  url: URL,
+  tls: TlsOptions | undefined,
+  connections: number,
+  making: Set<AbortController>,
+): Dispatcher {
   const proxy = proxyFor(url);
   const secure = tls ? clientTls(tls) : {};
   if (!proxy) {
-    return new Agent({ connections: CONNECTIONS, connect: interruptible(secure, making) });
+    return new Agent({ connections, connect: interruptible(secure, making) });
   }
   const host = withoutBrackets(url.hostname);
   // A URL without TLS is asked of the proxy itself, as everybody does: many make tunnels to the port of TLS only.
   return new ProxyAgent({
     uri: proxy.href,
-    connections: CONNECTIONS,
+    connections,
     proxyTunnel: false,
     requestTls: { ...(!isIP(host) && { servername: host }), ...secure, timeout: CONNECT_MS },
     proxyTls: { timeout: CONNECT_MS },

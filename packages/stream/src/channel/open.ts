@@ -11,9 +11,7 @@ import { hostAddress, isLoopback, noUrl, shownUrl } from "./address.js";
 import { dialWithin } from "./dial-watch.js";
 import { duplexChannel, type StreamPair } from "./duplex.js";
 import { fileReadChannel } from "./file.js";
-import { dialHttp, type HttpDialOptions, tryHttp } from "./http-dial.js";
-import { httpReadChannel } from "./http-get.js";
-import { HttpChannel } from "./http.js";
+import { dialHttp } from "./http-dial.js";
 import { Listener } from "./listen.js";
 import { dialTcp } from "./tcp.js";
 import { throttledChannel } from "./throttled.js";
@@ -224,12 +222,7 @@ async function openUrl(
   const dialled = (start: (signal: AbortSignal) => Promise<Channel>): Promise<Channel> =>
     dialWithin(url, idleTimeoutMs, abort, start);
   const scheme = schemeOf(url);
-  if (dial?.tls && scheme && ["ws", "tcp", "unix", "http"].includes(scheme)) {
-    throw new TensorwireError(
-      "INVALID_ARGUMENT",
-      `${quote(shownUrl(url))}: dial.tls is for wss:, tls: and https:`,
-    );
-  }
+  checkTls(url, dial);
   switch (scheme) {
     case "ws":
     case "wss":
@@ -247,9 +240,7 @@ async function openUrl(
     case "http":
     case "https":
       checkUrl(url);
-      return dialled((signal) =>
-        role === "send" ? dialHttp(url, { ...dial, signal }) : receiveOver(url, { ...dial, signal }),
-      );
+      return dialled((signal) => dialHttp(url, { ...dial, signal }));
   }
   const path = filePath(url);
   if (path !== undefined) return openFile(path, role, dial);
@@ -257,16 +248,6 @@ async function openUrl(
     "INVALID_ARGUMENT",
     `${quote(shownUrl(url))}: ws:, wss:, http:, https:, tcp:, tls:, unix: and file: URLs can be opened`,
   );
-}
-
-/**
- * What a URL has to give: an artifact that lies there as a file, or what a server sends that knows HTTP channels. One that
- * does not refuses them, in whichever way: its answer to a plain GET counts then.
- */
-async function receiveOver(url: string, options: HttpDialOptions): Promise<Channel> {
-  if (new URL(url).pathname.endsWith(".twire")) return httpReadChannel(url, options);
-  const dialled = await tryHttp(url, options);
-  return dialled instanceof HttpChannel ? dialled : httpReadChannel(url, options);
 }
 
 const schemeOf = (url: string): string | undefined => /^([a-z][a-z0-9+.-]+):/i.exec(url)?.[1]?.toLowerCase();
@@ -293,6 +274,25 @@ function openFile(path: string, role: Role, dial: TransferOptions["dial"]): Prom
     "INVALID_ARGUMENT",
     `${quote(path)} is no URL and no artifact: ${advice} (*.twire)`,
   );
+}
+
+function checkTls(url: string, dial: TransferOptions["dial"]): void {
+  const scheme = schemeOf(url);
+  if (!dial?.tls || !scheme || !["ws", "tcp", "unix", "http"].includes(scheme)) return;
+  throw new TensorwireError(
+    "INVALID_ARGUMENT",
+    `${quote(shownUrl(url))}: dial.tls is for wss:, tls: and https:`,
+  );
+}
+
+/** The URL of a web server that an endpoint is, where it is one. @throws TensorwireError `INVALID_ARGUMENT` where it cannot be dialled so. */
+export function webUrl(endpoint: Endpoint, { dial }: OpenOptions): string | undefined {
+  if (typeof endpoint !== "string" && !(endpoint instanceof URL)) return undefined;
+  const url = String(endpoint);
+  if (!["http", "https"].includes(schemeOf(url) ?? "")) return undefined;
+  checkTls(url, dial);
+  checkUrl(url);
+  return url;
 }
 
 function checkUrl(url: string): void {

@@ -2,6 +2,7 @@ import type { CodecFlags } from "./codec-flags.js";
 import type { IntegrityFlags } from "./integrity-flags.js";
 import type { OutputFlags } from "./output-flags.js";
 import type { PeerFlags } from "./peer-flags.js";
+import type { RangeFlags } from "./range-flags.js";
 import type { TransferFlags } from "./transfer-flags.js";
 import type { WriteFlags } from "./write-flags.js";
 
@@ -11,5 +12,6 @@ export interface Flags
     IntegrityFlags,
     OutputFlags,
     PeerFlags,
+    RangeFlags,
     TransferFlags,
     WriteFlags {}

@@ -6,6 +6,7 @@ import { targetExists } from "../sink/destination.js";
 import { openPeer } from "./endpoint.js";
 import type { Flags } from "./flags.js";
 import { addIntegrityFlags } from "./integrity-flags.js";
+import { addRangeFlags, rangeOptions } from "./range-flags.js";
 import { addPeerFlags } from "./peer-flags.js";
 import { addTransferFlags } from "./transfer-flags.js";
 import { addWriteFlags, receiveOptions } from "./write-flags.js";
@@ -28,7 +29,7 @@ export function declareReceive(program: Command, invocation: Invocation): void {
       "where it goes: *.safetensors, *.twire to keep it encoded, any path for a raw file",
     )
     .action((url: string | undefined, flags: Flags) => receive(url, flags, invocation));
-  addTransferFlags(addIntegrityFlags(addPartsFlags(addWriteFlags(addPeerFlags(command)))));
+  addTransferFlags(addIntegrityFlags(addPartsFlags(addWriteFlags(addRangeFlags(addPeerFlags(command))))));
 }
 
 async function receive(url: string | undefined, flags: Flags, invocation: Invocation): Promise<void> {
@@ -50,7 +51,8 @@ async function receive(url: string | undefined, flags: Flags, invocation: Invoca
     await runTransfer(
       invocation,
       words,
-      (watch) => receiveModel(endpoint, { ...receiveOptions(flags), dial, to, ...watch }).done,
+      (watch) =>
+        receiveModel(endpoint, { ...receiveOptions(flags), ...rangeOptions(flags), dial, to, ...watch }).done,
       url === "-" ? flags.retry : (flags.retry ?? RETRY_DEFAULTS.attempts),
     );
   } finally {

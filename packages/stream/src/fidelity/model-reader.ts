@@ -100,7 +100,7 @@ export class ModelReader {
     if (this.#life.error) throw this.#life.error;
     try {
       const reading = this.source.read(chunk, this.#pool);
-      return reading instanceof Promise ? await this.#life.borrow(reading) : reading;
+      return reading instanceof Promise ? await this.#life.borrow(reading, (loan) => loan) : reading;
     } catch (error) {
       throw inChunk(asTensorwireError(error, "SOURCE_READ", this.name), this.info, chunk);
     }

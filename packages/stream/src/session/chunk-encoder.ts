@@ -35,6 +35,8 @@ type Settings = Pick<
   "manifest" | "source" | "registry" | "backend" | "life" | "compress" | "nonFinite" | "lossless" | "feedback"
 >;
 
+const lent = (loan: Answer<Loan>): Answer<ReadChunk> => whenAnswered(loan, (loan) => ({ loan }));
+
 /** What is to be done about a chunk besides encoding it. */
 interface EncodingExtras {
   /** What is known of it already. */
@@ -71,11 +73,12 @@ export class ChunkEncoder {
     const { source, manifest, life } = this.settings;
     return guarded<ReadChunk>(
       () => {
-        if (isEncodedSource(source)) return source.readEncoded(chunk, this.pools.source);
-        const reading = source.read(chunk, this.pools.source);
-        if (!(reading instanceof Promise)) return { loan: reading };
+        const reading = isEncodedSource(source)
+          ? source.readEncoded(chunk, this.pools.source)
+          : lent(source.read(chunk, this.pools.source));
+        if (!(reading instanceof Promise)) return reading;
         this.#reading = reading;
-        return life.borrow(reading).then((loan) => ({ loan }));
+        return life.borrow<ReadChunk>(reading, ({ loan }) => loan);
       },
       (error) => {
         throw inChunk(asTensorwireError(error, "SOURCE_READ", source.name), manifest, chunk);

@@ -89,12 +89,12 @@ export class TransferLife {
   }
 
   /**
-   * What a source lends in its own time (a caller that trains between two tensors): a failure does not wait for it, and it
-   * goes back when it comes.
+   * What a source lends in its own time (a caller that trains between two tensors, a web server): a failure does not wait for
+   * it, and it goes back when it comes.
    */
-  borrow(reading: Promise<Loan>): Promise<Loan> {
+  borrow<T>(reading: Promise<T>, loanOf: (lent: T) => Loan): Promise<T> {
     reading.then(
-      (loan) => this.#error && loan.release(),
+      (lent) => this.#error && loanOf(lent).release(),
       () => {},
     );
     return this.race(reading);

@@ -2,6 +2,7 @@ import {
   type BufferPool,
   type Chunk,
   type ChunkIndex,
+  type ChunkPlan,
   type ChunkRange,
   type CodecBackend,
   type CodecRegistry,
@@ -22,9 +23,9 @@ import { type ArtifactIndex, indexArtifact } from "../artifact/contents.js";
 import { PayloadCheck } from "../artifact/payload-check.js";
 import { PayloadDigests } from "../artifact/payload-digests.js";
 import { sha256Of } from "../session/sha256.js";
-import type { ByteRange, ByteReader } from "./byte-reader.js";
+import { type ByteRange, type ByteReader, slabsAhead } from "./byte-reader.js";
 import { FileReader } from "./file-reader.js";
-import type { EncodedRecord, EncodedSource } from "./source.js";
+import { type EncodedRecord, type EncodedSource, READ_AHEAD_BYTES, type SourceMemory } from "./source.js";
 
 /** Where an artifact's bytes are, if not in a file. */
 export interface ArtifactBytes {
@@ -104,6 +105,11 @@ class Artifact implements ArtifactSource {
     return manifest;
   }
 
+  memory({ maxChunkBytes }: ChunkPlan): SourceMemory {
+    const slabBytes = Math.max(maxChunkBytes, READ_AHEAD_BYTES);
+    return { slabs: slabsAhead(this.#reader?.readAheadBytes, slabBytes), bytes: 0 };
+  }
+
   get #opened(): ArtifactIndex {
     if (this.#index) return this.#index;
     throw new TensorwireError("INVALID_ARGUMENT", `${quote(this.name)} is not open`);
@@ -176,6 +182,7 @@ class Artifact implements ArtifactSource {
    * @throws TensorwireError `SOURCE_INVALID`.
    */
   async verify(): Promise<void> {
+    if (this.#reader?.unvouched) await this.#reader.verify();
     const { manifest, totals, indexed } = this.#opened;
     const digests = this.#digests;
     if (!digests || indexed || manifest.tensors.some((_, i) => !digests.of(i))) return;
@@ -198,16 +205,11 @@ class Artifact implements ArtifactSource {
   }
 }
 
-/** Where the chunks lie. Those that share a frame are one range. */
-function payloadRanges(chunks: ChunkIndex, runs: readonly ChunkRange[]): readonly ByteRange[] {
-  const ranges: { position: number; bytes: number }[] = [];
+/** Where the chunks lie: told one by one, since there may be millions. */
+function* payloadRanges(chunks: ChunkIndex, runs: readonly ChunkRange[]): Generator<ByteRange> {
   for (const { first, count } of runs) {
     for (let ordinal = first; ordinal < first + count; ordinal++) {
-      const [position, bytes] = [chunks.position(ordinal), chunks.packedBytes(ordinal)];
-      const last = ranges.at(-1);
-      if (last && last.position + last.bytes === position) last.bytes += bytes;
-      else ranges.push({ position, bytes });
+      yield { position: chunks.position(ordinal), bytes: chunks.packedBytes(ordinal) };
     }
   }
-  return ranges;
 }

@@ -1,5 +1,10 @@
 import type { Answer, BufferPool, Loan } from "@tensorwire/core";
 
+/** Slabs of a pool for what a source fetches ahead: one at least, for what is read ahead of small tensors. */
+export function slabsAhead(readAheadBytes: number | undefined, slabBytes: number): number {
+  return Math.max(1, Math.floor((readAheadBytes ?? 0) / slabBytes));
+}
+
 /** A run of bytes, by position. */
 export interface ByteRange {
   readonly position: number;
@@ -21,10 +26,14 @@ export interface ByteReader {
   /** Fills `target` from `position` on. */
   readInto(position: number, target: Uint8Array): Promise<void>;
   /**
-   * What will be read from now on, in ascending ranges, told before the first of them is asked for; the last call counts.
-   * For readers that fetch ahead: what was not announced can be read as well.
+   * What will be read from now on, in ascending ranges, one for each read, told before the first of them is asked for; the last
+   * call counts. For readers that fetch ahead: what was not announced can be read as well.
    */
-  expect?(ranges: readonly ByteRange[]): void;
+  expect?(ranges: Iterable<ByteRange>): void;
+  /** What it takes of the pool to fetch ahead, beyond what is asked for: whole slabs, or one. Default: one. */
+  readonly readAheadBytes?: number | undefined;
+  /** Nobody vouches for its state from one read to the next: `verify` is to be called in the end. Default: only where in doubt. */
+  readonly unvouched?: boolean | undefined;
   /** Gives back what was read ahead; parts of it that are lent stay with their owners. */
   forget(): void;
   /** @throws TensorwireError `SOURCE_CHANGED` where the bytes are known to be other ones than when it was opened. */

@@ -63,8 +63,9 @@ class DecodedSource implements DecodedArtifact {
   }
 
   /** What is read ahead, and what a chunk is decoded from. */
-  memory(): SourceMemory {
-    return { slabs: 2, bytes: 0 };
+  memory(plan: ChunkPlan): SourceMemory {
+    const { slabs, bytes } = this.artifact.memory?.(plan) ?? { slabs: 1, bytes: 0 };
+    return { slabs: slabs + 1, bytes };
   }
 
   async open(): Promise<ModelInfo> {
