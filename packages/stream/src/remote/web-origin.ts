@@ -102,10 +102,15 @@ function pulled(
 /** Several channels, each for a part. */
 function overSeveral(url: string, options: ReceiveOptions, settings: ResolvedOptions): WebOrigin {
   const { retry, dial, concurrency, integrity, tensors, budget } = options;
-  const { registry, backend, limits, windowBytes, idleTimeoutMs, stallTimeoutMs, maxBytesPerSecond } = settings;
+  const { registry, backend, limits, windowBytes, idleTimeoutMs, stallTimeoutMs, maxBytesPerSecond } =
+    settings;
   const ours = { registry, backend, limits, windowBytes, budget };
   const theirs = { retry, dial, idleTimeoutMs, stallTimeoutMs, maxBytesPerSecond };
-  return besides(remoteSource(url, { ...ours, ...theirs, concurrency, integrity, tensors }), budget, settings);
+  return besides(
+    remoteSource(url, { ...ours, ...theirs, concurrency, integrity, tensors }),
+    budget,
+    settings,
+  );
 }
 
 /** A source in this process as the other end. */
