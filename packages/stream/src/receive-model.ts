@@ -20,7 +20,10 @@ export type Origin = Endpoint;
  */
 export function receiveModel(origin: Origin, options: ReceiveOptions = {}): ReceivedModel {
   const { concurrency = 1 } = options;
-  return concurrency === 1 || isWeb(origin) ? new Receiving(origin, options) : overSeveral(origin, options);
+  if (concurrency === 1) return new Receiving(origin, options);
+  return isWeb(origin)
+    ? new Receiving(origin, options, undefined, () => severalOf(origin, options))
+    : overSeveral(origin, options);
 }
 
 /** Whether it depends on what a web server answers with, how several connections share the work. */
@@ -31,10 +34,14 @@ function isWeb(origin: Origin): boolean {
 /** What is about the server is for its connections; what is about the model, for the end that it goes to. */
 function overSeveral(origin: Origin, options: ReceiveOptions): ReceivedModel {
   const { retry, dial, idleTimeoutMs, stallTimeoutMs, maxBytesPerSecond, ...ours } = options;
+  return joinedModel(severalOf(origin, options), { ...ours, integrity: undefined, tensors: undefined });
+}
+
+function severalOf(origin: Origin, options: ReceiveOptions): ReturnType<typeof remoteSource> {
+  const { retry, dial, idleTimeoutMs, stallTimeoutMs, maxBytesPerSecond } = options;
   const { concurrency, windowBytes, limits, backend, registry, budget, integrity, tensors } = options;
   const theirs = { retry, dial, idleTimeoutMs, stallTimeoutMs, maxBytesPerSecond };
-  const source = remoteSource(origin as string | URL, {
+  return remoteSource(origin as string | URL, {
     ...{ ...theirs, concurrency, windowBytes, limits, backend, registry, budget, integrity, tensors },
   });
-  return joinedModel(source, { ...ours, integrity: undefined, tensors: undefined });
 }

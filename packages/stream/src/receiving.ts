@@ -15,6 +15,7 @@ import { Reception } from "./session/reception.js";
 import { Retries } from "./session/retry.js";
 import type { TransferSummary } from "./session/summary.js";
 import { TransferLife } from "./session/transfer.js";
+import type { SourceLike } from "./source/open.js";
 import { ChunksSink, type ReceivedChunk } from "./sink/chunks.js";
 import type { Handover } from "./sink/handover.js";
 import { openSink } from "./sink/open.js";
@@ -47,11 +48,15 @@ export class Receiving implements ReceivedModel {
   /** What failed first, at either end. */
   #cause: TensorwireError | undefined;
 
-  /** @param sending The other end, where it is in this process: both fail together, and with what failed first. */
+  /**
+   * @param sending The other end, where it is in this process: both fail together, and with what failed first.
+   * @param several Makes the source that is the model over several channels of a web server, for each attempt one.
+   */
   constructor(
     origin: Endpoint,
     private readonly options: ReceiveOptions,
     private readonly sending?: Sending | undefined,
+    private readonly several?: (() => SourceLike) | undefined,
   ) {
     this.#trace = new TransferTrace("receive", options.logger);
     this.#life = new TransferLife(options.signal);
@@ -199,7 +204,7 @@ export class Receiving implements ReceivedModel {
   async #from(origin: Endpoint, settings: ResolvedOptions, life: TransferLife): Promise<From> {
     const url = webUrl(origin, this.options);
     if (url === undefined) return { endpoint: origin };
-    const { end, sending } = await openWebOrigin(url, this.options, settings, life.jobs);
+    const { end, sending } = await openWebOrigin(url, this.options, settings, life.jobs, this.several?.());
     // It is dialled by now.
     return { endpoint: end, sending, opening: { dial: undefined } };
   }

@@ -23,6 +23,7 @@ export interface RangeOptions {
 /** The same, for who has another way where there are no ranges. */
 interface OpenRangesOptions extends RangeOptions {
   readonly rangesOnly?: boolean | undefined;
+  readonly announced?: boolean | undefined;
 }
 
 /** Options of `remoteArtifact`. */
@@ -46,7 +47,7 @@ export function remoteArtifact(url: string | URL, options: RemoteArtifactOptions
 /** Opens a file on a web server, to be read by position. @throws TensorwireError as `remoteArtifact` when it is opened. */
 export function openRanges(url: string, options: OpenRangesOptions): Promise<HttpReader> {
   const { concurrency = DEFAULT_CONCURRENCY, windowBytes = DEFAULT_WINDOW_BYTES, ...others } = options;
-  const { dial, signal, rangesOnly } = others;
+  const { dial, signal, rangesOnly, announced } = others;
   const { idleTimeoutMs } = resolveTimeouts({
     idleTimeoutMs: options.idleTimeoutMs ?? DEFAULT_IDLE_TIMEOUT_MS,
   });
@@ -60,6 +61,7 @@ export function openRanges(url: string, options: OpenRangesOptions): Promise<Htt
     idleTimeoutMs,
     readAheadBytes,
     rangesOnly,
+    announced,
     signal,
   });
 }

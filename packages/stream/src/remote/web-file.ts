@@ -12,6 +12,8 @@ export interface WebFileOptions extends HttpLineOptions {
   /** Requests at once, at most. */
   readonly concurrency: number;
   readonly idleTimeoutMs: number;
+  /** Only of a server whose answer to HEAD announces ranges: any other is asked for nothing. */
+  readonly announced?: boolean | undefined;
 }
 
 /** What a server has said of a file, by which it is known again. */
@@ -30,9 +32,11 @@ export class WebFile {
   readonly #requests: Redirects;
   #state: FileState | undefined;
   #ranged = true;
+  readonly #announced: boolean;
 
   /** @throws TensorwireError `INVALID_ARGUMENT` for options that are none, or a token in clear text. */
-  constructor(url: string, { concurrency, ...options }: WebFileOptions) {
+  constructor(url: string, { concurrency, announced = false, ...options }: WebFileOptions) {
+    this.#announced = announced;
     const at = new URL(url);
     at.hash = "";
     this.name = shownUrl(url);
@@ -67,7 +71,7 @@ export class WebFile {
     const attempts = new Attempts(`opening ${this.name}`);
     while (!this.#state) {
       try {
-        this.#state = (await this.#byHead(signal)) ?? (await this.#byRange(signal));
+        this.#state = (await this.#byHead(signal)) ?? (await this.#otherwise(signal));
         this.#ranged = this.#state.ranged;
       } catch (cause) {
         signal.throwIfAborted();
@@ -94,8 +98,14 @@ export class WebFile {
     body.on("error", () => {}).resume();
     const size = contentLength(headers);
     if (statusCode !== 200 || size === undefined || isEncoded(headers)) return undefined;
-    const ranged = String(headers["accept-ranges"]).toLowerCase() !== "none";
+    const ranges = headers["accept-ranges"]?.toLowerCase();
+    const ranged = this.#announced ? ranges === "bytes" : ranges !== "none";
     return { size, tag: strongTag(headers), ranged };
+  }
+
+  #otherwise(signal: AbortSignal): Promise<FileState> {
+    if (this.#announced) throw this.#unusable("announces no ranges");
+    return this.#byRange(signal);
   }
 
   async #byRange(signal: AbortSignal): Promise<FileState> {

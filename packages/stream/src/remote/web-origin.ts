@@ -14,7 +14,6 @@ import { artifactSource } from "../source/artifact.js";
 import type { SourceLike } from "../source/open.js";
 import type { HttpReader } from "./http-reader.js";
 import { openRanges } from "./remote-artifact.js";
-import { remoteSource } from "./remote-source.js";
 
 /** What a web server has for a receiver: the end of a channel, and who sends at the other, where that is in this process. */
 export interface WebOrigin {
@@ -26,6 +25,7 @@ export interface WebOrigin {
  * What a URL has to give. A server that knows HTTP channels sends by one. Of an artifact with an index, behind any server that
  * answers Range requests, this side fetches what is wanted, and is its own sender. Anything else is read as it comes, by one plain
  * GET.
+ * @param several The same model over several channels, where `concurrency` asks for them.
  * @throws TensorwireError as `dialHttp`; `SOURCE_INVALID` where tensors are to be chosen, and cannot be.
  */
 export async function openWebOrigin(
@@ -33,14 +33,16 @@ export async function openWebOrigin(
   options: ReceiveOptions,
   settings: ResolvedOptions,
   signal: AbortSignal,
+  several?: SourceLike,
 ): Promise<WebOrigin> {
   const { concurrency = 1 } = options;
   const plainly = { ...options.dial, signal };
   const file = new URL(url).pathname.endsWith(".twire");
   if (!file && concurrency > 1) {
-    // Nobody is offered a channel that would not be used: what has no ranges says itself what is wrong with it.
-    const parts = await indexedFile(url, options, settings, signal).catch(() => undefined);
-    return parts ? pulled(url, parts, options, settings) : overSeveral(url, options, settings);
+    // A server of models has several channels, and is not asked for files.
+    const parts = await indexedFile(url, options, settings, signal, true).catch(() => undefined);
+    if (parts) return pulled(url, parts, options, settings);
+    if (several) return besides(several, options.budget, settings);
   }
   const within = <T>(open: (signal: AbortSignal) => Promise<T>): Promise<T> =>
     dialWithin(url, settings.idleTimeoutMs, signal, open);
@@ -58,6 +60,7 @@ async function indexedFile(
   { concurrency, dial, tensors, budget, windowBytes }: ReceiveOptions,
   { idleTimeoutMs, ...settings }: ResolvedOptions,
   signal: AbortSignal,
+  announced = false,
 ): Promise<HttpReader | undefined> {
   // A small budget is not for what waits to be read.
   const ahead = Math.min(
@@ -67,7 +70,7 @@ async function indexedFile(
   let reader: HttpReader | undefined;
   try {
     reader = await openRanges(url, {
-      ...{ concurrency, dial, idleTimeoutMs, signal, windowBytes: ahead, rangesOnly: true },
+      ...{ concurrency, dial, idleTimeoutMs, signal, windowBytes: ahead, rangesOnly: true, announced },
     });
     const footer = reader.tail.subarray(-FOOTER_BYTES);
     if (footer.length === FOOTER_BYTES && parseFooter(footer, reader.size)) return reader;
@@ -97,20 +100,6 @@ function pulled(
     { registry, backend, limits },
   );
   return besides(artifact, budget, settings);
-}
-
-/** Several channels, each for a part. */
-function overSeveral(url: string, options: ReceiveOptions, settings: ResolvedOptions): WebOrigin {
-  const { retry, dial, concurrency, integrity, tensors, budget } = options;
-  const { registry, backend, limits, windowBytes, idleTimeoutMs, stallTimeoutMs, maxBytesPerSecond } =
-    settings;
-  const ours = { registry, backend, limits, windowBytes, budget };
-  const theirs = { retry, dial, idleTimeoutMs, stallTimeoutMs, maxBytesPerSecond };
-  return besides(
-    remoteSource(url, { ...ours, ...theirs, concurrency, integrity, tensors }),
-    budget,
-    settings,
-  );
 }
 
 /** A source in this process as the other end. */
