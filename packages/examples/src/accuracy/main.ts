@@ -7,7 +7,7 @@ import { writeInto } from "./page.js";
 import { accuracyPlot } from "./plot.js";
 import { accuracyTable } from "./table.js";
 import { runTrials } from "./trials.js";
-import { verdicts } from "./verdict.js";
+import { MOST_POINTS, verdicts } from "./verdict.js";
 
 interface Arguments {
   readonly rounds: number;
@@ -55,7 +55,10 @@ async function main(): Promise<number> {
     for (const path of [PLOT, PAGE]) console.log(`Wrote ${relative(process.cwd(), path)}`);
   }
   const found = verdicts(outcomes);
-  for (const { line } of found) console.log(line);
+  for (const { what, points, pass } of found) {
+    const words = `${points.toFixed(2)} percentage points from none, at most ${MOST_POINTS}`;
+    console.log(`${pass ? "PASS" : "FAIL"}  ${what}: ${words}`);
+  }
   return found.every(({ pass }) => pass) ? 0 : 1;
 }
 

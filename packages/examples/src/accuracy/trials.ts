@@ -14,7 +14,7 @@ export interface TrialOptions {
   readonly rounds: number;
   /** Trials at a time. */
   readonly jobs: number;
-  readonly onTrial: (trial: Trial, result: TrialResult) => void;
+  readonly onTrial?: (trial: Trial, result: TrialResult) => void;
 }
 
 export async function runTrials(
@@ -28,7 +28,9 @@ export async function runTrials(
   const work = async (): Promise<void> => {
     for (let next = waiting.shift(); next; next = waiting.shift()) {
       const { trial, results, place } = next;
-      onTrial(trial, (results[place] = await runTrial(trial)));
+      const result = await runTrial(trial);
+      results[place] = result;
+      onTrial?.(trial, result);
     }
   };
   try {

@@ -12,8 +12,10 @@ export const lastAccuracy = ({ results }: Outcome): number =>
   100 * mean(results.map(({ accuracy }) => accuracy.at(-1)!));
 
 export interface Verdict {
+  readonly what: string;
+  /** Percentage points from the exact one. */
+  readonly points: number;
   readonly pass: boolean;
-  readonly line: string;
 }
 
 /** Whether each arrangement that is judged comes as far as the exact one does; nothing where that was not tried. */
@@ -24,8 +26,6 @@ export function verdicts(outcomes: readonly Outcome[]): Verdict[] {
     .filter(({ arrangement }) => JUDGED.includes(arrangement))
     .map((outcome) => {
       const points = lastAccuracy(outcome) - lastAccuracy(exact);
-      const pass = Math.abs(points) <= MOST_POINTS;
-      const words = `${points.toFixed(2)} percentage points from none, at most ${MOST_POINTS}`;
-      return { pass, line: `${pass ? "PASS" : "FAIL"}  ${labelOf(outcome.arrangement)}: ${words}` };
+      return { what: labelOf(outcome.arrangement), points, pass: Math.abs(points) <= MOST_POINTS };
     });
 }

@@ -3,13 +3,16 @@ import { cpus } from "node:os";
 import { Command } from "commander";
 import { hasProc } from "../memory/proc-status.js";
 import { openScratch } from "../memory/scratch.js";
+import { accuracyRows } from "./accuracy-rows.js";
 import { aggregateRows, FULL, makeModel, memoryRows, QUICK, type Row, servingRows } from "./rows.js";
 
-const KINDS = ["aggregate", "serving", "memory"] as const;
+const KINDS = ["aggregate", "serving", "memory", "accuracy"] as const;
 const GiB = 2 ** 30;
 
 const program = new Command("federated")
-  .description("What a round costs a server: processor time of means and of serving, and memory.")
+  .description(
+    "What a round costs a server: processor time of means and of serving, and memory. And what codecs cost it in accuracy.",
+  )
   .option("--quick", "a glance: small models, one run, no bars")
   .option("--only <list>", `some of ${KINDS.join(",")}`)
   .option("--json", "print one object instead of the rows");
@@ -44,6 +47,7 @@ async function main(): Promise<number> {
       await rm(large.path);
       add(await memoryRows(path, { large, small }, size));
     }
+    if (chosen.includes("accuracy")) add(await accuracyRows(size));
   } finally {
     scratch.remove();
   }

@@ -17,6 +17,9 @@ export interface BenchSize {
   readonly aggregated: number;
   readonly receivers: number;
   readonly runs: number;
+  /** Of the federations that train, as many as there are seeds. */
+  readonly rounds: number;
+  readonly seeds: readonly number[];
 }
 
 /** Something that was measured, and what it must be; nothing where it is told and not judged. */
@@ -34,6 +37,8 @@ export const FULL: BenchSize = {
   aggregated: 8,
   receivers: 32,
   runs: 3,
+  rounds: 8,
+  seeds: [1, 2, 3],
 };
 /** Enough to see that everything runs: nothing is judged by it. */
 export const QUICK: BenchSize = {
@@ -43,6 +48,8 @@ export const QUICK: BenchSize = {
   aggregated: 3,
   receivers: 4,
   runs: 1,
+  rounds: 1,
+  seeds: [1],
 };
 
 const MiB = 2 ** 20;
