@@ -1,6 +1,13 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { BUILT_IN_CODECS, type CodecSpec, CodecRegistry, PortableBackend } from "@tensorwire/core";
+import {
+  BUILT_IN_CODECS,
+  CodecRegistry,
+  type CodecSpec,
+  FOOTER_BYTES,
+  PortableBackend,
+  parseFooter,
+} from "@tensorwire/core";
 import { defaultBackend } from "@tensorwire/quant-native";
 import { describe, expect, test } from "vitest";
 import { listen, memoryChannelPair, receiveModel, streamModel } from "../src/index.js";
@@ -215,7 +222,7 @@ test("an artifact whose packed payload is damaged is refused where it is read, a
   const { packedBytes } = source.record(0);
   await source.close();
   // The last payload stands before END.
-  const end = file.length - 24 - 32;
+  const { endPosition: end } = parseFooter(file.subarray(-FOOTER_BYTES), file.length)!;
   for (const at of [end - packedBytes, end - packedBytes + 4, end - packedBytes + 9, end - 1]) {
     const damaged = Buffer.from(file);
     damaged[at]! ^= 1;
