@@ -57,6 +57,7 @@ async function undisturbed(options?: StreamOptions): Promise<Buffer> {
 const named: readonly [string, StreamOptions][] = [
   ["as it is", {}],
   ["at four bits, packed", { codec: "normfloat4", compress: "auto" }],
+  ["in a codec that this library does not have", { codec: "declining" }],
   ["with SHA-256", { codec: "float16", integrity: "sha256" }],
 ];
 
