@@ -1,7 +1,7 @@
 import { appendFileSync, copyFileSync, existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { memoryChannelPair, receiveModel, type StreamOptions, streamModel } from "../src/index.js";
+import { listen, memoryChannelPair, receiveModel, type StreamOptions, streamModel } from "../src/index.js";
 import { artifactSource } from "../src/source/artifact.js";
 import { BrokenLine } from "./broken-line.js";
 import { killed } from "./journal-fixture.js";
@@ -128,6 +128,25 @@ test("what was recovered, and is interrupted again and again, goes on each time"
   const { received } = await transfer(path, { version: "v1" });
   const { resumedBytes } = (received as PromiseFulfilledResult<{ resumedBytes: number }>).value;
   expect(resumedBytes).toBeGreaterThan(400_000);
+  expect(readFileSync(path).equals(whole)).toBe(true);
+});
+
+test("what was recovered, and interrupted, is asked of a peer at an address as if no version of it were held", async () => {
+  const whole = await undisturbed();
+  const at = folder();
+  const path = join(at, "model.twire");
+  writeFileSync(`${path}.part`, whole.subarray(0, 400_000));
+  await transfer(path, { breaksAfter: 250_000, version: "v1" });
+  expect(listing(at)).toEqual(["model.twire.part", "model.twire.part.journal"]);
+  const listener = await listen({ url: "tcp://127.0.0.1:0" });
+  const common = { registry, backend, windowBytes: 4 * CHUNK };
+  const sending = streamModel(model(), listener, { ...common, chunkBytes: CHUNK, minElements: 0 });
+  sending.catch(() => {});
+  const { resumedBytes } = await receiveModel(listener.url, { ...common, to: path }).done.finally(() =>
+    listener.close(),
+  );
+  expect(resumedBytes).toBeGreaterThan(300_000);
+  await sending;
   expect(readFileSync(path).equals(whole)).toBe(true);
 });
 
