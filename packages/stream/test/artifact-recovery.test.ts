@@ -1,5 +1,6 @@
 import { appendFileSync, copyFileSync, existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { PortableBackend } from "@tensorwire/core";
 import { expect, test } from "vitest";
 import { listen, memoryChannelPair, receiveModel, type StreamOptions, streamModel } from "../src/index.js";
 import { artifactSource } from "../src/source/artifact.js";
@@ -147,6 +148,31 @@ test("what was recovered, and interrupted, is asked of a peer at an address as i
   );
   expect(resumedBytes).toBeGreaterThan(300_000);
   await sending;
+  expect(readFileSync(path).equals(whole)).toBe(true);
+});
+
+test("interrupted while that is still being verified, nothing of it is lost", async () => {
+  const whole = await undisturbed();
+  const at = folder();
+  const path = join(at, "model.twire");
+  writeFileSync(`${path}.part`, whole.subarray(0, 900_000));
+  const controller = new AbortController();
+  class Interrupted extends PortableBackend {
+    override hash(payload: Uint8Array) {
+      controller.abort();
+      return super.hash(payload);
+    }
+  }
+  const [a, b] = memoryChannelPair();
+  const common = { registry, windowBytes: 4 * CHUNK };
+  const sending = streamModel(model(), a, { ...common, chunkBytes: CHUNK, minElements: 0 });
+  const options = { to: path, backend: new Interrupted(registry), signal: controller.signal };
+  const [received] = await Promise.allSettled([receiveModel(b, { ...common, ...options }).done, sending]);
+  expect(received).toMatchObject({ reason: { code: "ABORTED" } });
+  expect(listing(at)).toEqual(["model.twire.part", "model.twire.part.journal"]);
+  const again = await transfer(path);
+  const { resumedBytes } = (again.received as PromiseFulfilledResult<{ resumedBytes: number }>).value;
+  expect(resumedBytes).toBeGreaterThan(700_000);
   expect(readFileSync(path).equals(whole)).toBe(true);
 });
 
