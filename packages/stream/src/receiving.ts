@@ -124,7 +124,7 @@ export class Receiving implements ReceivedModel {
         tensors: options.tensors,
         integrity: options.integrity,
         expectedDigest: options.expectedDigest,
-        sink: (manifest) => this.#open(manifest),
+        sink: (manifest) => this.#open(manifest, settings),
         renewable: typeof options.to === "string",
         progress,
         life,
@@ -215,11 +215,16 @@ export class Receiving implements ReceivedModel {
     return typeof to === "string" && resume ? heldVersion(to) : undefined;
   }
 
-  async #open(manifest: Manifest): Promise<Sink> {
+  async #open(
+    manifest: Manifest,
+    { registry, backend }: Pick<ResolvedOptions, "registry" | "backend">,
+  ): Promise<Sink> {
     const { to } = this.options;
     if (to === undefined) return this.#life.race(this.#sink.promise);
     const target = typeof to === "function" ? await this.#asked(to(manifest)) : to;
-    return typeof target === "string" ? openSink(target, manifest, this.options) : target;
+    return typeof target === "string"
+      ? openSink(target, manifest, { ...this.options, registry, backend })
+      : target;
   }
 
   /** The caller's code may take its time: a failure does not wait for it, and a sink that it gives later is told. */

@@ -1,7 +1,8 @@
 import { appendFileSync, copyFileSync, existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { PortableBackend } from "@tensorwire/core";
 import { expect, test } from "vitest";
-import { memoryChannelPair, receiveModel, type StreamOptions, streamModel } from "../src/index.js";
+import { listen, memoryChannelPair, receiveModel, type StreamOptions, streamModel } from "../src/index.js";
 import { artifactSource } from "../src/source/artifact.js";
 import { BrokenLine } from "./broken-line.js";
 import { killed } from "./journal-fixture.js";
@@ -57,6 +58,7 @@ async function undisturbed(options?: StreamOptions): Promise<Buffer> {
 const named: readonly [string, StreamOptions][] = [
   ["as it is", {}],
   ["at four bits, packed", { codec: "normfloat4", compress: "auto" }],
+  ["in a codec that this library does not have", { codec: "declining" }],
   ["with SHA-256", { codec: "float16", integrity: "sha256" }],
 ];
 
@@ -127,6 +129,50 @@ test("what was recovered, and is interrupted again and again, goes on each time"
   const { received } = await transfer(path, { version: "v1" });
   const { resumedBytes } = (received as PromiseFulfilledResult<{ resumedBytes: number }>).value;
   expect(resumedBytes).toBeGreaterThan(400_000);
+  expect(readFileSync(path).equals(whole)).toBe(true);
+});
+
+test("what was recovered, and interrupted, is asked of a peer at an address as if no version of it were held", async () => {
+  const whole = await undisturbed();
+  const at = folder();
+  const path = join(at, "model.twire");
+  writeFileSync(`${path}.part`, whole.subarray(0, 400_000));
+  await transfer(path, { breaksAfter: 250_000, version: "v1" });
+  expect(listing(at)).toEqual(["model.twire.part", "model.twire.part.journal"]);
+  const listener = await listen({ url: "tcp://127.0.0.1:0" });
+  const common = { registry, backend, windowBytes: 4 * CHUNK };
+  const sending = streamModel(model(), listener, { ...common, chunkBytes: CHUNK, minElements: 0 });
+  sending.catch(() => {});
+  const { resumedBytes } = await receiveModel(listener.url, { ...common, to: path }).done.finally(() =>
+    listener.close(),
+  );
+  expect(resumedBytes).toBeGreaterThan(300_000);
+  await sending;
+  expect(readFileSync(path).equals(whole)).toBe(true);
+});
+
+test("interrupted while that is still being verified, nothing of it is lost", async () => {
+  const whole = await undisturbed();
+  const at = folder();
+  const path = join(at, "model.twire");
+  writeFileSync(`${path}.part`, whole.subarray(0, 900_000));
+  const controller = new AbortController();
+  class Interrupted extends PortableBackend {
+    override hash(payload: Uint8Array) {
+      controller.abort();
+      return super.hash(payload);
+    }
+  }
+  const [a, b] = memoryChannelPair();
+  const common = { registry, windowBytes: 4 * CHUNK };
+  const sending = streamModel(model(), a, { ...common, chunkBytes: CHUNK, minElements: 0 });
+  const options = { to: path, backend: new Interrupted(registry), signal: controller.signal };
+  const [received] = await Promise.allSettled([receiveModel(b, { ...common, ...options }).done, sending]);
+  expect(received).toMatchObject({ reason: { code: "ABORTED" } });
+  expect(listing(at)).toEqual(["model.twire.part", "model.twire.part.journal"]);
+  const again = await transfer(path);
+  const { resumedBytes } = (again.received as PromiseFulfilledResult<{ resumedBytes: number }>).value;
+  expect(resumedBytes).toBeGreaterThan(700_000);
   expect(readFileSync(path).equals(whole)).toBe(true);
 });
 

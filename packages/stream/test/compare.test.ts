@@ -1,7 +1,17 @@
 import { mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { defaultCodecs, type Loan, serializeSafetensorsHeader, type Tensor } from "@tensorwire/core";
+import {
+  defaultCodecs,
+  encodeFrame,
+  encodeTotals,
+  FrameType,
+  HEADER_BYTES,
+  type Loan,
+  parseTotals,
+  serializeSafetensorsHeader,
+  type Tensor,
+} from "@tensorwire/core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ModelReader } from "../src/fidelity/model-reader.js";
 import { TensorCursor } from "../src/fidelity/tensor-cursor.js";
@@ -15,6 +25,8 @@ import {
   type TensorValue,
   tensorsSource,
 } from "../src/index.js";
+import { sha256 } from "../src/session/sha256.js";
+import { artifactBytes, artifactFrames, withIndex } from "./artifact-file.js";
 
 let folder: string;
 const at = (name: string): string => join(folder, name);
@@ -52,6 +64,26 @@ function byDefinition(codec: string) {
     cosine: dot(x, y) / Math.sqrt(dot(x, x) * dot(y, y)),
   };
 }
+
+test("an artifact whose payloads are not those of its SHA-256 is not compared, with an index or without", async () => {
+  const tensors: Tensor[] = [{ name: "w", dtype: "F32", shape: [4097], data: floats(4097) }];
+  const { frames, index } = artifactFrames({ tensors, sha256 });
+  const end = frames.at(-1)!.subarray(HEADER_BYTES);
+  const totals = { ...parseTotals("END", end, "sha256"), sha256: new Uint8Array(32) };
+  const lying = encodeFrame(FrameType.END, 1, 0, encodeTotals(totals));
+  const bytes = artifactBytes([...frames.slice(0, -1), lying]);
+  const path = at("sha256-of-others.twire");
+  await writeFile(path, bytes);
+  const compared = compareModels(path, { w: f32([4097], floats(4097)) });
+  await expect(compared).rejects.toMatchObject({
+    code: "SOURCE_INVALID",
+    message: expect.stringContaining("SHA-256"),
+  });
+  const endPosition = bytes.length - lying.length;
+  const headBytes = artifactBytes(frames.slice(0, 2)).length;
+  await writeFile(path, withIndex(bytes, { headBytes, endPosition }, index.bytes));
+  await expect(compareModels(path, path)).rejects.toMatchObject({ code: "SOURCE_INVALID" });
+});
 
 test.each([32_768, 65_536, 1 << 20])("an artifact in chunks of %i beside its model", async (chunkBytes) => {
   const artifact = at(`${chunkBytes}.twire`);

@@ -325,6 +325,28 @@ describe("with SHA-256", () => {
     expect(pool.loans).toBe(0);
   });
 
+  test("also where its chunks are read out of order, between those of others, or once more", async () => {
+    const { plan, index } = strong;
+    const backend = { hash: () => 0n, unpack: () => 0n };
+    const changed = strong.indexed.slice();
+    changed[index.position(1)]! ^= 1;
+    const { source } = await opened(changed, { backend });
+    const pool = poolFor(plan);
+    const read = async (ordinal: number) => {
+      // Another payload of the same xxh64, as above.
+      Object.assign(backend, { hash: () => index.entry(ordinal).hash });
+      (await source.readEncoded(plan.chunk(ordinal), pool)).loan.release();
+    };
+    const [w, ids] = [plan.range(0), plan.range(1)];
+    for (let i = w.count - 1; i > 0; i--) await read(w.first + i);
+    await read(ids.first);
+    const refused = { code: "SOURCE_INVALID", tensor: "w" };
+    await expect(read(w.first)).rejects.toMatchObject(refused);
+    await expect(read(w.first + 1)).rejects.toMatchObject(refused);
+    await read(ids.first);
+    expect(pool.loans).toBe(0);
+  });
+
   test("tensors' digests that do not make END's are refused", async () => {
     const body = strong.index.bytes.slice();
     body[body.length - 1]! ^= 1;

@@ -154,6 +154,10 @@ class TravelledBytes implements EncodedSource {
     return read;
   }
 
+  async verify(): Promise<void> {
+    await this.source.verify?.();
+  }
+
   close(): Promise<void> {
     return this.source.close();
   }

@@ -1,3 +1,4 @@
+import { RECOVERED } from "./head.js";
 import { JOURNAL_SUFFIX, PART_SUFFIX } from "./leftover.js";
 import { openOwn } from "./own-file.js";
 import { replay } from "./replay.js";
@@ -11,7 +12,8 @@ export async function heldVersion(path: string): Promise<string | undefined> {
     const own = await openOwn(`${path}${PART_SUFFIX}${JOURNAL_SUFFIX}`);
     if (!own) return undefined;
     const replayed = await replay(own.handle, undefined).finally(() => own.handle.close());
-    return replayed && !replayed.mixed ? replayed.head.version : undefined;
+    const version = replayed && !replayed.mixed ? replayed.head.version : undefined;
+    return version === RECOVERED ? undefined : version;
   } catch {
     return undefined;
   }

@@ -1,4 +1,10 @@
-import { type Manifest, quote, TensorwireError } from "@tensorwire/core";
+import {
+  type CodecBackend,
+  type CodecRegistry,
+  type Manifest,
+  quote,
+  TensorwireError,
+} from "@tensorwire/core";
 import { artifactSink } from "./artifact.js";
 import type { TargetOptions } from "./part-file.js";
 import { rawFileSink } from "./raw-file.js";
@@ -7,6 +13,9 @@ import { shardedSafetensorsSink } from "./sharded.js";
 import type { Sink } from "./sink.js";
 
 export interface SinkOptions extends TargetOptions {
+  /** What an artifact that an earlier attempt left is verified with. */
+  readonly registry?: CodecRegistry | undefined;
+  readonly backend?: Pick<CodecBackend, "hash" | "unpack"> | undefined;
   readonly maxShardBytes?: number | undefined;
 }
 
@@ -15,9 +24,9 @@ export interface SinkOptions extends TargetOptions {
  * safetensors, in shards where `maxShardBytes` says so or the path is an index's or a directory's.
  */
 export function openSink(path: string, manifest: Manifest, options: SinkOptions): Sink {
-  const { overwrite, resume, maxShardBytes, parts = {} } = options;
+  const { overwrite, resume, maxShardBytes, parts = {}, registry, backend } = options;
   const target = { overwrite, resume, parts };
-  if (path.endsWith(".twire")) return artifactSink(path, target);
+  if (path.endsWith(".twire")) return artifactSink(path, { ...target, registry, backend });
   if (manifest.kind === "raw") return rawFileSink(path, target);
   const sharded = path.endsWith("/") || path.endsWith(".index.json");
   if (maxShardBytes !== undefined) return shardedSafetensorsSink(path, { ...target, maxShardBytes });

@@ -14,7 +14,6 @@ import {
   PortableBackend,
   quote,
   resolveLimits,
-  sameSha256,
   TensorwireError,
   type Totals,
 } from "@tensorwire/core";
@@ -98,10 +97,11 @@ class Artifact implements ArtifactSource {
     const { limits, registry = defaultCodecs, backend = new PortableBackend(registry) } = this.options;
     this.#reader = await this.artifact.open();
     this.#index = await indexArtifact(this.#reader, resolveLimits(limits), registry);
-    const { manifest, plan } = this.#index;
+    const { manifest, plan, chunks, indexed } = this.#index;
     this.#check = new PayloadCheck(manifest, backend, registry);
     const sha256 = sha256Of(manifest);
-    this.#digests = sha256 && new PayloadDigests(plan, sha256);
+    const expected = indexed ? (tensor: number) => chunks.tensor(tensor) : undefined;
+    this.#digests = sha256 && new PayloadDigests(plan, sha256, expected);
     return manifest;
   }
 
@@ -159,15 +159,12 @@ class Artifact implements ArtifactSource {
 
   /** The record with all that the manifest's integrity asks for. */
   #hashed(chunk: Chunk, record: IndexedRecord, { bytes }: Loan): EncodedRecord {
-    const { manifest, chunks, indexed } = this.#opened;
+    const { manifest } = this.#opened;
     const sha256 = sha256Of(manifest)?.(bytes);
     if (!sha256) return record;
-    const { tensor } = chunk;
-    const found = this.#digests!.add(chunk, record.codec, sha256);
-    if (found && !indexed) this.#digests!.keep(tensor, found);
-    else if (found && !sameSha256(found, chunks.tensor(tensor))) {
+    if (!this.#digests!.add(chunk, record.codec, sha256)) {
       throw new TensorwireError("SOURCE_INVALID", this.#otherPayloads(), {
-        tensor: manifest.tensors[tensor]!.name,
+        tensor: manifest.tensors[chunk.tensor]!.name,
       });
     }
     return { ...record, sha256 };
