@@ -339,7 +339,7 @@ describe("a round", () => {
       chunkBytes: 65_536,
     });
     const mixed = apply(published, aggregate({ ...Object.fromEntries(updates), eve: other }));
-    await expect(mixed.open()).rejects.toMatchObject({ code: "SOURCE_MISMATCH" });
+    await expect(mixed.open()).rejects.toMatchObject({ code: "BASE_MISMATCH" });
     await mixed.close();
     // The whole way in one call: what has changed since the last model, of all clients, to whoever has that.
     const down = join(folder, "down.twire");
