@@ -15,6 +15,7 @@ import type { AggregateRule } from "./aggregate-options.js";
 import type { ExcludedClient } from "./aggregate-report.js";
 import { type ClientModel, isFloatTensor } from "./client-model.js";
 import type { ReadAheadPool } from "./read-ahead-pool.js";
+import { Turns } from "./turns.js";
 
 /** What was found in a client's model before the first chunk of the aggregate. */
 export interface Findings {
@@ -40,6 +41,7 @@ interface LookThroughSettings {
 export class LookThrough {
   readonly #plan: ChunkPlan;
   readonly #pool: BufferPool;
+  readonly #turns = new Turns();
 
   constructor(private readonly settings: LookThroughSettings) {
     const { tensors, chunkBytes = DEFAULT_CHUNK_BYTES, alignment, readAhead } = settings;
@@ -62,6 +64,7 @@ export class LookThrough {
     client.want([{ first: 0, count: this.#plan.chunks }], this.#plan);
     const sums = rule.method === "mean" && rule.accumulator === "f32" ? "F32" : "F64";
     for (const chunk of this.#floatChunks()) {
+      await this.#turns.next();
       this.settings.goesOn();
       try {
         const finite = squares
