@@ -210,6 +210,19 @@ describe("the weighted mean", () => {
     await mean.close();
   });
 
+  test("tells its clients of what it looks through, and of no integers", async () => {
+    const { bias, weight } = update(1);
+    const steps = { dtype: "I64", shape: [1], data: BigInt64Array.of(1n) } as const;
+    const model = { a: steps, bias: bias!, weight: weight!, z: steps };
+    const artifact = artifactSource(await pack(path(), model));
+    const said: (readonly ChunkRange[])[] = [];
+    const source = Object.assign(artifact, { want: (runs: readonly ChunkRange[]) => void said.push(runs) });
+    const mean = aggregate([source]);
+    await mean.open();
+    await mean.close();
+    expect(said).toEqual([[{ first: 1, count: 3 }]]);
+  });
+
   test("ends with its signal while it looks through its clients", async () => {
     const ending = new AbortController();
     const tensor = tensorsSource(update(2));
@@ -280,6 +293,23 @@ describe("the sources of clients", () => {
     expect(closed.sort()).toEqual(["a", "b", "c"]);
     await aggregate([watched(closed, "d")]).close();
     expect(closed).toEqual(["a", "b", "c", "d"]);
+  });
+
+  test("are closed though they were still being opened then", async () => {
+    const closed: string[] = [];
+    const source = watched(closed, "a");
+    const { open } = source;
+    let goOn = (): void => {};
+    const waiting = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    const mean = aggregate([Object.assign(source, { open: () => waiting.then(() => open.call(source)) })]);
+    const opening = failure(mean.open());
+    await new Promise((resolve) => setImmediate(resolve));
+    await mean.close();
+    goOn();
+    expect(await opening).toMatchObject({ code: "ABORTED" });
+    expect(closed).toEqual(["a"]);
   });
 
   test("are closed though one of them cannot be opened, nor closed", async () => {

@@ -109,8 +109,12 @@ class Aggregate implements AggregateSource {
     for (const client of this.given) {
       this.#goesOn();
       this.#begun++;
-      this.#clients.push(await ClientModel.open(client, settings));
+      const opened = await ClientModel.open(client, settings);
+      this.#clients.push(opened);
+      // Whoever closed the aggregate meanwhile did not know of it.
+      if (this.#closed) await opened.close();
     }
+    this.#goesOn();
     const clients = this.#clients;
     const tensors = agreeOnTensors(clients);
     agreeOnBase(clients);

@@ -58,6 +58,8 @@ export class Input {
     const settings = await resolveOptions({ limits, backend, registry });
     this.#backend = settings.backend;
     const found = await openSource(this.given, {}, settings);
+    if (this.#closed)
+      throw new TensorwireError("ABORTED", `${quote(this.name)} was closed while it was opened`);
     this.#source = isEncodedSource(found) ? decodedArtifact(found, settings) : found;
     this.#info = await this.#source.open();
     if (this.#info.kind === "raw") {
