@@ -14,10 +14,10 @@ export {
   TensorwireError,
 } from "@tensorwire/core";
 export { MemoryBudget } from "./budget/memory-budget.js";
-export { aggregate, type AggregateSource } from "./compute/aggregate.js";
-export type { AggregateOptions } from "./compute/aggregate-options.js";
-export type { AggregateReport, ExcludedClient, TakenClient } from "./compute/aggregate-report.js";
-export type { ClientSources } from "./compute/client-list.js";
+export { aggregate, type AggregateSource } from "./aggregate/aggregate.js";
+export type { AggregateOptions } from "./aggregate/aggregate-options.js";
+export type { AggregateReport, ExcludedClient, TakenClient } from "./aggregate/aggregate-report.js";
+export type { ClientSources } from "./aggregate/client-list.js";
 export { duplexChannel, type StreamPair } from "./channel/duplex.js";
 export {
   HttpChannels,

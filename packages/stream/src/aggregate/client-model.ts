@@ -23,7 +23,7 @@ import {
   type ModelSource,
   type SourceMemory,
 } from "../source/source.js";
-import { mappedRuns } from "./chunk-runs.js";
+import { mappedRuns } from "../compute/chunk-runs.js";
 import { ofClient } from "./client-fault.js";
 import type { ClientSource } from "./client-list.js";
 

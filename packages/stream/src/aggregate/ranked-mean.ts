@@ -2,7 +2,7 @@ import { type BufferPool, byteLength, type Chunk, type FloatDType, type RankedMe
 import type { AggregateRule } from "./aggregate-options.js";
 import type { ChunkRule, Part } from "./chunk-rule.js";
 import { withDecodedChunks } from "./decoded-chunks.js";
-import { Turns } from "./turns.js";
+import { Turns } from "../compute/turns.js";
 
 /** Elements that are ranked before others have their turn: as many as `RankedMeans` takes at once, or a multiple of that. */
 const STEP_ELEMENTS = 4096;

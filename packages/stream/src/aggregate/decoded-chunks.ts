@@ -1,6 +1,6 @@
 import type { Answer, BufferPool, Chunk, Loan } from "@tensorwire/core";
 import type { Part } from "./chunk-rule.js";
-import { Turns } from "./turns.js";
+import { Turns } from "../compute/turns.js";
 
 /** The chunk of all clients at once, decoded, for as long as `use` takes. */
 export async function withDecodedChunks(

@@ -16,7 +16,7 @@ import type { AggregateRule } from "./aggregate-options.js";
 import type { ExcludedClient } from "./aggregate-report.js";
 import { type ClientModel, isFloatTensor } from "./client-model.js";
 import type { ReadAheadPool } from "./read-ahead-pool.js";
-import { Turns } from "./turns.js";
+import { Turns } from "../compute/turns.js";
 
 /** What was found in a client's model before the first chunk of the aggregate. */
 export interface Findings {
