@@ -85,6 +85,11 @@ export class BufferPool {
     this.#discard = discard;
   }
 
+  /** Bytes of the largest loan: those of a slab, unless another pool lends what is larger. */
+  get largestLoan(): number {
+    return this.slabBytes;
+  }
+
   /** Loans that are out: 0 once every owner has given its buffers back. */
   get loans(): number {
     return this.#loans;

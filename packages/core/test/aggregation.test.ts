@@ -140,6 +140,13 @@ describe("means of the middle", () => {
     );
   });
 
+  test("of the largest values there are is finite", () => {
+    const most = bytesOf(Float64Array.of(1.7e308, -1.7e308, Number.POSITIVE_INFINITY, 1));
+    const target = new Float64Array(4);
+    new RankedMeans(4, 0).combine("F64", 4, [most, most, most, most], [1, 1, 1, 1], bytesOf(target));
+    expect([...target]).toEqual([1.7e308, -1.7e308, Number.POSITIVE_INFINITY, 1]);
+  });
+
   test("of more elements than are sorted at once, in any dtype", () => {
     const models = 70;
     const elements = 5000;

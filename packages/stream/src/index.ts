@@ -14,10 +14,10 @@ export {
   TensorwireError,
 } from "@tensorwire/core";
 export { MemoryBudget } from "./budget/memory-budget.js";
-export { aggregate, type AggregateSource } from "./compute/aggregate.js";
-export type { AggregateOptions } from "./compute/aggregate-options.js";
-export type { AggregateReport, ExcludedClient, TakenClient } from "./compute/aggregate-report.js";
-export type { ClientSources } from "./compute/client-list.js";
+export { aggregate, type AggregateSource } from "./aggregate/aggregate.js";
+export type { AggregateOptions } from "./aggregate/aggregate-options.js";
+export type { AggregateReport, ExcludedClient, TakenClient } from "./aggregate/aggregate-report.js";
+export type { ClientSources } from "./aggregate/client-list.js";
 export { duplexChannel, type StreamPair } from "./channel/duplex.js";
 export {
   HttpChannels,
@@ -42,6 +42,7 @@ export type { Computed, ComputeOptions } from "./compute/input.js";
 export { modelDigest } from "./compute/model-digest.js";
 export { type NewNames, rename } from "./compute/rename.js";
 export { type SelectOptions, select } from "./compute/select.js";
+export type { View } from "./compute/view.js";
 export type {
   ConnectionCloseMessage,
   ConnectionOpenMessage,
@@ -130,7 +131,7 @@ export type { SourceLike } from "./source/open.js";
 export { rawFileSource } from "./source/raw-file.js";
 export { safetensorsSource } from "./source/safetensors.js";
 export { shardedSafetensorsSource } from "./source/sharded.js";
-export type { EncodedSource, ModelSource, OneShotSource } from "./source/source.js";
+export type { EncodedSource, ModelSource, OneShotSource, SourceMemory } from "./source/source.js";
 export { type TensorMap, type TensorsOptions, type TensorValue, tensorsSource } from "./source/tensors.js";
 export { tensorflowJsSource } from "./source/tfjs.js";
 export { type Destination, type StreamOptionsOf, streamModel } from "./stream-model.js";

@@ -3,7 +3,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BufferPool, ChunkPlan } from "@tensorwire/core";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
-import { type AggregateOptions, aggregate, MemoryBudget, streamModel, type TensorMap } from "../src/index.js";
+import {
+  type AggregateOptions,
+  aggregate,
+  cast,
+  type ClientSources,
+  delta,
+  MemoryBudget,
+  streamModel,
+  type TensorMap,
+} from "../src/index.js";
 import { READ_AHEAD_BYTES } from "../src/source/source.js";
 import { pack, values } from "./aggregate-fixture.js";
 import { poolFor } from "./source-reading.js";
@@ -58,7 +67,7 @@ interface Peak {
 }
 
 /** Reads it as a sender with one chunk in its lane. */
-async function peak(sources: readonly string[], options: AggregateOptions): Promise<Peak> {
+async function peak(sources: ClientSources, options: AggregateOptions): Promise<Peak> {
   const pools = new Set<BufferPool>();
   let most = 0;
   const { lend } = BufferPool.prototype;
@@ -116,6 +125,31 @@ describe("the memory of an aggregate", () => {
     expect(held).toBeLessThanOrEqual(stated);
     expect(held).toBeGreaterThan(5 * slabBytes);
     expect(held).toBeLessThanOrEqual((5 + 1 + 2) * slabBytes + 2 * READ_AHEAD_BYTES);
+  });
+
+  test("of clients that are computed is theirs in turn, and what each keeps for its next chunk", async () => {
+    const paths = await artifacts(12, 2, "none");
+    const halves: string[] = [];
+    for (const path of paths) {
+      halves.push(join(folder, `${files++}.twire`));
+      await streamModel(cast(path, "F16"), halves.at(-1)!);
+    }
+    const deltas = await peak(
+      paths.map((path) => delta(path, paths[0]!, { baseDigest: `sha256:${"0".repeat(64)}` })),
+      {},
+    );
+    expect(deltas.held).toBeLessThanOrEqual(deltas.stated);
+    expect(deltas.held).toBeLessThanOrEqual(6 * deltas.slabBytes + 2 * READ_AHEAD_BYTES);
+    // Half a chunk of each is left for the next one.
+    for (const options of [{}, { method: "median" }] as const) {
+      const { held, stated } = await peak(
+        halves.map((path) => cast(path, "F32")),
+        options,
+      );
+      expect(held).toBeLessThanOrEqual(stated);
+    }
+    const nested = await peak([aggregate(halves.map((path) => cast(path, "F32"))), ...paths], {});
+    expect(nested.held).toBeLessThanOrEqual(nested.stated);
   });
 
   test("has sums of its own where they are wider than what they become", async () => {

@@ -200,6 +200,18 @@ describe("integers and bools", () => {
     ]);
   });
 
+  test("are tied where as many say one as another, however many", async () => {
+    for (const clients of [12, 14, 18, 22]) {
+      const models = Array.from({ length: clients }, (_, i) => model([10n + BigInt(i % 2)], [i % 2]));
+      const { tensors } = await read(aggregate(models, { integers: "mean-round" }));
+      expect([...new BigInt64Array(tensors.get("steps")!.slice().buffer)]).toEqual([10n]);
+      expect([...tensors.get("flags")!]).toEqual([0]);
+      const large = models.map(() => 2 ** 1000 * 3);
+      const weighted = await read(aggregate(models, { integers: "mean-round", weights: large }));
+      expect([...new BigInt64Array(weighted.tensors.get("steps")!.slice().buffer)]).toEqual([10n]);
+    }
+  });
+
   test("that do not are an error where that is asked for", async () => {
     const error = await failure(read(aggregate(sources, { integers: "error" })));
     expect(error).toMatchObject({ code: "SOURCE_MISMATCH", tensor: "steps", chunk: 0 });

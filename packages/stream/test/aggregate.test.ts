@@ -6,11 +6,13 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   aggregate,
+  type AggregateSource,
   apply,
   BASE_KEY,
   delta,
   type EncodedSource,
   fromTensors,
+  type ModelSource,
   type TensorMap,
   tensorsSource,
 } from "../src/index.js";
@@ -208,6 +210,19 @@ describe("the weighted mean", () => {
     await mean.close();
   });
 
+  test("tells its clients of what it looks through, and of no integers", async () => {
+    const { bias, weight } = update(1);
+    const steps = { dtype: "I64", shape: [1], data: BigInt64Array.of(1n) } as const;
+    const model = { a: steps, bias: bias!, weight: weight!, z: steps };
+    const artifact = artifactSource(await pack(path(), model));
+    const said: (readonly ChunkRange[])[] = [];
+    const source = Object.assign(artifact, { want: (runs: readonly ChunkRange[]) => void said.push(runs) });
+    const mean = aggregate([source]);
+    await mean.open();
+    await mean.close();
+    expect(said).toEqual([[{ first: 1, count: 3 }]]);
+  });
+
   test("ends with its signal while it looks through its clients", async () => {
     const ending = new AbortController();
     const tensor = tensorsSource(update(2));
@@ -256,6 +271,53 @@ describe("the weighted mean", () => {
   });
 });
 
+describe("the sources of clients", () => {
+  function watched(closed: string[], name: string, fails = false): ModelSource {
+    const source = tensorsSource(update(1));
+    return Object.assign(source, {
+      ...(fails && { open: () => Promise.reject(new Error("broken")) }),
+      close: async () => void closed.push(name),
+    });
+  }
+
+  test("are closed once each, also those that were never opened", async () => {
+    const closed: string[] = [];
+    const some = aggregate({
+      a: watched(closed, "a"),
+      b: watched(closed, "b", true),
+      c: watched(closed, "c"),
+    });
+    await expect(some.open()).rejects.toThrow(/client "b": broken/);
+    await some.close();
+    await some.close();
+    expect(closed.sort()).toEqual(["a", "b", "c"]);
+    await aggregate([watched(closed, "d")]).close();
+    expect(closed).toEqual(["a", "b", "c", "d"]);
+  });
+
+  test("are closed though they were still being opened then", async () => {
+    const closed: string[] = [];
+    const source = watched(closed, "a");
+    const { open } = source;
+    let goOn = (): void => {};
+    const waiting = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    const mean = aggregate([Object.assign(source, { open: () => waiting.then(() => open.call(source)) })]);
+    const opening = failure(mean.open());
+    await new Promise((resolve) => setImmediate(resolve));
+    await mean.close();
+    goOn();
+    expect(await opening).toMatchObject({ code: "ABORTED" });
+    expect(closed).toEqual(["a"]);
+  });
+
+  test("are closed though one of them cannot be opened, nor closed", async () => {
+    const source = Object.assign(watched([], "a", true), { close: () => Promise.reject(new Error("stuck")) });
+    await expect(aggregate([source]).open()).rejects.toThrow(/client "0": broken/);
+  });
+});
+
 describe("weights", () => {
   test("are the metadata's num_examples, and their sum is the aggregate's", async () => {
     const mean = aggregate({
@@ -280,6 +342,17 @@ describe("weights", () => {
     const expected = Float32Array.from(a, (value, i) => 0.75 * value + 0.25 * b[i]!);
     expect(Buffer.compare(tensors.get("weight")!, bytesOf(expected))).toBe(0);
   });
+
+  test.each(["1e20", "100000000000000000000", "0.000001234567890123456"])(
+    "that an aggregate has summed are read by another one: %s",
+    async (examples) => {
+      const each = (): AggregateSource => aggregate([updateOf(1, { num_examples: examples })]);
+      const mean = aggregate([aggregate([each(), each()]), each()]);
+      await read(mean);
+      expect(mean.report!.excluded).toEqual([]);
+      expect(mean.report!.taken[0]!.weight).toBeCloseTo(2 / 3);
+    },
+  );
 
   test("are the same where nobody says how many, and the sum is not stated where somebody does not", async () => {
     const mean = aggregate([update(1), update(2)]);

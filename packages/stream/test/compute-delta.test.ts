@@ -461,6 +461,24 @@ describe("what computed sources are made of", () => {
     expect(other.calls.close).toBe(1);
   });
 
+  test("is read in one place: a source in two is refused, and closed once", async () => {
+    const closed: string[] = [];
+    const one = (): ModelSource => {
+      const source = tensorsSource({ w: { dtype: "F32", shape: [1], data: Float32Array.of(1) } });
+      return Object.assign(source, { close: async () => void closed.push("one") });
+    };
+    const [twice, nested] = [one(), one()];
+    for (const source of [delta(twice, twice), apply(nested, delta(one(), nested))]) {
+      closed.length = 0;
+      await expect(source.open()).rejects.toMatchObject({
+        code: "INVALID_ARGUMENT",
+        message: expect.stringMatching(/one source in two places/),
+      });
+      await source.close();
+      expect(closed.length).toBe(source.name.includes("with") ? 2 : 1);
+    }
+  });
+
   test("decides the version together: of one that nothing vouches for, nothing does", async () => {
     const [one, two] = await Promise.all([
       artifactOf("v1.twire", base, { chunkBytes: 32_768 }),

@@ -4,7 +4,15 @@ import { join } from "node:path";
 import { BufferPool, ChunkPlan, type ChunkRange, parseSafetensorsHeader } from "@tensorwire/core";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { artifactSource, fromTensors, receiveModel, rename, select, streamModel } from "../src/index.js";
+import {
+  artifactSource,
+  fromTensors,
+  receiveModel,
+  rename,
+  select,
+  streamModel,
+  tensorsSource,
+} from "../src/index.js";
 import { memoryChannelPair } from "../src/channel/memory.js";
 import { mappedRuns } from "../src/compute/chunk-runs.js";
 import { type EncodedSource, isEncodedSource, type ModelSource } from "../src/source/source.js";
@@ -155,6 +163,22 @@ describe("select", () => {
     await expect(received(select(join(folder, "bytes.twire"), ["*"]))).rejects.toMatchObject({
       code: "INVALID_ARGUMENT",
     });
+  });
+
+  test("is not known to have a value that is not finite where what it is of has one", async () => {
+    for (const [finite, expected] of [
+      [false, undefined],
+      [true, true],
+      [undefined, undefined],
+    ]) {
+      for (const whole of [tensorsSource(map), artifactSource(artifact)]) {
+        Object.defineProperty(whole, "finite", { value: finite });
+        const view: ModelSource | EncodedSource = select(whole as ModelSource, ["weight"]);
+        await view.open();
+        expect(view.finite).toBe(expected);
+        await view.close();
+      }
+    }
   });
 
   test("says what it wants of what it is made of", async () => {

@@ -83,7 +83,12 @@ export class RankedMeans {
     sums.set(middle[0]!);
     if (middle.length === 1) return;
     for (const row of middle.slice(1)) for (let i = 0; i < count; i++) sums[i]! += row[i]!;
-    for (let i = 0; i < count; i++) sums[i]! /= middle.length;
+    const { length } = middle;
+    for (let i = 0; i < count; i++) {
+      const sum = sums[i]!;
+      // Of finite values near the end of binary64 only the sum is beyond it.
+      sums[i] = Number.isFinite(sum) ? sum / length : middle.reduce((all, row) => all + row[i]! / length, 0);
+    }
   }
 }
 

@@ -54,7 +54,18 @@ export abstract class ComputedSource implements ModelSource {
     return {
       slabs: each.reduce((sum, { slabs }) => sum + slabs, 0),
       bytes: each.reduce((sum, { bytes }) => sum + bytes, 0),
+      kept: each.reduce((sum, { kept = 0 }) => sum + kept, this.#keptChunks()),
     };
+  }
+
+  /** Inputs of which a part of a chunk can be left for the next one. */
+  #keptChunks(): number {
+    if (!this.#tensors || this.chunkBytes === undefined) return 0;
+    // Its own chunks, whatever the plan is of who reads what is made of them.
+    const plan = new ChunkPlan(this.#tensors, this.chunkBytes);
+    return this.#parts.filter(({ input, places }) =>
+      places.some((place, i) => crosses(plan, i, input.plan, place)),
+    ).length;
   }
 
   abstract open(): Promise<ModelInfo>;
@@ -90,4 +101,16 @@ export abstract class ComputedSource implements ModelSource {
     const closing = await Promise.allSettled(this.inputs.map((input) => input.close()));
     for (const result of closing) if (result.status === "rejected") throw result.reason;
   }
+}
+
+/** Whether chunks of a tensor end within those of an input's. */
+function crosses(
+  plan: ChunkPlan,
+  tensor: number,
+  own: ChunkPlan | undefined,
+  place: number | undefined,
+): boolean {
+  const { first, count } = plan.range(tensor);
+  if (own === undefined || place === undefined || count < 2) return false;
+  return plan.chunk(first).elements % own.chunk(own.range(place).first).elements !== 0;
 }

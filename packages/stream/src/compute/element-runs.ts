@@ -40,8 +40,8 @@ export class ElementRuns {
   async #pieces(chunk: Chunk, tensor: number, pool: BufferPool, use: UseElements): Promise<void> {
     const { dtype } = this.input.info.tensors[tensor]!;
     // Of a wider dtype it may take several.
-    const whole = byteLength(dtype, chunk.elements) <= pool.slabBytes;
-    const most = whole ? chunk.elements : chunkElements(dtype, Math.max(pool.slabBytes, MIN_CHUNK_BYTES));
+    const whole = byteLength(dtype, chunk.elements) <= pool.largestLoan;
+    const most = whole ? chunk.elements : chunkElements(dtype, Math.max(pool.largestLoan, MIN_CHUNK_BYTES));
     for (let at = 0; at < chunk.elements; at += most) {
       const elements = Math.min(most, chunk.elements - at);
       const first = chunk.first + at;
@@ -94,7 +94,7 @@ export class ElementRuns {
 
   #lender(pool: BufferPool): BufferPool {
     const largest = this.input.plan!.maxChunkBytes;
-    if (largest <= pool.slabBytes) return pool;
+    if (largest <= pool.largestLoan) return pool;
     this.#own ??= new BufferPool(Math.max(largest, READ_AHEAD_BYTES), undefined, discardSlab);
     return this.#own;
   }
@@ -108,10 +108,10 @@ export class ElementRuns {
 
   /** For budgets: what the input takes, and a chunk of it. */
   memory(plan: ChunkPlan): SourceMemory {
-    const { slabs, bytes } = this.input.memory(plan);
+    const { slabs, bytes, kept } = this.input.memory(plan);
     const largest = this.input.plan?.maxChunkBytes ?? 0;
     const own = largest > Math.max(plan.maxChunkBytes, READ_AHEAD_BYTES) ? largest * (slabs + 1) : 0;
-    return { slabs: slabs + 1, bytes: bytes + own };
+    return { slabs: slabs + 1, bytes: bytes + own, kept };
   }
 
   #release(): void {

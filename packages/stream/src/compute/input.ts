@@ -35,6 +35,9 @@ export function nameOf(given: SourceLike): string {
   return isModelSource(given) ? given.name : "tensors in memory";
 }
 
+/** Sources that are read by an input: each by one, which closes it. */
+const taken = new WeakSet<object>();
+
 /** A model that a computed source reads, decoded where it is an artifact: opened at most once, closed once. */
 export class Input {
   readonly name: string;
@@ -43,6 +46,8 @@ export class Input {
   /** Of a model that is read in its own chunks only. */
   #plan: ChunkPlan | undefined;
   #backend: CodecBackend | undefined;
+  #takes = false;
+  #refused = false;
   #closed = false;
 
   constructor(
@@ -54,10 +59,13 @@ export class Input {
 
   /** @throws TensorwireError as opening the model does, and `INVALID_ARGUMENT` where it is no model, but bytes. */
   async open(): Promise<ModelInfo> {
+    this.#take();
     const { limits, backend, registry } = this.options;
     const settings = await resolveOptions({ limits, backend, registry });
     this.#backend = settings.backend;
     const found = await openSource(this.given, {}, settings);
+    if (this.#closed)
+      throw new TensorwireError("ABORTED", `${quote(this.name)} was closed while it was opened`);
     this.#source = isEncodedSource(found) ? decodedArtifact(found, settings) : found;
     this.#info = await this.#source.open();
     if (this.#info.kind === "raw") {
@@ -67,6 +75,17 @@ export class Input {
     const { chunkBytes } = this.#source;
     if (chunkBytes !== undefined) this.#plan = new ChunkPlan(this.#info.tensors, chunkBytes);
     return this.#info;
+  }
+
+  #take(): void {
+    if (!isModelSource(this.given)) return;
+    this.#refused = taken.has(this.given);
+    if (this.#refused) {
+      const message = `${quote(this.name)} is one source in two places, each of which would read and close it: make another`;
+      throw new TensorwireError("INVALID_ARGUMENT", message);
+    }
+    taken.add(this.given);
+    this.#takes = true;
   }
 
   get info(): ModelInfo {
@@ -128,9 +147,10 @@ export class Input {
   }
 
   async close(): Promise<void> {
-    if (this.#closed) return;
+    if (this.#closed || this.#refused) return;
     this.#closed = true;
     const { given } = this;
+    if (this.#takes) taken.delete(given as object);
     // What the caller gave away is closed even if it was never opened.
     await (this.#source ?? (isModelSource(given) ? given : undefined))?.close();
   }

@@ -15,6 +15,7 @@ import { sha256 } from "../session/sha256.js";
 import { READ_AHEAD_BYTES } from "../source/source.js";
 import type { SourceLike } from "../source/open.js";
 import type { Input } from "./input.js";
+import { Turns } from "./turns.js";
 
 /**
  * The digest of a model as whoever reads it has it, decoded: of its tensors' names, dtypes, shapes and bytes, and of nothing
@@ -53,9 +54,11 @@ async function digestTensors(
   read: (chunk: Chunk) => Answer<Loan>,
 ): Promise<string> {
   const hashed: HashedTensor[] = [];
+  const turns = new Turns();
   for (const [i, info] of tensors.entries()) {
     const hash = createHash("sha256");
     for (const chunk of plan.walk([plan.range(i)])) {
+      await turns.next();
       const loan = await read(chunk);
       hash.update(loan.bytes);
       loan.release();

@@ -67,6 +67,11 @@ function viewToken(
   return version && tensors && joinedToken(version, kind, JSON.stringify(tensors.map(({ name }) => name)));
 }
 
+/** What is not finite can be in a tensor that is not viewed. */
+function finiteToo(whole: boolean | undefined): true | undefined {
+  return whole || undefined;
+}
+
 class ModelView implements ModelSource {
   readonly name: string;
   readonly #input: Input;
@@ -95,8 +100,8 @@ class ModelView implements ModelSource {
     return this.#input.chunkBytes;
   }
 
-  get finite(): boolean | undefined {
-    return this.#input.finite;
+  get finite(): true | undefined {
+    return finiteToo(this.#input.finite);
   }
 
   memory(plan: ChunkPlan): SourceMemory {
@@ -153,8 +158,8 @@ class ArtifactView implements EncodedSource {
     return viewToken(this.#source?.version, this.kind, this.#manifest?.tensors);
   }
 
-  get finite(): boolean | undefined {
-    return this.#source?.finite;
+  get finite(): true | undefined {
+    return finiteToo(this.#source?.finite);
   }
 
   memory(plan: ChunkPlan): SourceMemory {

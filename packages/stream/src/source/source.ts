@@ -16,6 +16,8 @@ export const READ_AHEAD_BYTES = 1024 * 1024;
 export interface SourceMemory {
   /** Slabs of the pool that it is given, each with room for any chunk: what a chunk is made of. */
   readonly slabs: number;
+  /** Of those, how many stay lent from one chunk to the next: of many sources that are read in turn, each has its own. Default 0. */
+  readonly kept?: number | undefined;
   /** Bytes of its own. */
   readonly bytes: number;
   /** Its chunks are lent out of those, and take no slabs. Default false. */

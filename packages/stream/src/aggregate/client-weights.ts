@@ -52,7 +52,8 @@ function givenWeights(
 
 /** The number that a client's metadata say, if it is one: decimal, finite and positive. */
 export function exampleCount(text: string): number | undefined {
-  if (!/^\d{1,20}(\.\d{1,20})?(e[+-]?\d{1,3})?$/.test(text)) return undefined;
+  // As long as JavaScript writes any number: an aggregate of aggregates reads what it has written itself.
+  if (!/^\d{1,24}(\.\d{1,24})?(e[+-]?\d{1,3})?$/.test(text)) return undefined;
   const number = Number(text);
   return number > 0 && Number.isFinite(number) ? number : undefined;
 }
@@ -64,6 +65,12 @@ export function normalized(weights: readonly number[]): number[] {
   const parts = weights.map((weight) => weight / greatest);
   const sum = parts.reduce((total, part) => total + part, 0);
   return parts.map((part) => part / sum);
+}
+
+/** Weights that are none too large to be multiplied and summed: all times one power of two, where one of them is. */
+export function shares(weights: readonly number[]): readonly number[] {
+  const beyond = Math.floor(Math.log2(Math.max(...weights))) - 52;
+  return beyond > 0 ? weights.map((weight) => weight * 2 ** -beyond) : weights;
 }
 
 function invalid(message: string): TensorwireError {

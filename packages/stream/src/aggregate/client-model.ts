@@ -19,10 +19,11 @@ import { openSource } from "../source/open.js";
 import {
   type EncodedSource,
   isEncodedSource,
+  isModelSource,
   type ModelSource,
   type SourceMemory,
 } from "../source/source.js";
-import { mappedRuns } from "./chunk-runs.js";
+import { mappedRuns } from "../compute/chunk-runs.js";
 import { ofClient } from "./client-fault.js";
 import type { ClientSource } from "./client-list.js";
 
@@ -70,7 +71,8 @@ export class ClientModel {
       await client.#open();
       return client;
     } catch (error) {
-      await client?.close();
+      // What keeps it from closing matters less than what kept it from opening.
+      await (client ?? sourceOf(source))?.close().catch(() => {});
       throw ofClient(error, id);
     }
   }
@@ -272,6 +274,11 @@ export class ClientModel {
     this.#closed = true;
     await this.source.close();
   }
+}
+
+/** What the caller gave away as a source. */
+export function sourceOf(source: ClientSource["source"]): ModelSource | EncodedSource | undefined {
+  return isModelSource(source) ? source : undefined;
 }
 
 function notFinite(): TensorwireError {

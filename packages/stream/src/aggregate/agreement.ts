@@ -1,5 +1,5 @@
 import { quote, type TensorInfo, TensorwireError } from "@tensorwire/core";
-import { BASE_KEY } from "./base.js";
+import { BASE_KEY } from "../compute/base.js";
 import type { ClientModel } from "./client-model.js";
 import { exampleCount, NUM_EXAMPLES } from "./client-weights.js";
 

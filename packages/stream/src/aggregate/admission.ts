@@ -3,7 +3,7 @@ import type { AggregateRule } from "./aggregate-options.js";
 import type { AggregateReport, ExcludedClient } from "./aggregate-report.js";
 import type { Part } from "./chunk-rule.js";
 import type { ClientModel } from "./client-model.js";
-import { type ClientWeights, NUM_EXAMPLES, normalized } from "./client-weights.js";
+import { type ClientWeights, NUM_EXAMPLES, normalized, shares } from "./client-weights.js";
 import type { LookThrough } from "./look-through.js";
 
 /** Who is let into an aggregate, and who is not. */
@@ -57,10 +57,12 @@ export async function admission(
 }
 
 function partsOf(candidates: readonly Candidate[], { method, clipNorm }: AggregateRule): Part[] {
-  const weights = normalized(candidates.map(({ weight }) => weight));
+  const given = candidates.map(({ weight }) => weight);
+  const [weights, each] = [normalized(given), shares(given)];
   return candidates.map(({ client, norm = 0 }, i) => ({
     client,
     weight: method === "sum-mod-2^32" ? 1 : weights[i]!,
+    share: each[i]!,
     factor: clipNorm !== undefined && norm > clipNorm ? clipNorm / norm : 1,
   }));
 }

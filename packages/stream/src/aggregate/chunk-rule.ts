@@ -6,6 +6,8 @@ export interface Part {
   readonly client: ClientModel;
   /** Normalized. */
   readonly weight: number;
+  /** As it was given, times a power of two: of whole numbers of examples, sums of these are exact, and ties are ties. */
+  readonly share: number;
   /** What its values are multiplied by besides, so that its norm is not too large. */
   readonly factor: number;
 }

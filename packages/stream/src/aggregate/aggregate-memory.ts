@@ -43,9 +43,12 @@ export class AggregateMemory {
     // One after the other: a payload, and what it is made of; decoded, where it is not summed as it is.
     const decoded = this.tensors.every(isFloatTensor) ? 0 : 1;
     const ranked = method === "trimmed-mean" || method === "median";
-    const slabs = 1 + Math.max(...each.map((memory) => memory.slabs)) + (ranked ? clients.length : decoded);
+    const kept = each.reduce((sum, memory) => sum + (memory.kept ?? 0), 0);
+    const making = Math.max(...each.map((memory) => memory.slabs - (memory.kept ?? 0)));
+    const slabs = 1 + making + kept + (ranked ? clients.length : decoded);
     const own = each.reduce((sum, { bytes }) => sum + bytes, 0);
-    return { slabs, bytes: own + this.readAhead.mostBytes + this.#sumBytes(plan) + this.#rankedBytes };
+    const bytes = own + this.readAhead.mostBytes + this.#sumBytes(plan) + this.#rankedBytes;
+    return { slabs, bytes, kept };
   }
 
   #sumBytes(plan: ChunkPlan): number {

@@ -1,7 +1,11 @@
-import type { BufferPool, Chunk, FloatDType, RankedMeans } from "@tensorwire/core";
+import { type BufferPool, byteLength, type Chunk, type FloatDType, type RankedMeans } from "@tensorwire/core";
 import type { AggregateRule } from "./aggregate-options.js";
 import type { ChunkRule, Part } from "./chunk-rule.js";
 import { withDecodedChunks } from "./decoded-chunks.js";
+import { Turns } from "../compute/turns.js";
+
+/** Elements that are ranked before others have their turn: as many as `RankedMeans` takes at once, or a multiple of that. */
+const STEP_ELEMENTS = 4096;
 
 /** How many of so many clients are left out at either end. */
 export function droppedOf(clients: number, { method, trim }: Pick<AggregateRule, "method" | "trim">): number {
@@ -25,8 +29,16 @@ export class RankedMean implements ChunkRule {
   }
 
   combine(chunk: Chunk, pool: BufferPool, target: Uint8Array): Promise<void> {
-    return withDecodedChunks(this.parts, chunk, pool, (chunks) =>
-      this.#means.combine(this.dtype, chunk.elements, chunks, this.#factors, target),
-    );
+    return withDecodedChunks(this.parts, chunk, pool, async (chunks) => {
+      const turns = new Turns();
+      // Sorting a large chunk of many clients takes seconds.
+      for (let first = 0; first < chunk.elements; first += STEP_ELEMENTS) {
+        await turns.next();
+        const elements = Math.min(STEP_ELEMENTS, chunk.elements - first);
+        const [begin, end] = [first, first + elements].map((at) => byteLength(this.dtype, at));
+        const part = (bytes: Uint8Array): Uint8Array => bytes.subarray(begin, end);
+        this.#means.combine(this.dtype, elements, chunks.map(part), this.#factors, part(target));
+      }
+    });
   }
 }

@@ -17,7 +17,7 @@ import type { AggregateReport } from "./aggregate-report.js";
 import { agreeOnBase, agreeOnChunks, agreeOnTensors, commonMetadata } from "./agreement.js";
 import type { ChunkRule } from "./chunk-rule.js";
 import { type ClientSource, type ClientSources, clientList } from "./client-list.js";
-import { ClientModel } from "./client-model.js";
+import { ClientModel, sourceOf } from "./client-model.js";
 import { clientWeights } from "./client-weights.js";
 import { LookThrough } from "./look-through.js";
 import { type Admission, admission } from "./admission.js";
@@ -60,6 +60,8 @@ class Aggregate implements AggregateSource {
   /** Where chunks are what they are. */
   #plan: ChunkPlan | undefined;
   #version: string | undefined;
+  /** So many of those that were given were opened, or failed to: who comes after them is still to be closed. */
+  #begun = 0;
   #closed = false;
   /** What was asked for last. */
   #reading: Promise<unknown> = Promise.resolve();
@@ -106,8 +108,13 @@ class Aggregate implements AggregateSource {
     const settings = await resolveOptions({ limits, backend, registry });
     for (const client of this.given) {
       this.#goesOn();
-      this.#clients.push(await ClientModel.open(client, settings));
+      this.#begun++;
+      const opened = await ClientModel.open(client, settings);
+      this.#clients.push(opened);
+      // Whoever closed the aggregate meanwhile did not know of it.
+      if (this.#closed) await opened.close();
     }
+    this.#goesOn();
     const clients = this.#clients;
     const tensors = agreeOnTensors(clients);
     agreeOnBase(clients);
@@ -185,8 +192,10 @@ class Aggregate implements AggregateSource {
   }
 
   async close(): Promise<void> {
+    if (this.#closed) return;
     this.#closed = true;
-    const closing = await Promise.allSettled(this.#clients.map((client) => client.close()));
+    const unopened = this.given.slice(this.#begun).map(({ source }) => sourceOf(source));
+    const closing = await Promise.allSettled([...this.#clients, ...unopened].map((each) => each?.close()));
     // A job of a backend that is under way has loans, and writes to the sums: neither goes before it is done. Only of what the
     // caller's code yields nobody knows when that is.
     const free = (): void => this.#memory?.free();

@@ -1,17 +1,18 @@
-import type { BufferPool, Chunk, Loan } from "@tensorwire/core";
+import type { Answer, BufferPool, Chunk, Loan } from "@tensorwire/core";
 import type { Part } from "./chunk-rule.js";
+import { Turns } from "../compute/turns.js";
 
 /** The chunk of all clients at once, decoded, for as long as `use` takes. */
 export async function withDecodedChunks(
   parts: readonly Part[],
   chunk: Chunk,
   pool: BufferPool,
-  use: (chunks: readonly Uint8Array[]) => void,
+  use: (chunks: readonly Uint8Array[]) => Answer<void>,
 ): Promise<void> {
   const loans: Loan[] = [];
   try {
     for (const { client } of parts) loans.push(await client.decoded(chunk, pool));
-    use(loans.map(({ bytes }) => bytes));
+    await use(loans.map(({ bytes }) => bytes));
   } finally {
     for (const loan of loans) loan.release();
   }
@@ -24,7 +25,9 @@ export async function eachDecodedChunk(
   pool: BufferPool,
   use: (bytes: Uint8Array, part: Part, index: number) => void,
 ): Promise<void> {
+  const turns = new Turns();
   for (const [index, part] of parts.entries()) {
+    await turns.next();
     const loan = await part.client.decoded(chunk, pool);
     try {
       use(loan.bytes, part, index);

@@ -31,17 +31,20 @@ export class IntegerRule implements ChunkRule {
     const { dtype } = this.tensor;
     const { elements } = chunk;
     let sums: Float64Array | undefined;
-    await eachDecodedChunk(this.parts, chunk, pool, (bytes, { client, weight }, index) => {
+    await eachDecodedChunk(this.parts, chunk, pool, (bytes, { client, share }, index) => {
       if (index === 0) target.set(bytes);
       else if (Buffer.compare(target, bytes) !== 0) {
         const rule = this.#differs(client.id, chunk);
         if (rule === "first" || !isWholeDType(dtype)) return;
         if (rule === "max") return takeGreater(dtype, elements, target, bytes);
         sums ??= this.memory.zeros("f64", elements) as Float64Array;
-        addDifferences(dtype, elements, target, bytes, weight, sums);
+        addDifferences(dtype, elements, target, bytes, share, sums);
       }
     });
-    if (sums && isWholeDType(dtype)) addRounded(dtype, elements, target, sums);
+    if (!sums || !isWholeDType(dtype)) return;
+    const all = this.parts.reduce((sum, { share }) => sum + share, 0);
+    for (let i = 0; i < elements; i++) sums[i]! /= all;
+    addRounded(dtype, elements, target, sums);
   }
 
   /** The rule for a chunk that is not the same of all. */

@@ -2,6 +2,7 @@ import {
   BufferPool,
   type Chunk,
   ChunkPlan,
+  type ChunkRange,
   DEFAULT_CHUNK_BYTES,
   quote,
   type SlabAlignment,
@@ -15,6 +16,7 @@ import type { AggregateRule } from "./aggregate-options.js";
 import type { ExcludedClient } from "./aggregate-report.js";
 import { type ClientModel, isFloatTensor } from "./client-model.js";
 import type { ReadAheadPool } from "./read-ahead-pool.js";
+import { Turns } from "../compute/turns.js";
 
 /** What was found in a client's model before the first chunk of the aggregate. */
 export interface Findings {
@@ -40,6 +42,7 @@ interface LookThroughSettings {
 export class LookThrough {
   readonly #plan: ChunkPlan;
   readonly #pool: BufferPool;
+  readonly #turns = new Turns();
 
   constructor(private readonly settings: LookThroughSettings) {
     const { tensors, chunkBytes = DEFAULT_CHUNK_BYTES, alignment, readAhead } = settings;
@@ -59,9 +62,10 @@ export class LookThrough {
     const looks = client.finite !== true && !client.oneShot;
     if (!looks && !squares) return {};
     if (client.oneShot) throw readTwice(client);
-    client.want([{ first: 0, count: this.#plan.chunks }], this.#plan);
+    client.want(this.#floatRuns(), this.#plan);
     const sums = rule.method === "mean" && rule.accumulator === "f32" ? "F32" : "F64";
     for (const chunk of this.#floatChunks()) {
+      await this.#turns.next();
       this.settings.goesOn();
       try {
         const finite = squares
@@ -76,9 +80,21 @@ export class LookThrough {
     return { norm: squares?.norm };
   }
 
+  /** What is read of a model: who fetches ahead need not fetch the rest. */
+  #floatRuns(): ChunkRange[] {
+    const runs: { first: number; count: number }[] = [];
+    this.settings.tensors.forEach((tensor, i) => {
+      const { first, count } = this.#plan.range(i);
+      if (!isFloatTensor(tensor) || count === 0) return;
+      const last = runs.at(-1);
+      if (last && last.first + last.count === first) last.count += count;
+      else runs.push({ first, count });
+    });
+    return runs;
+  }
+
   *#floatChunks(): Generator<Chunk> {
-    const { tensors } = this.settings;
-    for (const chunk of this.#plan.walk()) if (isFloatTensor(tensors[chunk.tensor]!)) yield chunk;
+    yield* this.#plan.walk(this.#floatRuns());
   }
 
   async #add(client: ClientModel, chunk: Chunk, squares: SquareSum): Promise<boolean> {

@@ -23,6 +23,10 @@ export class ReadAheadPool extends BufferPool {
     return (this.sources + 2) * this.slabBytes;
   }
 
+  override get largestLoan(): number {
+    return Math.max(this.slabBytes, this.beyond?.largestLoan ?? 0);
+  }
+
   override lend(bytes: number): Loan {
     return bytes > this.slabBytes && this.beyond ? this.beyond.lend(bytes) : super.lend(bytes);
   }
