@@ -124,6 +124,7 @@ class ReadArtifact implements OpenArtifact {
   }
 
   #announce(tensors: readonly number[]): void {
+    this.#refuseClosed();
     const runs: { first: number; count: number }[] = [];
     for (const { first, count } of tensors.map((i): ChunkRange => this.reader.plan.range(i))) {
       const before = runs.at(-1);
@@ -145,8 +146,12 @@ class ReadArtifact implements OpenArtifact {
     return { name, dtype, shape, data };
   }
 
-  #read(chunk: Chunk): Promise<Loan> {
+  #refuseClosed(): void {
     if (this.#closing) throw new TensorwireError("INVALID_ARGUMENT", `${quote(this.name)} was closed`);
+  }
+
+  #read(chunk: Chunk): Promise<Loan> {
+    this.#refuseClosed();
     const reading = this.#turn.then(() => this.reader.read(chunk));
     this.#turn = reading.catch(() => {});
     return reading;

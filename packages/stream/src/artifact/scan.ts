@@ -58,9 +58,13 @@ async function afterEnd(frames: ArtifactFrames): Promise<TensorwireError> {
   const { position, left } = frames;
   if (left < HEADER_BYTES) return frames.truncated(position, "it ends within the frame behind END");
   const next = await frames.peek();
-  if (next?.type !== FrameType.INDEX) return frames.fault(position, `${left} bytes follow the END frame`);
+  if (next?.type !== FrameType.INDEX)
+    return frames.fault(position, `${left} bytes follow the END frame, and are no index: copy it again`);
   const missing = HEADER_BYTES + next.bodyBytes + FOOTER_BYTES - left;
   if (missing > 0)
     return frames.truncated(position, `it ends ${missing} bytes before its index and footer do`);
-  return frames.fault(position, "an index follows that no footer is of");
+  return frames.fault(
+    position,
+    "an index follows that no footer is of: bytes were added, or changed: copy it again",
+  );
 }

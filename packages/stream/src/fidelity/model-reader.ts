@@ -71,15 +71,11 @@ export class ModelReader {
       const fixed = isDecodedArtifact(source) ? source.chunkBytes : (source.chunkBytes ?? chunkBytes);
       const size = resolveChunkBytes(fixed, settings.windowBytes, settings.limits.maxChunkBytes);
       const anyOrder = !isModelSource(given) || travelled !== undefined;
-      return new ModelReader(
-        info,
-        new ChunkPlan(info.tensors, size),
-        anyOrder,
-        settings,
-        source,
-        travelled,
-        signal,
-      );
+      const plan = new ChunkPlan(info.tensors, size);
+      const reader = new ModelReader(info, plan, anyOrder, settings, source, travelled, signal);
+      // It may have been aborted meanwhile, or before.
+      if (reader.#life.error) throw reader.#life.error;
+      return reader;
     } catch (error) {
       await source.close();
       throw asTensorwireError(error, "INTERNAL");

@@ -1,6 +1,6 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { type ChunkRange, type Manifest, quote, TensorwireError } from "@tensorwire/core";
+import { type ChunkPlan, type ChunkRange, type Manifest, quote, TensorwireError } from "@tensorwire/core";
 import type { ResolvedOptions, StreamOptions } from "../options.js";
 import { artifactSource } from "./artifact.js";
 import { decodedArtifact } from "./decoded.js";
@@ -8,7 +8,13 @@ import { fileFault } from "./file-fault.js";
 import { rawFileSource } from "./raw-file.js";
 import { safetensorsSource } from "./safetensors.js";
 import { shardedSafetensorsSource } from "./sharded.js";
-import { type EncodedSource, isEncodedSource, isModelSource, type ModelSource } from "./source.js";
+import {
+  type EncodedSource,
+  isEncodedSource,
+  isModelSource,
+  type ModelSource,
+  type SourceMemory,
+} from "./source.js";
 import { type TensorMap, tensorsSource } from "./tensors.js";
 import { MAX_TEXT_FILE_BYTES, readTextFile } from "./text-file.js";
 import { tensorflowJsSource } from "./tfjs.js";
@@ -159,6 +165,14 @@ class FixedChunks implements EncodedSource {
 
   get clamped(): number | undefined {
     return this.artifact.clamped;
+  }
+
+  get finite(): boolean | undefined {
+    return this.artifact.finite;
+  }
+
+  memory(plan: ChunkPlan): SourceMemory {
+    return this.artifact.memory?.(plan) ?? { slabs: 1, bytes: 0 };
   }
 
   async verify(): Promise<void> {
