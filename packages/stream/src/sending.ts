@@ -146,7 +146,6 @@ export class Sending {
       if (summary.confirmed) await this.#residuals?.replace();
       if (owned) await connection.close();
       if (!summary.confirmed) await this.#residuals?.replace();
-      if (!summary.confirmed) await this.#residuals?.replace();
       return summary;
     } catch (error) {
       life.fail(error);
