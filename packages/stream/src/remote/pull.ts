@@ -1,6 +1,6 @@
 import { TensorwireError } from "@tensorwire/core";
 import { MemoryBudget } from "../budget/memory-budget.js";
-import type { Endpoint } from "../channel/open.js";
+import type { Endpoint } from "../channel/endpoint.js";
 import type { ReceiveOptions } from "../receive-options.js";
 import { Receiving } from "../receiving.js";
 import type { RetryEvent } from "../session/retry.js";

@@ -10,7 +10,7 @@ import {
 } from "@tensorwire/core";
 import { processBudget } from "../budget/process-budget.js";
 import { shownUrl } from "../channel/address.js";
-import { filePath } from "../channel/open.js";
+import { filePath } from "../channel/endpoint.js";
 import type { TransferOptions } from "../options.js";
 import type { ReceiveOptions } from "../receive-options.js";
 import { isInterruption } from "../session/interruption.js";
