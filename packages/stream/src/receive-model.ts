@@ -1,4 +1,4 @@
-import type { Endpoint } from "./channel/open.js";
+import type { Endpoint } from "./channel/endpoint.js";
 import type { ReceiveOptions } from "./receive-options.js";
 import { type ReceivedModel, Receiving } from "./receiving.js";
 import { remoteSource } from "./remote/remote-source.js";

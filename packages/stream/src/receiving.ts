@@ -1,6 +1,8 @@
 import { type Manifest, TensorwireError } from "@tensorwire/core";
 import { Listener } from "./channel/listen.js";
-import { checkReopens, type Endpoint, type OpenOptions, openConnection, webUrl } from "./channel/open.js";
+import type { OpenOptions } from "./channel/connect.js";
+import { checkReopens, type Endpoint, webUrl } from "./channel/endpoint.js";
+import { openConnection } from "./channel/open.js";
 import { TransferTrace } from "./diagnostics/transfer-trace.js";
 import { heldVersion } from "./journal/held-version.js";
 import { type ResolvedOptions, resolveOptions } from "./options.js";
@@ -202,7 +204,7 @@ export class Receiving implements ReceivedModel {
 
   /** What is at the other end of an attempt: of a URL whose server has a file, a sender in this process that fetches it. */
   async #from(origin: Endpoint, settings: ResolvedOptions, life: TransferLife): Promise<From> {
-    const url = webUrl(origin, this.options);
+    const url = webUrl(origin, this.options.dial);
     if (url === undefined) return { endpoint: origin };
     const { end, sending } = await openWebOrigin(url, this.options, settings, life.jobs, this.several?.());
     // It is dialled by now.

@@ -8,7 +8,8 @@ import {
   TensorwireError,
 } from "@tensorwire/core";
 import { Listener } from "./channel/listen.js";
-import { ChannelEnd, checkReopens, type Endpoint, openConnection } from "./channel/open.js";
+import { ChannelEnd, checkReopens, type Endpoint } from "./channel/endpoint.js";
+import { openConnection } from "./channel/open.js";
 import { checkStreamOptions, type ResolvedOptions, resolveOptions, type StreamOptions } from "./options.js";
 import type { CommonBudget } from "./budget/common-budget.js";
 import { TransferTrace } from "./diagnostics/transfer-trace.js";
@@ -145,7 +146,6 @@ export class Sending {
       // Of a peer that has confirmed nothing can be taken back; of a pipe nobody knows before it is closed.
       if (summary.confirmed) await this.#residuals?.replace();
       if (owned) await connection.close();
-      if (!summary.confirmed) await this.#residuals?.replace();
       if (!summary.confirmed) await this.#residuals?.replace();
       return summary;
     } catch (error) {

@@ -1,4 +1,4 @@
-import { type Endpoint, filePath } from "./channel/open.js";
+import { type Endpoint, filePath } from "./channel/endpoint.js";
 import type { StreamOptions } from "./options.js";
 import { Sending } from "./sending.js";
 import type { TransferSummary } from "./session/summary.js";

@@ -1,6 +1,6 @@
 import { CommonBudget } from "./budget/common-budget.js";
 import { memoryChannelPair } from "./channel/memory.js";
-import { ChannelEnd } from "./channel/open.js";
+import { ChannelEnd } from "./channel/endpoint.js";
 import type { StreamOptions } from "./options.js";
 import type { ReceiveOptions } from "./receive-options.js";
 import { type ReceivedModel, Receiving } from "./receiving.js";

@@ -1,11 +1,9 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type Channel, type ChannelPeer, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
-import { withinGrace } from "../session/grace.js";
-import { deferred } from "../session/deferred.js";
+import { HttpConversation } from "./http-conversation.js";
 import {
   countOf,
   END,
-  type EndWord,
   endOf,
   FROM,
   MAX_ANSWER_BYTES,
@@ -43,8 +41,8 @@ export class HttpServerChannel implements Channel {
     (): number => Math.max(2 * this.#most, this.#brought - this.#out.tail + this.#most / 2),
     () => this.#answerGet(),
   );
+  readonly #conversation = new HttpConversation(this.#out, () => this.#drop());
   readonly #puts: IncomingPuts;
-  #receiver: ChannelReceiver | undefined;
   #get: WaitingGet | undefined;
   /** Place behind what answers under way, or taken, have brought. */
   #brought = 0;
@@ -56,14 +54,6 @@ export class HttpServerChannel implements Channel {
   });
   /** When the peer is taken for gone. */
   #absence: { readonly timer: NodeJS.Timeout; readonly deadline: number } | undefined;
-  #closing: TensorwireError | undefined;
-  #endWord: EndWord = "complete";
-  #heardAll = false;
-  #told: { readonly error: Error | undefined } | undefined;
-  #over = false;
-  readonly #left = deferred<void>();
-  #closed: Promise<void> | undefined;
-  #dropped: Promise<void> | undefined;
 
   /**
    * @param request What asked for the channel.
@@ -75,7 +65,7 @@ export class HttpServerChannel implements Channel {
     private readonly onOver: () => void,
   ) {
     this.#puts = new IncomingPuts({
-      bytes: (portion) => this.#deliver(portion),
+      bytes: (portion) => this.#conversation.deliver(portion),
       taken: (put) => this.#answerPut(put),
     });
     this.#watch(request);
@@ -83,40 +73,15 @@ export class HttpServerChannel implements Channel {
   }
 
   open(receiver: ChannelReceiver): void {
-    this.#receiver = receiver;
-    if (this.#told) return receiver.end(this.#told.error);
-    this.#puts.start();
+    if (this.#conversation.open(receiver)) this.#puts.start();
   }
 
   send(parts: readonly Uint8Array[]): Promise<void> {
-    if (this.#closing) return Promise.reject(this.#closing);
-    return this.#out.write(parts);
+    return this.#conversation.send(parts);
   }
 
   close(error?: Error): Promise<void> {
-    if (error) this.#dropped ??= this.#drop(error);
-    this.#closed ??= this.#finish();
-    return this.#dropped ?? this.#closed;
-  }
-
-  /** Resolves when the peer has fetched everything. */
-  #finish(): Promise<void> {
-    this.#closing ??= closed();
-    this.#out.finish();
-    return this.#left.promise;
-  }
-
-  async #drop(error: Error): Promise<void> {
-    if (this.#over) return;
-    const stuck = this.#out.full;
-    this.#endWord = "dropped";
-    this.#closing ??= closed();
-    this.#out.refuse(this.#closing);
-    this.#tell(error);
-    // Where nothing is stuck, last words may be on their way.
-    if (!stuck) await withinGrace(this.#left.promise);
-    this.#end();
-    for (const response of this.#responses) if (!response.writableFinished) response.destroy();
+    return this.#conversation.close(error);
   }
 
   // --- Requests
@@ -137,7 +102,7 @@ export class HttpServerChannel implements Channel {
       case "HEAD":
         return this.#answer(response, from, 0);
       case "DELETE":
-        this.#hearEnd(this.#heardAll || this.#out.finished ? "complete" : "dropped");
+        this.#conversation.hear(this.#conversation.heardAll || this.#out.finished ? "complete" : "dropped");
         answer(response, 204);
         return this.#end();
       default:
@@ -171,16 +136,16 @@ export class HttpServerChannel implements Channel {
 
   #expect(milliseconds: number): void {
     const deadline = performance.now() + milliseconds;
-    if (this.#over || (this.#absence && this.#absence.deadline <= deadline)) return;
+    if (this.#conversation.over || (this.#absence && this.#absence.deadline <= deadline)) return;
     this.#stopWaiting();
     const gone = (): void => {
-      this.#tell(
+      this.#conversation.tell(
         new TensorwireError("CHANNEL_CLOSED", "the peer of the HTTP channel makes no requests any more"),
       );
       this.#end();
     };
     // To a peer that has closed there is nothing more to say.
-    if (this.#heardAll && milliseconds === BROKEN_MS) return gone();
+    if (this.#conversation.heardAll && milliseconds === BROKEN_MS) return gone();
     this.#absence = { timer: setTimeout(gone, milliseconds), deadline };
   }
 
@@ -197,29 +162,12 @@ export class HttpServerChannel implements Channel {
     this.#puts.enter({ request, response, offset });
   }
 
-  #deliver(portion: Uint8Array): void {
-    if (!this.#told) void this.#receiver!.bytes(portion);
-  }
-
   #answerPut({ request, response }: IncomingPut): void {
     const end = endOf(request.headers);
-    if (end) this.#hearEnd(end);
+    if (end) this.#conversation.hear(end);
     // What another answer brings is not brought twice.
     const { tail } = this.#out;
     this.#answer(response, tail, tail >= this.#brought ? MAX_ANSWER_BYTES : 0);
-  }
-
-  #hearEnd(end: EndWord): void {
-    if (this.#heardAll) return;
-    this.#heardAll = true;
-    this.#tell(
-      end === "dropped"
-        ? new TensorwireError("CHANNEL_CLOSED", "the peer dropped the HTTP channel")
-        : undefined,
-    );
-    // A peer that has closed takes no more: what was accepted before it still fetches.
-    this.#closing ??= closed();
-    this.#out.refuse(this.#closing);
   }
 
   // --- What goes
@@ -266,7 +214,7 @@ export class HttpServerChannel implements Channel {
     answer(
       response,
       200,
-      { [RECEIVED]: this.#puts.received, [OFFSET]: from, ...(last && { [END]: this.#endWord }) },
+      { [RECEIVED]: this.#puts.received, [OFFSET]: from, ...(last && { [END]: this.#conversation.endWord }) },
       pieces,
     );
   }
@@ -277,28 +225,23 @@ export class HttpServerChannel implements Channel {
   #leave(last?: ServerResponse): void {
     if (last) this.#bringing.delete(last);
     if (this.#out.finished && this.#brought === this.#out.head && this.#bringing.size === 0) {
-      this.#left.resolve();
+      this.#conversation.left();
     }
   }
 
-  #tell(error?: Error): void {
-    if (this.#told) return;
-    this.#told = { error };
-    this.#receiver?.end(error);
+  /** Nothing waits for what is under way. */
+  #drop(): void {
+    this.#end();
+    for (const response of this.#responses) if (!response.writableFinished) response.destroy();
   }
 
   #end(): void {
-    if (this.#over) return;
-    this.#over = true;
+    if (this.#conversation.over) return;
     this.#sockets.stop();
     this.#stopWaiting();
-    this.#closing ??= closed();
-    this.#out.refuse(this.#closing);
+    this.#conversation.stop();
     this.#answerGet(true);
     this.#puts.stop();
-    this.#left.resolve();
     this.onOver();
   }
 }
-
-const closed = (): TensorwireError => new TensorwireError("CHANNEL_CLOSED", "the HTTP channel is closed");

@@ -1,5 +1,6 @@
 import { type Channel, type ChannelPeer, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
 import { withinGrace } from "../session/grace.js";
+import { dropped, HttpConversation } from "./http-conversation.js";
 import { countOf, END, type EndWord, endOf, OFFSET, POLL_MS, RECEIVED } from "./http-exchange.js";
 import { type Getting, HttpGets } from "./http-gets.js";
 import type { Asking, HttpAnswer, HttpLine } from "./http-line.js";
@@ -23,8 +24,8 @@ export class HttpChannel implements Channel {
     () => this.#putSize.kept,
     () => this.#pump(),
   );
+  readonly #conversation = new HttpConversation(this.#out, () => this.#end(true));
   readonly #putAttempts = new Attempts();
-  #receiver: ChannelReceiver | undefined;
   /** Bytes that have come. */
   #taken = 0;
   /** Place of the first byte that no PUT has under way. */
@@ -38,69 +39,32 @@ export class HttpChannel implements Channel {
   #puts = new AbortController();
   /** Ends everything. */
   readonly #stop = new AbortController();
-  /** No more is taken for sending. */
-  #closing: TensorwireError | undefined;
-  /** What the last PUT says. */
-  #endWord: EndWord = "complete";
   #sentAll = false;
-  #heardAll = false;
-  #over = false;
-  #told = false;
-  readonly #left: Promise<void>;
-  #leave!: () => void;
-  #closed: Promise<void> | undefined;
-  #dropped: Promise<void> | undefined;
 
   constructor(
     private readonly line: HttpLine,
     /** The transfer URL. */
     private readonly url: URL,
     readonly peer: ChannelPeer,
-  ) {
-    this.#left = new Promise((resolve) => {
-      this.#leave = resolve;
-    });
-  }
+  ) {}
 
   open(receiver: ChannelReceiver): void {
-    this.#receiver = receiver;
+    if (!this.#conversation.open(receiver)) return;
     void new HttpGets(this.#getting(), this.#stop.signal).run();
   }
 
   send(parts: readonly Uint8Array[]): Promise<void> {
-    if (this.#closing) return Promise.reject(this.#closing);
-    return this.#out.write(parts);
+    return this.#conversation.send(parts);
   }
 
   close(error?: Error): Promise<void> {
-    if (error) this.#dropped ??= this.#drop(error);
-    this.#closed ??= this.#finish();
-    return this.#dropped ?? this.#closed;
-  }
-
-  /** Resolves when the server has everything. */
-  #finish(): Promise<void> {
-    this.#closing ??= closed();
-    this.#out.finish();
-    return this.#left;
-  }
-
-  async #drop(error: Error): Promise<void> {
-    if (this.#over) return;
-    const stuck = this.#out.full;
-    this.#endWord = "dropped";
-    this.#closing ??= closed();
-    this.#out.refuse(this.#closing);
-    this.#tell(error);
-    // Where nothing is stuck, last words may be on their way.
-    if (!stuck) await withinGrace(this.#left);
-    if (!this.#over) await this.#end(true);
+    return this.#conversation.close(error);
   }
 
   // --- What is sent
 
   #pump(): void {
-    if (this.#over || this.#recovering) return;
+    if (this.#conversation.over || this.#recovering) return;
     const out = this.#out;
     // The server may have taken, of a PUT that was given up, more than it said then.
     this.#next = Math.max(this.#next, out.tail);
@@ -126,7 +90,7 @@ export class HttpChannel implements Channel {
         "content-type": "application/octet-stream",
         [OFFSET]: String(offset),
         [RECEIVED]: String(this.#taken),
-        ...(last && { [END]: this.#endWord }),
+        ...(last && { [END]: this.#conversation.endWord }),
       };
       await this.#hear(await this.#ask({ method: "PUT", headers, body, signal }));
       if (this.#out.tail < offset + body.length) throw new Error("the server did not take all of it");
@@ -152,7 +116,7 @@ export class HttpChannel implements Channel {
     this.#recoveredAt = this.#out.tail;
     try {
       for (let cause = error; ; ) {
-        if (this.#over) return;
+        if (this.#conversation.over) return;
         const tooLarge = cause instanceof StatusError && cause.status === 413 && this.#putSize.refused(bytes);
         if (!tooLarge) {
           this.#putSize.broke();
@@ -184,8 +148,8 @@ export class HttpChannel implements Channel {
 
   #allSent(): void {
     this.#sentAll = true;
-    this.#leave();
-    if (this.#heardAll) void this.#end(true);
+    this.#conversation.left();
+    if (this.#conversation.heardAll) void this.#end(true);
   }
 
   // --- What comes
@@ -201,7 +165,7 @@ export class HttpChannel implements Channel {
         return channel.#taken;
       },
       get over() {
-        return channel.#heardAll || channel.#over;
+        return channel.#conversation.heardAll || channel.#conversation.over;
       },
     };
   }
@@ -249,44 +213,37 @@ export class HttpChannel implements Channel {
 
   #deliver(portion: Uint8Array): void {
     this.#taken += portion.length;
-    if (!this.#told) void this.#receiver!.bytes(portion);
+    this.#conversation.deliver(portion);
   }
 
   #heardEnd(end: EndWord): void {
-    if (this.#heardAll || this.#over) return;
-    this.#heardAll = true;
-    if (end === "dropped")
-      return this.#fail(new TensorwireError("CHANNEL_CLOSED", "the peer dropped the HTTP channel"));
-    this.#tell();
-    // A peer that has closed takes no more: what was accepted before still goes.
-    this.#closing ??= closed();
-    this.#out.refuse(this.#closing);
+    if (this.#conversation.heardAll || this.#conversation.over) return;
+    if (end === "dropped") return this.#fail(dropped());
+    this.#conversation.hear(end);
     if (this.#sentAll) void this.#end(true);
   }
 
   // --- How it ends
 
   #fail(cause: unknown): void {
-    if (this.#over) return;
+    if (this.#conversation.over) return;
     const error =
       cause instanceof TensorwireError
         ? cause
         : new TensorwireError("CHANNEL_CLOSED", `the HTTP channel broke: ${(cause as Error).message}`, {
             cause,
           });
-    this.#closing = error;
-    this.#tell(this.#sentAll ? undefined : error);
+    this.#conversation.refuse(error);
+    this.#conversation.tell(this.#sentAll ? undefined : error);
     void this.#end(false);
   }
 
   /** Nothing happens any more. @param tell Whether the server is told that it can forget the transfer URL. */
   async #end(tell: boolean): Promise<void> {
-    this.#over = true;
-    this.#closing ??= closed();
-    this.#out.refuse(this.#closing);
+    if (this.#conversation.over) return;
+    this.#conversation.stop();
     this.#stop.abort();
     this.#puts.abort();
-    this.#leave();
     if (tell) {
       const told = this.#ask({ method: "DELETE", headers: this.#having() });
       await withinGrace(
@@ -298,14 +255,6 @@ export class HttpChannel implements Channel {
     }
     this.line.close();
   }
-
-  #tell(error?: Error): void {
-    if (this.#told) return;
-    this.#told = true;
-    this.#receiver?.end(error);
-  }
 }
 
 const NOTHING = new Uint8Array(0);
-
-const closed = (): TensorwireError => new TensorwireError("CHANNEL_CLOSED", "the HTTP channel is closed");

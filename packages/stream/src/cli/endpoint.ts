@@ -3,7 +3,7 @@ import { quote, TensorwireError } from "@tensorwire/core";
 import { shownUrl } from "../channel/address.js";
 import { listen } from "../channel/listen.js";
 import type { ListenOptions } from "../channel/listening-place.js";
-import type { Endpoint } from "../channel/open.js";
+import type { Endpoint } from "../channel/endpoint.js";
 import type { TlsOptions } from "../channel/tls-options.js";
 import { bearerTokens } from "../door/bearer-tokens.js";
 import type { Flags } from "./flags.js";

@@ -18,8 +18,10 @@ export interface PulledChunk {
 export class PartSink implements EncodedSink {
   readonly name = "part of a model";
   part: Part | undefined;
+  /** Something has been announced. */
+  known = false;
   readonly #announced = deferred<SinkModel>();
-  readonly #asked = deferred<Part | undefined>();
+  readonly #asked = deferred<Part>();
   #here: PulledChunk | undefined;
   #taker: Deferred<PulledChunk> | undefined;
   /** Chunks that were taken, or wait to be: each ends with its release. */
@@ -31,12 +33,13 @@ export class PartSink implements EncodedSink {
     return this.#announced.promise;
   }
 
-  /** What it is to bring. @param part Default: all of it. */
-  ask(part: Part | undefined): void {
+  /** What it is to bring. */
+  ask(part: Part): void {
     this.#asked.resolve(part);
   }
 
   async open(model: SinkModel): Promise<void> {
+    this.known = true;
     this.#announced.resolve(model);
     this.part = await this.#asked.promise;
   }

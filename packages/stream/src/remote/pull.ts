@@ -1,8 +1,9 @@
 import { TensorwireError } from "@tensorwire/core";
 import { MemoryBudget } from "../budget/memory-budget.js";
-import type { Endpoint } from "../channel/open.js";
+import type { Endpoint } from "../channel/endpoint.js";
 import type { ReceiveOptions } from "../receive-options.js";
 import { Receiving } from "../receiving.js";
+import type { RetryEvent } from "../session/retry.js";
 import type { TransferSummary } from "../session/summary.js";
 import type { Part, SinkModel } from "../sink/sink.js";
 import { PartSink, type PulledChunk } from "./part-sink.js";
@@ -10,16 +11,35 @@ import { PartSink, type PulledChunk } from "./part-sink.js";
 // What all connections of a source take is reserved by whoever reads it: none of them waits for memory by itself.
 const RESERVED = new MemoryBudget(Number.MAX_SAFE_INTEGER);
 
+export interface PullOptions extends ReceiveOptions {
+  /** There are others: a first interruption of one that has not even been shown the model is the end of it. */
+  readonly spare?: boolean | undefined;
+}
+
 /** One connection that brings its part of a model: an ordinary call, whose sink hands chunks over. */
 export class Pull {
   readonly #sink = new PartSink();
   readonly #stop = new AbortController();
   readonly #done: Promise<TransferSummary>;
+  /** Nobody wants it any more. */
+  stopped = false;
 
-  constructor(url: Endpoint, options: ReceiveOptions) {
-    const own = { ...options, signal: this.#stop.signal, budget: RESERVED, to: this.#sink };
+  constructor(url: Endpoint, { spare = false, ...options }: PullOptions) {
+    const retry = spare ? this.#once(options.retry) : options.retry;
+    const own = { ...options, retry, signal: this.#stop.signal, budget: RESERVED, to: this.#sink };
     this.#done = new Receiving(url, own).done;
     this.#done.catch((error) => this.#sink.abort(error));
+  }
+
+  /** The caller's retry, from when a model has been announced. */
+  #once(retry: ReceiveOptions["retry"]): ReceiveOptions["retry"] {
+    if (!retry) return retry;
+    const options = retry === true ? {} : retry;
+    const onRetry = (event: RetryEvent): void => {
+      if (this.#sink.known) options.onRetry?.(event);
+      else this.#stop.abort(event.error);
+    };
+    return { ...options, onRetry };
   }
 
   /** What the peer announces, once it is here and valid. */
@@ -28,7 +48,7 @@ export class Pull {
   }
 
   /** As of a `PartSink`. */
-  ask(part: Part | undefined): void {
+  ask(part: Part): void {
     this.#sink.ask(part);
   }
 
@@ -43,6 +63,7 @@ export class Pull {
 
   /** Ends it, whatever it is at. Resolves when every buffer is back. */
   async stop(): Promise<void> {
+    this.stopped = true;
     const error = new TensorwireError("ABORTED", "nobody reads on");
     this.#stop.abort(error);
     // It may wait to hear what to bring: that is no call that its failure could end.

@@ -10,9 +10,10 @@ import {
 } from "@tensorwire/core";
 import { processBudget } from "../budget/process-budget.js";
 import { shownUrl } from "../channel/address.js";
-import { filePath } from "../channel/open.js";
+import { filePath } from "../channel/endpoint.js";
 import type { TransferOptions } from "../options.js";
 import type { ReceiveOptions } from "../receive-options.js";
+import { isInterruption } from "../session/interruption.js";
 import type { SinkModel } from "../sink/sink.js";
 import type { EncodedRecord, EncodedSource, SourceMemory } from "../source/source.js";
 import { checkConcurrency, DEFAULT_CONCURRENCY } from "./concurrency.js";
@@ -44,13 +45,15 @@ export function remoteSource(url: string | URL, options: RemoteSourceOptions = {
 class RemoteSource implements EncodedSource {
   readonly name: string;
   readonly #concurrency: number;
-  readonly #dialled: Pull[] = [];
+  /** All that are to be ended. */
+  #dialled: Pull[] = [];
   /** Those that have a share. */
   #pulls: readonly Pull[] = [];
   #model: SinkModel | undefined;
   #windowBytes = 0;
   /** Once it is known what is wanted. */
   #shares: Promise<Shares> | undefined;
+  #closed = false;
 
   constructor(
     private readonly url: string | URL,
@@ -76,10 +79,10 @@ class RemoteSource implements EncodedSource {
   }
 
   /** One connection more. Until it is told what to bring it waits. */
-  #dial(): Pull {
+  #dial({ spare = false } = {}): Pull {
     const { concurrency: _, maxBytesPerSecond: rate, ...options } = this.options;
     const maxBytesPerSecond = rate === undefined ? undefined : Math.max(1, rate / this.#concurrency);
-    const pull = new Pull(this.url, { ...options, maxBytesPerSecond });
+    const pull = new Pull(this.url, { ...options, maxBytesPerSecond, spare });
     this.#dialled.push(pull);
     return pull;
   }
@@ -110,9 +113,19 @@ class RemoteSource implements EncodedSource {
   }
 
   want(runs: readonly ChunkRange[]): void {
-    this.#shares ??= this.#begin(runs);
+    this.#shares = this.#shares ? this.#anew(runs) : this.#begin(runs);
     // Whoever reads hears of it.
     this.#shares.catch(() => {});
+  }
+
+  /** Whoever it goes to was interrupted, and wants other chunks now: what is on its way is of no use. */
+  async #anew(runs: readonly ChunkRange[]): Promise<Shares> {
+    await this.#stop();
+    if (this.#closed) throw new TensorwireError("ABORTED", `${quote(this.name)} is closed`);
+    const first = this.#dial();
+    this.#check(await first.announced);
+    this.#pulls = [first];
+    return this.#begin(runs);
   }
 
   async #begin(runs: readonly ChunkRange[]): Promise<Shares> {
@@ -124,15 +137,16 @@ class RemoteSource implements EncodedSource {
     const shares = shareOut(plan, runs, count, windowBytes);
     const whole = count === 1 && runs.length === 1 && runs[0]!.count === plan.chunks;
     this.#pulls.forEach((pull, i) => {
-      const ranges = shares.ranges[i] ?? [];
-      pull.ask(whole ? undefined : { ranges, windowBytes: Math.floor(windowBytes / count) });
+      // All of it is not asked for as a part: also who cannot be asked for anything brings that.
+      const ranges = whole ? undefined : (shares.ranges[i] ?? []);
+      pull.ask({ ranges, windowBytes: Math.floor(windowBytes / count) });
     });
     return shares;
   }
 
   /** So many connections in all, or as many as the server takes. */
   async #join(count: number): Promise<void> {
-    const more = Array.from({ length: count - this.#pulls.length }, () => this.#dial());
+    const more = Array.from({ length: count - this.#pulls.length }, () => this.#dial({ spare: true }));
     const joined = await Promise.all(more.map((pull) => this.#joined(pull)));
     this.#pulls = [...this.#pulls, ...joined.filter((pull) => pull !== undefined)];
   }
@@ -142,7 +156,9 @@ class RemoteSource implements EncodedSource {
       this.#check(await pull.announced);
       return pull;
     } catch (error) {
-      if ((error as TensorwireError).code === "SERVER_BUSY") return undefined;
+      // A server that is busy, a listener that is there for one peer: those that are there bring it as well.
+      const spared = isInterruption(error as TensorwireError) && !pull.stopped;
+      if (spared) return undefined;
       throw error;
     }
   }
@@ -178,8 +194,16 @@ class RemoteSource implements EncodedSource {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
+    await this.#stop();
     await this.#shares?.catch(() => {});
-    await Promise.all(this.#dialled.map((pull) => pull.stop()));
+  }
+
+  /** Those too that nobody has answered yet: to wait for an answer first could be for ever. */
+  async #stop(): Promise<void> {
+    const dialled = this.#dialled;
+    this.#dialled = [];
+    await Promise.all(dialled.map((pull) => pull.stop()));
   }
 }
 

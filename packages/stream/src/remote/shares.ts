@@ -4,6 +4,7 @@ import {
   type ChunkRange,
   DEFAULT_LIMITS,
   maxWantRanges,
+  TensorwireError,
 } from "@tensorwire/core";
 
 /** What is wanted of a plan, divided between connections. */
@@ -17,6 +18,7 @@ export interface Shares {
 /**
  * Divides what is wanted into runs of about a chunk, dealt out in turn. So all connections are at work on what is needed next,
  * whatever the sizes of tensors.
+ * @throws TensorwireError `LIMIT_EXCEEDED` where what is wanted is in more pieces than a frame can name.
  */
 export function shareOut(
   plan: ChunkPlan,
@@ -30,6 +32,9 @@ export function shareOut(
     const shares = deal(plan, wanted, count, runBytes);
     // Whoever asks for more runs than one frame names asks for longer ones.
     if (shares.ranges.every(({ length }) => length <= most)) return shares;
+    if (runBytes <= plan.bytes) continue;
+    const message = `what is wanted is ${wanted.length} runs of chunks, and one request names ${most}: take all of the model, or tensors that lie beside each other`;
+    throw new TensorwireError("LIMIT_EXCEEDED", message);
   }
 }
 

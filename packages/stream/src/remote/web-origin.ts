@@ -6,7 +6,7 @@ import { HttpChannel } from "../channel/http.js";
 import { tryHttp } from "../channel/http-dial.js";
 import { httpReadChannel } from "../channel/http-get.js";
 import { memoryChannelPair } from "../channel/memory.js";
-import { ChannelEnd } from "../channel/open.js";
+import { ChannelEnd } from "../channel/endpoint.js";
 import type { ResolvedOptions } from "../options.js";
 import type { ReceiveOptions } from "../receive-options.js";
 import { Sending } from "../sending.js";

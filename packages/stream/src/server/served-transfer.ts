@@ -6,7 +6,7 @@ import {
   quote,
   TensorwireError,
 } from "@tensorwire/core";
-import { connect } from "../channel/open.js";
+import { connect } from "../channel/connect.js";
 import type { Visitor } from "../door/gate.js";
 import type { ResolvedOptions, TransferOptions } from "../options.js";
 import { receiveModel } from "../receive-model.js";

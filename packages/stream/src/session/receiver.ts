@@ -147,7 +147,7 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
   async #ask({ plan, held, version }: IncomingModel): Promise<void> {
     const { life, reception } = this.settings;
     const { intake } = reception;
-    const { part } = intake.sink;
+    const part = intake.sink.part?.ranges;
     if (part && this.#oneWay) throw allOrNothing(this.connection.channel.kind);
     // Whoever takes the other parts has seen the model in the state that was announced first.
     if (part && this.#version !== version) throw otherState();
@@ -162,7 +162,7 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
     this.#ready = true;
     this.#releaseBrake();
     if (this.#oneWay) return;
-    const ranges = await this.#voice.tellHeld(held, plan.chunks, part?.ranges);
+    const ranges = await this.#voice.tellHeld(held, plan.chunks, part);
     this.#expect({ ranges, changed: !sameVersion && !part });
     await this.#voice.ask({ ranges, sameVersion, part: part !== undefined });
   }

@@ -47,9 +47,10 @@ export interface Resumable {
   forget(chunk: Chunk): Promise<void>;
 }
 
-/** What a sink takes of a model, where that is not all of it. */
+/** What a sink takes of a model, where that is not all of it, or not in all of the receiver's window. */
 export interface Part {
-  readonly ranges: readonly ChunkRange[];
+  /** Default: all of it. */
+  readonly ranges?: readonly ChunkRange[] | undefined;
   /** Source bytes that may be on their way to it: of the receiver's window, or less. */
   readonly windowBytes: number;
 }
