@@ -1,10 +1,18 @@
 import { quote, TensorwireError } from "@tensorwire/core";
+import { MemoryBudget } from "../budget/memory-budget.js";
+import { processBudget } from "../budget/process-budget.js";
 import { Collection } from "./collection.js";
 import { checkCollect, type CollectOptions } from "./collect-options.js";
 import { expectedTensors } from "./expected-model.js";
+import type { ResolvedOptions } from "../options.js";
 import { checkModelName } from "./model-path.js";
 import { RoundFolder } from "./round-folder.js";
 import type { SpoolTerms } from "./spooled-version.js";
+
+/** A chunk is half a window at most, and takes twice that: there is always room for one. */
+const WINDOWS = 2;
+/** Where windows are tiny, frames take more than they. */
+const LEAST_BYTES = 4 * 2 ** 20;
 
 /** Rounds that are over are remembered, so that whoever comes too late hears of it: so many of them. */
 const MAX_ROUNDS = 1024;
@@ -39,7 +47,8 @@ export class Collections {
       const { settings, room } = this.terms;
       const expected = model === undefined ? undefined : await expectedTensors(model, settings);
       const opened = await RoundFolder.open(folder, round, { settings, room, options, expected });
-      const collection = new Collection(round, options, terms, opened, named);
+      const memory = memoryOf(options.memoryBytes, settings);
+      const collection = new Collection(round, options, terms, { folder: opened, memory, named });
       this.#remember(round, collection);
       return collection;
     } finally {
@@ -63,4 +72,13 @@ export class Collections {
     this.#closed = true;
     await Promise.all([...this.#rounds.values()].map((each) => each.close("the server was closed")));
   }
+}
+
+/** What the uploads of a round share: as much as two of them would take, were they alone, and no more than the server has. */
+function memoryOf(bytes: number | undefined, { budget, windowBytes }: ResolvedOptions): MemoryBudget {
+  const whole = budget ?? processBudget("receive");
+  return new MemoryBudget(
+    Math.min(bytes ?? Math.max(WINDOWS * windowBytes, LEAST_BYTES), whole.bytes),
+    whole,
+  );
 }

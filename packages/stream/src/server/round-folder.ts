@@ -23,6 +23,7 @@ import { meteredSink } from "./metered-sink.js";
 import { readRecord, writeRecord } from "./record-file.js";
 import { Scratch } from "./scratch.js";
 import type { SpoolRoom } from "./spool-room.js";
+import { UpdateForms } from "./update-form.js";
 import { UploadFolder } from "./upload-folder.js";
 
 const ARTIFACT = ".twire";
@@ -52,6 +53,7 @@ export class RoundFolder {
   readonly #scratch = new Scratch();
   readonly #paths = new Set<string>();
   readonly #arrived = new Map<string, Kept>();
+  readonly #forms: UpdateForms;
   #keeping: Promise<void> = Promise.resolve();
 
   private constructor(
@@ -60,7 +62,9 @@ export class RoundFolder {
     private readonly uploads: UploadFolder,
     private readonly lock: Lock,
     private readonly parts: RoundFolderParts,
-  ) {}
+  ) {
+    this.#forms = new UpdateForms(parts.options.form ?? {});
+  }
 
   /** @throws TensorwireError `TARGET_WRITE`, `TARGET_BUSY`; and as what lies there is no part of the round. */
   static async open(folder: string, round: string, parts: RoundFolderParts): Promise<RoundFolder> {
@@ -86,7 +90,10 @@ export class RoundFolder {
     for (const [client, kept] of Object.entries(record?.clients ?? {})) {
       const path = this.#pathOf(client);
       this.checkClient(client);
-      const model = await recoveredModel(client, path, kept, settings, (manifest) => this.check(manifest));
+      const model = await recoveredModel(client, path, kept, settings, (manifest) => {
+        this.check(client, manifest);
+        this.#forms.take(client, manifest);
+      });
       if (!model) continue;
       this.#arrived.set(client, kept);
       this.#paths.add(path);
@@ -111,9 +118,10 @@ export class RoundFolder {
     return keeping;
   }
 
-  /** @throws TensorwireError `SOURCE_MISMATCH`. */
-  check(manifest: Manifest): void {
+  /** @throws TensorwireError `SOURCE_MISMATCH`, `BASE_MISMATCH`. */
+  check(client: string, manifest: Manifest): void {
     checkUpdate(manifest, this.round, this.parts.expected);
+    this.#forms.check(client, manifest);
   }
 
   /** @throws TensorwireError `FORBIDDEN`. */
@@ -147,7 +155,13 @@ export class RoundFolder {
     if (looked) finiteSink(sink, manifest, backend, registry, this.#scratch);
     const { finish } = sink;
     sink.finish = async (totals) => {
-      await finish.call(sink, totals);
+      const back = this.#forms.take(client, manifest);
+      try {
+        await finish.call(sink, totals);
+      } catch (error) {
+        back();
+        throw error;
+      }
       const kept = { digest: formatDigest(totals.digest), finite: looked && tellsFinite(manifest) };
       await this.#keep(client, kept);
       arrived(await collectedModel(client, path, manifest, kept.digest, settings, kept.finite));
