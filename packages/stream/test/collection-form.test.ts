@@ -174,14 +174,14 @@ describe("memory of a round", () => {
     await expect.poll(() => budget.reservedBytes).toBe(0);
   });
 
-  test("is waited for without a stall, also where one upload has all of it", async () => {
+  test("is waited for, also where one upload has all of it", async () => {
     const server = await serving();
     const round = await server.collect("r", { expect: 2, memoryBytes: 1_500_000 });
     const { source, release } = halfway({});
     const first = streamModel(source, server.urlOf("r/ada"), CODEC);
     await expect.poll(() => round.status().clients[0]?.percent).toBe(50);
     let over = false;
-    const second = streamModel(described(), server.urlOf("r/bob"), { ...CODEC, stallTimeoutMs: 200 });
+    const second = streamModel(described(), server.urlOf("r/bob"), { ...CODEC, idleTimeoutMs: 300 });
     void second.finally(() => {
       over = true;
     });

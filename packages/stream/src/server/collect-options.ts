@@ -26,7 +26,8 @@ export interface CollectOptions {
   readonly maxClientBytes?: number | undefined;
   /**
    * Bytes of memory that its uploads take together, of the server's `budget`: those for which there is none wait for their turn,
-   * so that the number of clients makes no difference. Default: two windows (`windowBytes`).
+   * so that the number of clients makes no difference. Default: one and a half windows
+   * (`windowBytes`), 4 MiB at least.
    */
   readonly memoryBytes?: number | undefined;
   /**

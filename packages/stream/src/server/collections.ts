@@ -9,8 +9,8 @@ import { checkModelName } from "./model-path.js";
 import { RoundFolder } from "./round-folder.js";
 import type { SpoolTerms } from "./spooled-version.js";
 
-/** A chunk is half a window at most, and takes twice that: there is always room for one. */
-const WINDOWS = 2;
+/** A chunk is half a window at most, and takes a window of memory: there is always room for one, and for the next to begin. */
+const WINDOWS = 1.5;
 /** Where windows are tiny, frames take more than they. */
 const LEAST_BYTES = 4 * 2 ** 20;
 
@@ -74,7 +74,7 @@ export class Collections {
   }
 }
 
-/** What the uploads of a round share: as much as two of them would take, were they alone, and no more than the server has. */
+/** What the uploads of a round share: as much as one of them would take, were it alone, and no more than the server has. */
 function memoryOf(bytes: number | undefined, { budget, windowBytes }: ResolvedOptions): MemoryBudget {
   const whole = budget ?? processBudget("receive");
   return new MemoryBudget(
