@@ -1,4 +1,4 @@
-import { mkdir, readdir, unlink } from "node:fs/promises";
+import { mkdir, readdir, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import {
   formatDigest,
@@ -102,7 +102,12 @@ export class RoundFolder {
     }
     for (const file of await readdir(this.path)) {
       if (file.endsWith(`${ARTIFACT}${PART_SUFFIX}`)) {
-        this.begun.push(file.slice(0, -`${ARTIFACT}${PART_SUFFIX}`.length));
+        const client = file.slice(0, -`${ARTIFACT}${PART_SUFFIX}`.length);
+        this.begun.push(client);
+        const path = this.#pathOf(client);
+        if (this.#paths.has(path)) continue;
+        this.#paths.add(path);
+        room.settle(path, (await stat(join(this.path, file))).size);
       }
     }
   }
@@ -154,10 +159,10 @@ export class RoundFolder {
     const looked = nonFinite === "refuse";
     if (looked) finiteSink(sink, manifest, backend, registry, this.#scratch);
     const { finish } = sink;
-    sink.finish = async (totals) => {
+    sink.finish = async (totals, digest) => {
       const back = this.#forms.take(client, manifest);
       try {
-        await finish.call(sink, totals);
+        await finish.call(sink, totals, digest);
       } catch (error) {
         back();
         throw error;
@@ -171,7 +176,7 @@ export class RoundFolder {
 
   /** For a client that has arrived, and comes again. */
   again(client: string): EncodedSink {
-    return new ArrivedSink(sourceOf(this.#pathOf(client), this.parts.settings));
+    return new ArrivedSink(sourceOf(this.#pathOf(client), this.parts.settings), this.#scratch);
   }
 
   #pathOf(client: string): string {
