@@ -137,6 +137,8 @@ export class Spool {
       ...(source !== undefined && { source }),
     };
     const version = new SpooledVersion(record, this.folder, request, this.terms, this.#stop.signal);
+    // What is not made of them could be made of what is the new one's alone.
+    for (const earlier of this.#versions) if (earlier.request?.shares(request)) earlier.request = undefined;
     this.#versions.unshift(version);
     return version;
   }
@@ -165,10 +167,11 @@ export class Spool {
   async #removeStrays(): Promise<void> {
     const [newest] = this.#versions;
     const ours = new Set(this.#versions.flatMap(({ names }) => names));
-    const going = newest?.names ?? [];
+    const going = this.#versions.filter((version) => version === newest || version.making);
+    const parts = going.flatMap(({ names }) => names);
     for (const file of await readdir(this.folder)) {
-      // Of the newest an unfinished one is gone on with; of the others nobody makes anything any more.
-      const known = ours.has(file) || going.some((name) => file.startsWith(`${name}.part`));
+      // Of the newest an unfinished one is gone on with, and of what is being made; the others are nobody's.
+      const known = ours.has(file) || parts.some((name) => file.startsWith(`${name}.part`));
       if (!OURS.test(file) || known) continue;
       const path = join(this.folder, file);
       if ((await lstat(path)).isFile()) await unlink(path).catch(() => {});
@@ -236,8 +239,9 @@ export class Spool {
     this.#look();
   }
 
+  /** There is nothing of it to be had, and will not be. */
   get retired(): boolean {
-    return this.#retired;
+    return this.#retired || this.#versions.length === 0;
   }
 
   /** Nobody has anything of it, or could. */
