@@ -312,4 +312,16 @@ describe("a round", () => {
     expect(await again.done).toMatchObject([{ client: "ada" }, { client: "bob", digest }]);
     expect(await firstValue(at("r", "bob.twire"))).toBeCloseTo(3);
   });
+
+  test("remembers clients by any name that they may have", async () => {
+    const server = await serving();
+    const names = ["__proto__", "constructor"];
+    const first = await server.collect("r", { expect: 3 });
+    for (const name of names) await streamModel(update(), server.urlOf(`r/${name}`), CODEC);
+    await first.close();
+    const again = await server.collect("r", { expect: 3 });
+    expect(again.status().clients.map(({ client, state }) => [client, state])).toEqual(
+      names.map((name) => [name, "arrived"]),
+    );
+  });
 });

@@ -60,7 +60,7 @@ function halting(value: number) {
   return { source, begun, release: release! };
 }
 
-async function valueOf(url: string): Promise<number> {
+async function lastValue(url: string): Promise<number> {
   const model = receiveModel(url);
   let value = Number.NaN;
   for await (const { data } of model) value = new Float32Array(data.slice().buffer)[0]!;
@@ -73,10 +73,10 @@ describe("a version that is being encoded", () => {
     const server = await serving();
     const { source, begun, release } = halting(1);
     await server.publish("m", source, { spool, chunkBytes: 32768 });
-    const first = valueOf(server.urlOf("m"));
+    const first = lastValue(server.urlOf("m"));
     await begun;
     await server.publish("m", { a: tensor(2) }, { spool });
-    expect(await valueOf(server.urlOf("m"))).toBe(2);
+    expect(await lastValue(server.urlOf("m"))).toBe(2);
     release();
     expect(await first).toBe(1);
     expect(server.published("m").earlier).toMatchObject([{ version: 1, artifacts: [{ codec: "none" }] }]);
@@ -116,12 +116,12 @@ describe("a version that is being encoded", () => {
       );
     };
     await server.publish("m", source, { spool });
-    const all = Array.from({ length: 32 }, () => valueOf(server.urlOf("m")));
+    const all = Array.from({ length: 32 }, () => lastValue(server.urlOf("m")));
     const ends = await Promise.allSettled(all);
     expect(ends.map(({ status }) => status)).toEqual(new Array(32).fill("rejected"));
     expect(opened).toBeLessThan(32);
     fail = false;
-    expect(await valueOf(server.urlOf("m"))).toBe(3);
+    expect(await lastValue(server.urlOf("m"))).toBe(3);
     await expect.poll(() => server.published("m").readers).toBe(0);
   });
 
@@ -132,7 +132,7 @@ describe("a version that is being encoded", () => {
     await publishing.catch(() => {});
     await server.publish("n", { a: tensor(1) }, { spool });
     expect(server.unpublish("n")).toBe(true);
-    await expect(valueOf(server.urlOf("n"))).rejects.toMatchObject({ code: "NOT_FOUND" });
+    await expect(lastValue(server.urlOf("n"))).rejects.toMatchObject({ code: "NOT_FOUND" });
     expect(server.names).not.toContain("n");
   });
 });
@@ -142,17 +142,17 @@ describe("tensors that were changed in place", () => {
     const server = await serving();
     const own = { a: tensor(1) };
     await server.publish("m", own, { spool, codecs: ["none", "float16"] });
-    expect(await valueOf(server.urlOf("m", { codec: "none" }))).toBe(1);
+    expect(await lastValue(server.urlOf("m", { codec: "none" }))).toBe(1);
     own.a.data.fill(2);
     expect(await server.publish("m", own, { spool, codecs: ["none", "float16"] })).toMatchObject({
       version: 2,
     });
-    expect(await valueOf(server.urlOf("m"))).toBe(2);
-    expect(await valueOf(server.urlOf("m", { version: 1, codec: "none" }))).toBe(1);
-    await expect(valueOf(server.urlOf("m", { version: 1, codec: "float16" }))).rejects.toThrow(
+    expect(await lastValue(server.urlOf("m"))).toBe(2);
+    expect(await lastValue(server.urlOf("m", { version: 1, codec: "none" }))).toBe(1);
+    await expect(lastValue(server.urlOf("m", { version: 1, codec: "float16" }))).rejects.toThrow(
       /never encoded/,
     );
-    expect(await valueOf(server.urlOf("m", { version: 2, codec: "float16" }))).toBe(2);
+    expect(await lastValue(server.urlOf("m", { version: 2, codec: "float16" }))).toBe(2);
   });
 });
 
@@ -162,7 +162,7 @@ describe("a model whose publication has failed", () => {
     await expect(server.publish("m", join(folder, "none.safetensors"), { spool })).rejects.toThrow();
     expect(server.names).toEqual([]);
     expect(() => server.published("m")).toThrow(/not published/);
-    await expect(valueOf(server.urlOf("m"))).rejects.toMatchObject({ code: "NOT_FOUND" });
+    await expect(lastValue(server.urlOf("m"))).rejects.toMatchObject({ code: "NOT_FOUND" });
   });
 });
 

@@ -30,8 +30,9 @@ const ARTIFACT = ".twire";
 const LOCK = ".round.lock";
 const RECORD = ".round.json";
 
-const KeptSchema = v.object({ digest: v.string(), finite: v.boolean() });
-const RecordSchema = v.object({ clients: v.record(v.string(), KeptSchema) });
+// A list: of an object, names such as `constructor` would not come back.
+const KeptSchema = v.object({ client: v.string(), digest: v.string(), finite: v.boolean() });
+const RecordSchema = v.object({ clients: v.array(KeptSchema) });
 
 /** What is noted of a model that has arrived. */
 type Kept = v.InferOutput<typeof KeptSchema>;
@@ -87,7 +88,8 @@ export class RoundFolder {
   async #recover(): Promise<void> {
     const { settings, room } = this.parts;
     const record = await readRecord(join(this.path, RECORD), RecordSchema);
-    for (const [client, kept] of Object.entries(record?.clients ?? {})) {
+    for (const kept of record?.clients ?? []) {
+      const { client } = kept;
       const path = this.#pathOf(client);
       this.checkClient(client);
       const model = await recoveredModel(client, path, kept, settings, (manifest) => {
@@ -116,7 +118,7 @@ export class RoundFolder {
   #keep(client: string, kept: Kept): Promise<void> {
     this.#arrived.set(client, kept);
     this.#keeping = this.#keeping.then(() =>
-      writeRecord(join(this.path, RECORD), { clients: Object.fromEntries(this.#arrived) }),
+      writeRecord(join(this.path, RECORD), { clients: [...this.#arrived.values()] }),
     );
     const keeping = this.#keeping;
     this.#keeping = keeping.catch(() => {});
@@ -167,7 +169,7 @@ export class RoundFolder {
         back();
         throw error;
       }
-      const kept = { digest: formatDigest(totals.digest), finite: looked && tellsFinite(manifest) };
+      const kept = { client, digest: formatDigest(totals.digest), finite: looked && tellsFinite(manifest) };
       await this.#keep(client, kept);
       arrived(await collectedModel(client, path, manifest, kept.digest, settings, kept.finite));
     };

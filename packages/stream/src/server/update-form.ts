@@ -1,6 +1,6 @@
 import { type Manifest, quote, TensorwireError } from "@tensorwire/core";
 import { BASE_KEY } from "../compute/base.js";
-import { exampleCount, NUM_EXAMPLES } from "../compute/client-weights.js";
+import { exampleCount, NUM_EXAMPLES } from "../aggregate/client-weights.js";
 
 /** What a round's updates have in common beside their tensors: of another form, `aggregate` would take none of them. */
 export interface UpdateForm {
