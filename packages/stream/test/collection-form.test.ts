@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -153,6 +153,18 @@ describe("updates of another form than the others", () => {
     await streamModel(described(), server.urlOf("r/bob"), CODEC);
     await meanOf(again);
   });
+});
+
+test("what clients of an earlier process have left unfinished counts for the disk", async () => {
+  await mkdir(join(folder, "r"));
+  await writeFile(join(folder, "r", "gone.twire.part"), new Uint8Array(300_000));
+  const server = await serving({ limits: { maxSpoolBytes: 320_000 } });
+  const round = await server.collect("r", { expect: 2 });
+  const send = (name: string) => streamModel(described(), server.urlOf(`${name}/ada`), CODEC);
+  await expect(send("r")).rejects.toMatchObject({ peerCode: "TARGET_FULL" });
+  await round.close();
+  await server.collect("s", { expect: 2 });
+  await send("s");
 });
 
 describe("memory of a round", () => {

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -10,6 +10,7 @@ import {
   receiveModel,
   streamModel,
 } from "../src/index.js";
+import { makeModel } from "./cli-process.js";
 
 const ELEMENTS = 60_000;
 const tensor = (value: number) => ({
@@ -164,6 +165,18 @@ describe("a model whose publication has failed", () => {
     expect(() => server.published("m")).toThrow(/not published/);
     await expect(lastValue(server.urlOf("m"))).rejects.toMatchObject({ code: "NOT_FOUND" });
   });
+});
+
+test("a model that is published as it was is not written down again", async () => {
+  const server = await serving();
+  const path = join(folder, "m.safetensors");
+  await makeModel(path, [{ name: "a", dtype: "F32", shape: [ELEMENTS] }]);
+  const options = { spool, codec: "float16" };
+  await server.publish("m", path, options);
+  const { mtimeNs, ino } = await stat(join(spool, "m", ".publication.json"), { bigint: true });
+  expect(await server.publish("m", path, options)).toMatchObject({ version: 1 });
+  const after = await stat(join(spool, "m", ".publication.json"), { bigint: true });
+  expect([after.mtimeNs, after.ino]).toEqual([mtimeNs, ino]);
 });
 
 describe("a server that is closed", () => {

@@ -44,6 +44,8 @@ export class Spool {
   /** The newest first. */
   #versions: SpooledVersion[] = [];
   #next = 1;
+  /** What the disk has of all that. */
+  #saved: string | undefined;
   #retention: Retention = {};
   #working: Promise<unknown> = Promise.resolve();
   /** It is published no more, and goes when nobody reads it. */
@@ -161,7 +163,12 @@ export class Spool {
 
   async #save(): Promise<void> {
     const versions = this.#versions.map(({ record }) => record);
-    await writeSpool(this.folder, { name: this.name, next: this.#next, versions });
+    const record = { name: this.name, next: this.#next, versions };
+    const text = JSON.stringify(record);
+    // Of a served folder it is looked at for every request, and is rarely another.
+    if (text === this.#saved) return;
+    await writeSpool(this.folder, record);
+    this.#saved = text;
   }
 
   async #removeStrays(): Promise<void> {
