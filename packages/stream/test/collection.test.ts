@@ -219,11 +219,12 @@ describe("a round", () => {
     const server = await serving({ limits: { maxSpoolBytes: 400_000 } });
     const round = await server.collect("r", { expect: 3, maxClientBytes: 300_000 });
     const big = { w: { dtype: "F32", shape: [80_000], data: new Float32Array(80_000) } } as const;
-    await expect(streamModel(big, server.urlOf("r/ada"))).rejects.toMatchObject({
+    const exact = { chunkBytes: CODEC.chunkBytes };
+    await expect(streamModel(big, server.urlOf("r/ada"), exact)).rejects.toMatchObject({
       peerCode: "LIMIT_EXCEEDED",
     });
-    await streamModel(update(), server.urlOf("r/bob"));
-    await expect(streamModel(update(), server.urlOf("r/carol"))).rejects.toMatchObject({
+    await streamModel(update(), server.urlOf("r/bob"), exact);
+    await expect(streamModel(update(), server.urlOf("r/carol"), exact)).rejects.toMatchObject({
       peerCode: "TARGET_FULL",
     });
     await streamModel(update(), server.urlOf("r/carol"), CODEC);
@@ -283,6 +284,9 @@ describe("a round", () => {
       { expect: 1, deadline: new Date(0) },
       { expect: 1, maxClientBytes: 0 },
       { expect: 1, duplicate: "keep" },
+      { expect: 1, memoryBytes: -1 },
+      { expect: 1, form: { chunkBytes: 0.5 } },
+      { expect: 1, form: { examples: "some" } },
     ] as CollectOptions[]) {
       await expect(server.collect("r", options)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
     }
@@ -307,5 +311,17 @@ describe("a round", () => {
     const { digest } = await streamModel(update(3), server.urlOf("r/bob"), CODEC);
     expect(await again.done).toMatchObject([{ client: "ada" }, { client: "bob", digest }]);
     expect(await firstValue(at("r", "bob.twire"))).toBeCloseTo(3);
+  });
+
+  test("remembers clients by any name that they may have", async () => {
+    const server = await serving();
+    const names = ["__proto__", "constructor"];
+    const first = await server.collect("r", { expect: 3 });
+    for (const name of names) await streamModel(update(), server.urlOf(`r/${name}`), CODEC);
+    await first.close();
+    const again = await server.collect("r", { expect: 3 });
+    expect(again.status().clients.map(({ client, state }) => [client, state])).toEqual(
+      names.map((name) => [name, "arrived"]),
+    );
   });
 });

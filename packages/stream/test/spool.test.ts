@@ -324,6 +324,7 @@ describe("a plain GET of an artifact", () => {
       [`bytes=${size - 10}-`, size - 10, size - 1],
       ["bytes=-16", size - 16, size - 1],
       [`bytes=5-${size + 5}`, 5, size - 1],
+      [`bytes=-${size + 5}`, 0, size - 1],
     ] as const) {
       const part = await ask({ range, "if-range": etag });
       expect([part.status, part.range]).toEqual([206, `bytes ${start}-${end}/${size}`]);

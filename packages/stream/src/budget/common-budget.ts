@@ -1,6 +1,6 @@
 import { deferred } from "../session/deferred.js";
 import type { MemoryBudget, Party, Reserve } from "./memory-budget.js";
-import type { Share, ShareOwner, ShareTerms } from "./share.js";
+import type { Hold, ShareOwner, ShareTerms } from "./share.js";
 
 /**
  * The caller's budget, for a transfer whose two ends are in this process: both have their minimum, or neither. One that had
@@ -8,12 +8,12 @@ import type { Share, ShareOwner, ShareTerms } from "./share.js";
  */
 export class CommonBudget implements Reserve {
   readonly #parties: (Party & { readonly signal: AbortSignal })[] = [];
-  readonly #shares = deferred<readonly Share[]>();
+  readonly #shares = deferred<readonly Hold[]>();
 
   constructor(private readonly budget: MemoryBudget) {}
 
   /** Once for each end: waits until both have asked. @throws TensorwireError as `MemoryBudget.open`. */
-  async open(terms: ShareTerms, owner: ShareOwner, signal: AbortSignal): Promise<Share> {
+  async open(terms: ShareTerms, owner: ShareOwner, signal: AbortSignal): Promise<Hold> {
     signal.throwIfAborted();
     const at = this.#parties.push({ terms, owner, signal }) - 1;
     if (this.#parties.length === 2) this.#open();

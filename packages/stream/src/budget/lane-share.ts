@@ -2,7 +2,7 @@ import { type Deferred, deferred } from "../session/deferred.js";
 import { CommonBudget } from "./common-budget.js";
 import type { Reserve } from "./memory-budget.js";
 import type { SenderMemory } from "./sender-memory.js";
-import type { Share, ShareOwner } from "./share.js";
+import type { Hold, ShareOwner } from "./share.js";
 
 /**
  * A sender's share of the budget: what the chunks take that are read, encoded or on their way out. It begins with one, and
@@ -11,7 +11,7 @@ import type { Share, ShareOwner } from "./share.js";
 export class LaneShare implements ShareOwner {
   // What is made ready lies there until the peer takes it: a sender grows out of what is plenty alone.
   readonly idle = true;
-  #share: Share | undefined;
+  #share: Hold | undefined;
   /** Source bytes of chunks that are there. */
   #used = 0;
   #waiting: Deferred<void> | undefined;

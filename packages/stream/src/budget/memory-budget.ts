@@ -1,6 +1,7 @@
 import { TensorwireError } from "@tensorwire/core";
 import { type Deferred, deferred } from "../session/deferred.js";
-import { Share, type ShareOwner, type ShareTerms } from "./share.js";
+import { PartHold } from "./part-hold.js";
+import { type Hold, Share, type ShareOwner, type ShareTerms } from "./share.js";
 
 /**
  * The part of a budget that shares may have beyond their minimums without using it: so a transfer has its whole window at
@@ -17,7 +18,7 @@ export interface Party {
 /** Where a share comes from. */
 export interface Reserve {
   /** As of a `MemoryBudget`. */
-  open(terms: ShareTerms, owner: ShareOwner, signal: AbortSignal): Promise<Share>;
+  open(terms: ShareTerms, owner: ShareOwner, signal: AbortSignal): Promise<Hold>;
 }
 
 /** Shares that wait for their minimums, all of them at once, and hold nothing. */
@@ -44,8 +45,15 @@ export class MemoryBudget implements Reserve {
   readonly #resting = new Set<Share>();
   #serving = false;
 
-  /** @throws TensorwireError `INVALID_ARGUMENT`. */
-  constructor(readonly bytes: number) {
+  /**
+   * @param within What it is a part of: its transfers take no more than this one has, and take it of that one. Whoever waits for
+   * its turn here holds nothing there.
+   * @throws TensorwireError `INVALID_ARGUMENT`.
+   */
+  constructor(
+    readonly bytes: number,
+    private readonly within?: MemoryBudget,
+  ) {
     if (Number.isSafeInteger(bytes) && bytes > 0) return;
     throw new TensorwireError("INVALID_ARGUMENT", `a budget is a positive number of bytes, not ${bytes}`);
   }
@@ -70,13 +78,35 @@ export class MemoryBudget implements Reserve {
    * @param signal Ends the waiting.
    * @throws TensorwireError `LIMIT_EXCEEDED` where the minimum alone is over the budget; whatever the signal was aborted for.
    */
-  async open(terms: ShareTerms, owner: ShareOwner, signal: AbortSignal): Promise<Share> {
+  async open(terms: ShareTerms, owner: ShareOwner, signal: AbortSignal): Promise<Hold> {
     const [share] = await this.openTogether([{ terms, owner }], signal);
     return share!;
   }
 
   /** Shares of one step each, all of them or none: who needs several must not hold some while it waits for the others. */
-  async openTogether(parties: readonly Party[], signal: AbortSignal): Promise<readonly Share[]> {
+  async openTogether(parties: readonly Party[], signal: AbortSignal): Promise<readonly Hold[]> {
+    const { within } = this;
+    if (!within) return this.#open(parties, signal);
+    const holds = parties.map(({ owner }) => new PartHold(owner));
+    const parts = await this.#open(
+      parties.map(({ terms }, i) => ({ terms, owner: holds[i]!.ofPart })),
+      signal,
+    );
+    try {
+      // Whoever has both waits for neither: what is held here meanwhile comes free.
+      const wholes = await within.openTogether(
+        parties.map(({ terms }, i) => ({ terms, owner: holds[i]!.ofWhole })),
+        signal,
+      );
+      for (const [i, hold] of holds.entries()) hold.begin(parts[i]!, wholes[i]!);
+      return holds;
+    } catch (error) {
+      for (const part of parts) part.close();
+      throw error;
+    }
+  }
+
+  async #open(parties: readonly Party[], signal: AbortSignal): Promise<readonly Share[]> {
     signal.throwIfAborted();
     const shares = parties.map(({ terms, owner }) => new Share(terms, owner, this));
     const minimum = shares.reduce((bytes, share) => bytes + share.minimum, 0);

@@ -21,7 +21,26 @@ export interface ShareOwner {
 }
 
 /** What one transfer holds of a budget. */
-export class Share {
+export interface Hold {
+  readonly steps: number;
+  readonly bytes: number;
+  /** Whether others need its last step more. */
+  readonly pressed: boolean;
+  /** Its owner could use more than before, or its peer has used what it had. */
+  ask(): void;
+  /** Nothing needs the last `free` steps now: gives back those that others need more. At least one step stays. */
+  settle(free: number): void;
+  /** Gives back all beyond so many steps, whoever needs it. At least one stays. */
+  shrink(steps: number): void;
+  /** Nothing needs it until its owner says so: whoever waits for a minimum can have it meanwhile. */
+  rest(): void;
+  wake(): void;
+  /** Gives all of it back. Later calls change nothing. */
+  close(): void;
+}
+
+/** The hold of a budget that is one for itself. */
+export class Share implements Hold {
   #steps = 0;
   #closed = false;
 
@@ -65,7 +84,6 @@ export class Share {
     return this.owner.idle;
   }
 
-  /** Whether others need its last step more. */
   get pressed(): boolean {
     return this.budget.prefersOthers(this);
   }
@@ -87,23 +105,27 @@ export class Share {
     if (this.#steps < this.terms.maxSteps) this.budget.queue(this);
   }
 
-  /** Its owner could use more than before, or its peer has used what it had. */
   ask(): void {
     if (!this.#closed && this.#steps < this.terms.maxSteps) this.budget.serve();
   }
 
-  /** Nothing needs the last `free` steps now: gives back those that others need more. At least one step stays. */
   settle(free: number): void {
-    for (let left = free; left > 0 && this.#steps > 1 && this.budget.prefersOthers(this); left--) {
-      const bytes = this.lastStepBytes;
-      this.#steps--;
-      this.budget.release(bytes, bytes);
-      this.#queue();
-      this.budget.serve();
-    }
+    for (let left = free; left > 0 && this.#steps > 1 && this.budget.prefersOthers(this); left--)
+      this.#less();
   }
 
-  /** Nothing needs it until its owner says so: whoever waits for a minimum can have it meanwhile. */
+  shrink(steps: number): void {
+    while (this.#steps > Math.max(1, steps)) this.#less();
+  }
+
+  #less(): void {
+    const bytes = this.lastStepBytes;
+    this.#steps--;
+    this.budget.release(bytes, bytes);
+    this.#queue();
+    this.budget.serve();
+  }
+
   rest(): void {
     if (!this.#closed) this.budget.rest(this);
   }
@@ -116,7 +138,6 @@ export class Share {
     this.owner.reclaim?.();
   }
 
-  /** Gives all of it back. Later calls change nothing. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

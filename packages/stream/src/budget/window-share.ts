@@ -1,7 +1,7 @@
 import type { CreditLedger } from "../session/credit.js";
 import type { Reserve } from "./memory-budget.js";
 import type { ReceiverMemory } from "./receiver-memory.js";
-import type { Share, ShareOwner } from "./share.js";
+import type { Hold, ShareOwner } from "./share.js";
 
 /**
  * A receiver's share of the budget: how much of its window it may grant. Credit cannot be taken back, so it is granted when
@@ -9,7 +9,7 @@ import type { Share, ShareOwner } from "./share.js";
  */
 export class WindowShare implements ShareOwner {
   readonly wants = true;
-  #share: Share | undefined;
+  #share: Hold | undefined;
 
   /**
    * @param braked Of a channel without a way back: whether its peer waits, having used all the room that there is.
@@ -62,7 +62,7 @@ export class WindowShare implements ShareOwner {
     return share.steps < 2 || !share.pressed;
   }
 
-  #adjust({ steps }: Share): void {
+  #adjust({ steps }: Hold): void {
     this.memory.keep(steps);
     this.ledger.room = this.memory.window(steps);
   }

@@ -1,6 +1,8 @@
 import {
+  BufferPool,
   type Chunk,
   type ChunkDigest,
+  ChunkPlan,
   formatDigest,
   type Held,
   quote,
@@ -9,6 +11,7 @@ import {
 } from "@tensorwire/core";
 import type { EncodedSink, Resumable, SinkModel } from "../sink/sink.js";
 import type { ArtifactSource } from "../source/artifact.js";
+import type { Scratch } from "./scratch.js";
 
 /** Chunks of one run: as many as stand in a frame. */
 const RUN = 4096;
@@ -22,7 +25,11 @@ export class ArrivedSink implements EncodedSink, Resumable {
   readonly sameVersion = false;
   readonly #held: Held[] = [];
 
-  constructor(private readonly artifact: ArtifactSource) {
+  /** @param scratch Whoever has its turn there reads: of all that come again, one. */
+  constructor(
+    private readonly artifact: ArtifactSource,
+    private readonly scratch: Scratch,
+  ) {
     this.name = artifact.name;
   }
 
@@ -35,17 +42,35 @@ export class ArrivedSink implements EncodedSink, Resumable {
   }
 
   async open({ plan, manifest }: SinkModel): Promise<void> {
-    await this.artifact.open();
-    // Of SHA-256 the artifact has one for all.
-    if (manifest.integrity === "sha256" || this.artifact.totals.chunks !== plan.chunks) throw this.#taken();
-    for (let first = 0; first < plan.chunks; first += RUN) {
-      const count = Math.min(RUN, plan.chunks - first);
-      const chunks: ChunkDigest[] = Array.from({ length: count }, (_, i) => {
+    const { tensors, chunkBytes, integrity } = await this.artifact.open();
+    if (manifest.integrity !== integrity || this.artifact.totals.chunks !== plan.chunks) throw this.#taken();
+    const records = (first: number, count: number): ChunkDigest[] =>
+      Array.from({ length: count }, (_, i) => {
         const { codec, hash } = this.artifact.record(first + i);
         return { codec, hash };
       });
-      this.#held.push({ first, chunks });
+    const sha256s =
+      integrity === "sha256" ? await this.#hashed(new ChunkPlan(tensors, chunkBytes)) : undefined;
+    for (let first = 0; first < plan.chunks; first += RUN) {
+      const count = Math.min(RUN, plan.chunks - first);
+      this.#held.push({ first, chunks: sha256s?.slice(first, first + count) ?? records(first, count) });
     }
+  }
+
+  /** Of SHA-256 an artifact has one for each tensor: what its chunks have is to be found again. */
+  #hashed(plan: ChunkPlan): Promise<ChunkDigest[]> {
+    return this.scratch.lend(0, async () => {
+      const pool = new BufferPool(plan.maxChunkBytes);
+      const digests: ChunkDigest[] = [];
+      this.artifact.want?.([{ first: 0, count: plan.chunks }]);
+      for (const chunk of plan.walk()) {
+        const { record, loan } = await this.artifact.readEncoded(chunk, pool);
+        loan.release();
+        const { codec, hash, sha256 } = record;
+        digests.push({ codec, hash, sha256 });
+      }
+      return digests;
+    });
   }
 
   writeEncoded(): undefined {

@@ -1,5 +1,6 @@
 import { EventEmitter } from "node:events";
 import { quote, TensorwireError } from "@tensorwire/core";
+import type { MemoryBudget } from "../budget/memory-budget.js";
 import { deferred } from "../session/deferred.js";
 import type { TransferSummary } from "../session/summary.js";
 import { abortError } from "../session/transfer.js";
@@ -31,6 +32,15 @@ export interface CollectionEvents {
   failed: [{ readonly client: string; readonly error: TensorwireError }];
 }
 
+/** What a round is made of. */
+export interface CollectionParts {
+  readonly folder: RoundFolder;
+  /** What its uploads take theirs from. */
+  readonly memory: MemoryBudget;
+  /** Peers say by a credential who they are. */
+  readonly named: boolean;
+}
+
 /** So many clients are remembered of which there is nothing but that they failed: names can be strangers' words. */
 const MAX_FAILED = 1024;
 
@@ -52,11 +62,10 @@ export class Collection extends EventEmitter<CollectionEvents> {
     readonly round: string,
     private readonly options: CollectOptions,
     private readonly terms: CollectTerms,
-    private readonly folder: RoundFolder,
-    /** Peers say by a credential who they are. */
-    private readonly named: boolean,
+    private readonly parts: CollectionParts,
   ) {
     super();
+    const { folder } = parts;
     for (const model of folder.found) this.#arrival(model.client).model = model;
     for (const client of folder.begun) this.#arrival(client).left = true;
     this.#deadline = new Deadline(terms.deadline ?? Number.POSITIVE_INFINITY, () => {
@@ -97,7 +106,7 @@ export class Collection extends EventEmitter<CollectionEvents> {
     const { message } = reason instanceof Error ? reason : abortError(reason);
     const words = `round ${quote(this.round)} is collected no more: ${message}`;
     await this.#stop(words);
-    await this.folder.close();
+    await this.parts.folder.close();
     this.#state = "failed";
     this.#done.reject(new TensorwireError("ABORTED", words, { cause: reason }));
   }
@@ -111,8 +120,8 @@ export class Collection extends EventEmitter<CollectionEvents> {
   async #conclude(why: string): Promise<void> {
     const left = this.#left();
     await this.#stop(`round ${quote(this.round)} is over: ${why}`);
-    await this.folder.clear();
-    await this.folder.close();
+    await this.parts.folder.clear();
+    await this.parts.folder.close();
     const models = this.#arrived;
     if (models.length >= this.terms.quorum) {
       this.#state = "complete";
@@ -154,11 +163,13 @@ export class Collection extends EventEmitter<CollectionEvents> {
     if (this.#over !== undefined) throw new TensorwireError("FORBIDDEN", this.#over);
     const client = this.#clientOf(transfer);
     const arrival = this.#arrival(client);
-    const done = arrival.receive(transfer, terms, async (manifest) => {
+    const budget = this.parts.memory;
+    const own = { ...terms, options: { ...terms.options, budget } };
+    const done = arrival.receive(transfer, own, async (manifest) => {
       transfer.seat.load(sourceBytes(manifest));
-      this.folder.check(manifest);
-      if (arrival.model && this.options.duplicate !== "replace") return this.folder.again(client);
-      return this.folder.sink(client, manifest, (model) => {
+      this.parts.folder.check(client, manifest);
+      if (arrival.model && this.options.duplicate !== "replace") return this.parts.folder.again(client);
+      return this.parts.folder.sink(client, manifest, (model) => {
         arrival.model = model;
         this.#tell("arrived", model);
       });
@@ -176,7 +187,7 @@ export class Collection extends EventEmitter<CollectionEvents> {
   #clientOf({ name, peer }: TransferOfPeer): string {
     const segment = name.slice(this.round.length + 1);
     const client = this.options.clientOf?.(peer, segment) ?? this.#nameOf(peer, segment);
-    this.folder.checkClient(client);
+    this.parts.folder.checkClient(client);
     const { clients } = this.terms;
     if (!clients || clients.has(client)) return client;
     throw new TensorwireError(
@@ -186,7 +197,7 @@ export class Collection extends EventEmitter<CollectionEvents> {
   }
 
   #nameOf({ principal }: ServedPeer, segment: string): string {
-    return (this.named && principal?.name) || segment;
+    return (this.parts.named && principal?.name) || segment;
   }
 
   #arrival(client: string): Arrival {

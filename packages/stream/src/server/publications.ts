@@ -45,6 +45,7 @@ export class Publications {
   readonly #found = new Set<string>();
   /** Spools are opened one after the other. */
   #opening: Promise<unknown> = Promise.resolve();
+  #closed = false;
 
   constructor(
     private readonly find: FindModel | undefined,
@@ -70,13 +71,23 @@ export class Publications {
   /** @throws TensorwireError as `Spool.publish`. */
   async spool(name: string, source: PublishedSource, options: SpoolOptions): Promise<PublishedModel> {
     checkModelName(name);
+    this.#checkOpen(name);
     const request = new SpoolRequest(name, source, options, this.terms.settings);
-    const opening = this.#opening.then(() => this.#spoolOf(name, options.spool));
+    const opening = this.#opening.then(() => {
+      // One that nobody would close again.
+      this.#checkOpen(name);
+      return this.#spoolOf(name, options.spool);
+    });
     this.#opening = opening.catch(() => {});
     const model = await (await opening).publish(request);
     this.#models.delete(name);
     this.#found.delete(name);
     return model;
+  }
+
+  #checkOpen(name: string): void {
+    if (!this.#closed) return;
+    throw new TensorwireError("INVALID_ARGUMENT", `${quote(name)} cannot be published: the server is closed`);
   }
 
   async #spoolOf(name: string, folder: string): Promise<Spool> {
@@ -141,6 +152,7 @@ export class Publications {
 
   /** Nothing is encoded any more. */
   async close(): Promise<void> {
+    this.#closed = true;
     for (const spool of this.#spools.values()) spool.stop();
     await this.#opening;
     await Promise.all([...this.#spools.values()].map((spool) => spool.close()));

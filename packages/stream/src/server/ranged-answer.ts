@@ -92,7 +92,9 @@ function answerTo({ method, headers: asked }: IncomingMessage, size: number, eta
   // A weak tag, or a date, does not say that the bytes are the same.
   if (method !== "GET" || range === undefined || (ifRange !== undefined && String(ifRange).trim() !== etag))
     return whole;
-  const parts = parseRange(size, range);
+  // The last so many bytes are all of them where there are fewer; `range-parser` takes that for none.
+  const last = /^bytes=-(\d+)$/.exec(range)?.[1];
+  const parts = parseRange(size, last !== undefined && Number(last) > size ? "bytes=0-" : range);
   if (parts === -1) {
     return { status: 416, headers: { ...known, "content-range": `bytes */${size}`, "content-length": 0 } };
   }

@@ -1,4 +1,4 @@
-import { mkdir, readdir, unlink } from "node:fs/promises";
+import { mkdir, readdir, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import {
   formatDigest,
@@ -23,14 +23,16 @@ import { meteredSink } from "./metered-sink.js";
 import { readRecord, writeRecord } from "./record-file.js";
 import { Scratch } from "./scratch.js";
 import type { SpoolRoom } from "./spool-room.js";
+import { UpdateForms } from "./update-form.js";
 import { UploadFolder } from "./upload-folder.js";
 
 const ARTIFACT = ".twire";
 const LOCK = ".round.lock";
 const RECORD = ".round.json";
 
-const KeptSchema = v.object({ digest: v.string(), finite: v.boolean() });
-const RecordSchema = v.object({ clients: v.record(v.string(), KeptSchema) });
+// A list: of an object, names such as `constructor` would not come back.
+const KeptSchema = v.object({ client: v.string(), digest: v.string(), finite: v.boolean() });
+const RecordSchema = v.object({ clients: v.array(KeptSchema) });
 
 /** What is noted of a model that has arrived. */
 type Kept = v.InferOutput<typeof KeptSchema>;
@@ -52,6 +54,7 @@ export class RoundFolder {
   readonly #scratch = new Scratch();
   readonly #paths = new Set<string>();
   readonly #arrived = new Map<string, Kept>();
+  readonly #forms: UpdateForms;
   #keeping: Promise<void> = Promise.resolve();
 
   private constructor(
@@ -60,7 +63,9 @@ export class RoundFolder {
     private readonly uploads: UploadFolder,
     private readonly lock: Lock,
     private readonly parts: RoundFolderParts,
-  ) {}
+  ) {
+    this.#forms = new UpdateForms(parts.options.form ?? {});
+  }
 
   /** @throws TensorwireError `TARGET_WRITE`, `TARGET_BUSY`; and as what lies there is no part of the round. */
   static async open(folder: string, round: string, parts: RoundFolderParts): Promise<RoundFolder> {
@@ -83,10 +88,14 @@ export class RoundFolder {
   async #recover(): Promise<void> {
     const { settings, room } = this.parts;
     const record = await readRecord(join(this.path, RECORD), RecordSchema);
-    for (const [client, kept] of Object.entries(record?.clients ?? {})) {
+    for (const kept of record?.clients ?? []) {
+      const { client } = kept;
       const path = this.#pathOf(client);
       this.checkClient(client);
-      const model = await recoveredModel(client, path, kept, settings, (manifest) => this.check(manifest));
+      const model = await recoveredModel(client, path, kept, settings, (manifest) => {
+        this.check(client, manifest);
+        this.#forms.take(client, manifest);
+      });
       if (!model) continue;
       this.#arrived.set(client, kept);
       this.#paths.add(path);
@@ -95,7 +104,12 @@ export class RoundFolder {
     }
     for (const file of await readdir(this.path)) {
       if (file.endsWith(`${ARTIFACT}${PART_SUFFIX}`)) {
-        this.begun.push(file.slice(0, -`${ARTIFACT}${PART_SUFFIX}`.length));
+        const client = file.slice(0, -`${ARTIFACT}${PART_SUFFIX}`.length);
+        this.begun.push(client);
+        const path = this.#pathOf(client);
+        if (this.#paths.has(path)) continue;
+        this.#paths.add(path);
+        room.settle(path, (await stat(join(this.path, file))).size);
       }
     }
   }
@@ -104,16 +118,17 @@ export class RoundFolder {
   #keep(client: string, kept: Kept): Promise<void> {
     this.#arrived.set(client, kept);
     this.#keeping = this.#keeping.then(() =>
-      writeRecord(join(this.path, RECORD), { clients: Object.fromEntries(this.#arrived) }),
+      writeRecord(join(this.path, RECORD), { clients: [...this.#arrived.values()] }),
     );
     const keeping = this.#keeping;
     this.#keeping = keeping.catch(() => {});
     return keeping;
   }
 
-  /** @throws TensorwireError `SOURCE_MISMATCH`. */
-  check(manifest: Manifest): void {
+  /** @throws TensorwireError `SOURCE_MISMATCH`, `BASE_MISMATCH`. */
+  check(client: string, manifest: Manifest): void {
     checkUpdate(manifest, this.round, this.parts.expected);
+    this.#forms.check(client, manifest);
   }
 
   /** @throws TensorwireError `FORBIDDEN`. */
@@ -146,9 +161,15 @@ export class RoundFolder {
     const looked = nonFinite === "refuse";
     if (looked) finiteSink(sink, manifest, backend, registry, this.#scratch);
     const { finish } = sink;
-    sink.finish = async (totals) => {
-      await finish.call(sink, totals);
-      const kept = { digest: formatDigest(totals.digest), finite: looked && tellsFinite(manifest) };
+    sink.finish = async (totals, digest) => {
+      const back = this.#forms.take(client, manifest);
+      try {
+        await finish.call(sink, totals, digest);
+      } catch (error) {
+        back();
+        throw error;
+      }
+      const kept = { client, digest: formatDigest(totals.digest), finite: looked && tellsFinite(manifest) };
       await this.#keep(client, kept);
       arrived(await collectedModel(client, path, manifest, kept.digest, settings, kept.finite));
     };
@@ -157,7 +178,7 @@ export class RoundFolder {
 
   /** For a client that has arrived, and comes again. */
   again(client: string): EncodedSink {
-    return new ArrivedSink(sourceOf(this.#pathOf(client), this.parts.settings));
+    return new ArrivedSink(sourceOf(this.#pathOf(client), this.parts.settings), this.#scratch);
   }
 
   #pathOf(client: string): string {

@@ -95,6 +95,11 @@ export class SpoolRequest {
     this.encoding = joinedToken(JSON.stringify(rest));
   }
 
+  /** Whether it reads the very object that another one does: which has been changed meanwhile, where it is published again. */
+  shares(other: SpoolRequest): boolean {
+    return typeof this.source === "object" && this.source === other.source;
+  }
+
   /**
    * The version token of the source, as far as it is known before it is read: of a file, or the caller's word.
    * @throws TensorwireError as the source's `open`.

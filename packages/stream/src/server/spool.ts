@@ -44,6 +44,8 @@ export class Spool {
   /** The newest first. */
   #versions: SpooledVersion[] = [];
   #next = 1;
+  /** What the disk has of all that. */
+  #saved: string | undefined;
   #retention: Retention = {};
   #working: Promise<unknown> = Promise.resolve();
   /** It is published no more, and goes when nobody reads it. */
@@ -137,6 +139,8 @@ export class Spool {
       ...(source !== undefined && { source }),
     };
     const version = new SpooledVersion(record, this.folder, request, this.terms, this.#stop.signal);
+    // What is not made of them could be made of what is the new one's alone.
+    for (const earlier of this.#versions) if (earlier.request?.shares(request)) earlier.request = undefined;
     this.#versions.unshift(version);
     return version;
   }
@@ -159,16 +163,22 @@ export class Spool {
 
   async #save(): Promise<void> {
     const versions = this.#versions.map(({ record }) => record);
-    await writeSpool(this.folder, { name: this.name, next: this.#next, versions });
+    const record = { name: this.name, next: this.#next, versions };
+    const text = JSON.stringify(record);
+    // Of a served folder it is looked at for every request, and is rarely another.
+    if (text === this.#saved) return;
+    await writeSpool(this.folder, record);
+    this.#saved = text;
   }
 
   async #removeStrays(): Promise<void> {
     const [newest] = this.#versions;
     const ours = new Set(this.#versions.flatMap(({ names }) => names));
-    const going = newest?.names ?? [];
+    const going = this.#versions.filter((version) => version === newest || version.making);
+    const parts = going.flatMap(({ names }) => names);
     for (const file of await readdir(this.folder)) {
-      // Of the newest an unfinished one is gone on with; of the others nobody makes anything any more.
-      const known = ours.has(file) || going.some((name) => file.startsWith(`${name}.part`));
+      // Of the newest an unfinished one is gone on with, and of what is being made; the others are nobody's.
+      const known = ours.has(file) || parts.some((name) => file.startsWith(`${name}.part`));
       if (!OURS.test(file) || known) continue;
       const path = join(this.folder, file);
       if ((await lstat(path)).isFile()) await unlink(path).catch(() => {});
@@ -236,8 +246,9 @@ export class Spool {
     this.#look();
   }
 
+  /** There is nothing of it to be had, and will not be. */
   get retired(): boolean {
-    return this.#retired;
+    return this.#retired || this.#versions.length === 0;
   }
 
   /** Nobody has anything of it, or could. */

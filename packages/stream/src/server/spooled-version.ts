@@ -1,6 +1,7 @@
 import { stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { formatDigest, quote, TensorwireError } from "@tensorwire/core";
+import { PART_SUFFIX } from "../journal/leftover.js";
 import type { ResolvedOptions, TransferOptions } from "../options.js";
 import { artifactSink } from "../sink/artifact.js";
 import { type ArtifactSource, artifactSource } from "../source/artifact.js";
@@ -35,6 +36,7 @@ export class SpooledVersion implements Retained {
   readers = 0;
   readonly #made = new Map<string, SpooledArtifact>();
   readonly #making = new Map<string, Promise<SpooledArtifact>>();
+  #removed = false;
 
   constructor(
     readonly record: VersionRecord,
@@ -72,10 +74,19 @@ export class SpooledVersion implements Retained {
     return [...codecs].map((codec) => artifactName(this.record.version, codec));
   }
 
+  /** Whether something of it is being made: what is not complete of it is somebody's, whatever came meanwhile. */
+  get making(): boolean {
+    return this.#making.size > 0;
+  }
+
   /** Takes what an earlier process has made; what is damaged is removed. */
   async recover(codec: string): Promise<void> {
     const path = this.pathOf(codec);
-    if (!(await stat(path).catch(() => undefined))) return;
+    if (!(await stat(path).catch(() => undefined))) {
+      const part = await stat(`${path}${PART_SUFFIX}`).catch(() => undefined);
+      if (part) this.terms.room.settle(path, part.size);
+      return;
+    }
     const source = this.#source(path);
     try {
       await source.open();
@@ -106,6 +117,8 @@ export class SpooledVersion implements Retained {
     if (made) return Promise.resolve(made);
     let making = this.#making.get(codec);
     if (!making) {
+      if (this.#removed) return Promise.reject(this.#gone());
+
       making = this.#make(codec).finally(() => this.#making.delete(codec));
       making.catch(() => {});
       this.#making.set(codec, making);
@@ -163,14 +176,18 @@ export class SpooledVersion implements Retained {
     await Promise.allSettled(this.#making.values());
   }
 
-  /** Removes its files. */
+  /** Removes its files; those that are not complete are nobody's then. */
   async remove(): Promise<void> {
+    this.#removed = true;
     await this.settled();
-    for (const { path } of this.#made.values()) {
-      await unlink(path).catch(() => {});
-      this.terms.room.free(path);
-    }
+    for (const { path } of this.#made.values()) await unlink(path).catch(() => {});
+    for (const name of this.names) this.terms.room.free(join(this.folder, name));
     this.#made.clear();
+  }
+
+  #gone(): TensorwireError {
+    const message = `version ${this.record.version} is not kept any more: another one has taken its place, or it was unpublished`;
+    return new TensorwireError("NOT_FOUND", message);
   }
 }
 

@@ -102,9 +102,9 @@ export class UploadFolder {
       await open.call(sink, model);
       await check();
     };
-    sink.finish = async (totals) => {
+    sink.finish = async (totals, digest) => {
       await check();
-      await finish.call(sink, totals);
+      await finish.call(sink, totals, digest);
       then.done();
     };
     sink.abort = async (error) => {
