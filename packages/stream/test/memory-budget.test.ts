@@ -108,7 +108,7 @@ describe("a budget within another, whatever its transfers do", () => {
           expect([part.reservedBytes, part.transfers, part.waiting]).toEqual([0, 0, 0]);
         },
       ),
-      { numRuns: 300 },
+      { numRuns: 2000 },
     );
   });
 

@@ -63,8 +63,9 @@ export class PartHold implements Hold {
   }
 
   shrink(steps: number): void {
-    this.#whole!.shrink(steps);
+    // The whole follows the part: what came free there first would be taken again.
     this.#part!.shrink(steps);
+    this.#whole!.shrink(steps);
   }
 
   rest(): void {

@@ -110,12 +110,18 @@ export class Share implements Hold {
   }
 
   settle(free: number): void {
-    for (let left = free; left > 0 && this.#steps > 1 && this.budget.prefersOthers(this); left--)
+    for (let left = free; left > 0 && this.#steps > 1 && this.budget.prefersOthers(this); left--) {
       this.#less();
+      this.budget.serve();
+    }
   }
 
   shrink(steps: number): void {
-    while (this.#steps > Math.max(1, steps)) this.#less();
+    const least = Math.max(1, steps);
+    if (this.#steps <= least) return;
+    // Nobody is served before it is done: it could be this one, for ever.
+    while (this.#steps > least) this.#less();
+    this.budget.serve();
   }
 
   #less(): void {
@@ -123,7 +129,6 @@ export class Share implements Hold {
     this.#steps--;
     this.budget.release(bytes, bytes);
     this.#queue();
-    this.budget.serve();
   }
 
   rest(): void {
