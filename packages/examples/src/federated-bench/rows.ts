@@ -148,6 +148,9 @@ async function collect(
 const PEAK_BYTES = 300 * MiB;
 const DRIFT_BYTES = 32 * MiB;
 
+/** Some hundred bytes: which of the files arrived, so that a server that starts again takes those and no others. */
+const ROUND_RECORD = ".round.json";
+
 /** What the server of a round weighs at most, whatever the model and however many the clients. */
 export async function memoryRows(
   folder: string,
@@ -180,8 +183,8 @@ export async function memoryRows(
       what: "on the disk when all have arrived",
       found: `${artifacts} artifacts, ${others.join(", ") || "nothing else"}`,
       bar: {
-        text: `${size.clients} artifacts, nothing else`,
-        pass: artifacts === size.clients && others.length === 0,
+        text: `${size.clients} artifacts, and nothing but the list of them`,
+        pass: artifacts === size.clients && others.every((name) => name === ROUND_RECORD),
       },
     },
   ];
