@@ -110,8 +110,13 @@ export async function transferOnce(draws: Draws, number: number, place: SoakPlac
     return soaked(fate, codes[sendersOwn ? 0 : 1]!);
   } finally {
     await ways.close?.();
-    for (const suffix of ["", ".part", ".part.journal"]) await rm(`${target}${suffix}`, { force: true });
+    await forget(target);
   }
+}
+
+/** A file, and what an interruption has left of it. */
+async function forget(path: string): Promise<void> {
+  for (const suffix of ["", ".part", ".part.journal"]) await rm(`${path}${suffix}`, { force: true });
 }
 
 const soaked = (fate: Fate, code: string): Soaked => ({ fate, code, asMeant: CODES[fate].includes(code) });
@@ -131,7 +136,7 @@ async function openWays(draws: Draws, number: number, { scratch, certificate }: 
   }
   if (kind === "artifact") {
     const path = join(scratch, `${number}.twire`);
-    return { to: path, from: path, inTurn: true, close: () => rm(path, { force: true }) };
+    return { to: path, from: path, inTurn: true, close: () => forget(path) };
   }
   const { channel, listens } = draws.pick(arrangements(certificate));
   const listener = await listen(listenOptions(channel, socketPath(scratch, String(number)), certificate));
