@@ -51,6 +51,9 @@ function model(seed: number): Record<string, { dtype: "F32"; shape: number[]; da
 }
 const first = model(0);
 
+/** Progress is told ten times a second: there must be something left to bring when it is. */
+const SLOWLY = "limit_rate 8m;";
+
 const served = (name: string): string => join(folder, name);
 
 async function serve(settings?: string): Promise<string> {
@@ -121,7 +124,7 @@ describe.runIf(hasNginx)("an artifact behind nginx", () => {
   }, 30_000);
 
   test("that is replaced on the way: SOURCE_CHANGED, and no file", async () => {
-    const url = await serve();
+    const url = await serve(SLOWLY);
     await streamModel(model(1), served("next.twire"), { chunkBytes: MiB });
     // nginx makes its tags of length and seconds.
     const later = Date.now() / 1000 + 10;
@@ -143,7 +146,7 @@ describe.runIf(hasNginx)("an artifact behind nginx", () => {
   }, 30_000);
 
   test("goes on when nginx was away, and fetches nothing twice but what was under way", async () => {
-    const url = await serve();
+    const url = await serve(SLOWLY);
     let restarted: Promise<void> | undefined;
     let before = 0;
     const summary = await receiveModel(url, {
