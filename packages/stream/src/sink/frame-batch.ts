@@ -9,6 +9,8 @@ import {
   RECORD_BYTES,
 } from "@tensorwire/core";
 
+const NOTHING = new Uint8Array(0);
+
 /** A batch at some moment: later ones only add to its memory. */
 interface Moment {
   readonly bytes: Uint8Array;
@@ -19,9 +21,10 @@ interface Moment {
 
 /** Small chunks that are collected for a frame of an artifact. */
 export class FrameBatch {
-  #bytes = new Uint8Array(BATCH_BYTES);
+  // Taken with the first small chunk: a round has many sinks, and many a model no small chunks.
+  #bytes: Uint8Array = NOTHING;
   /** Of the frame before this: it may be on its way, and a checkpoint may still ask for it. */
-  #before = new Uint8Array(BATCH_BYTES);
+  #before: Uint8Array = NOTHING;
   #length = 0;
   #records: ChunkRecord[] = [];
 
@@ -42,6 +45,7 @@ export class FrameBatch {
   }
 
   add(record: ChunkRecord, payload: Uint8Array): void {
+    if (this.#bytes.length === 0) this.#bytes = new Uint8Array(BATCH_BYTES);
     this.#bytes.set(payload, this.#length);
     this.#length += payload.length;
     this.#records.push(record);
