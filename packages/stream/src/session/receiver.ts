@@ -9,8 +9,6 @@ import {
   HEADER_BYTES,
   type Loan,
   type Manifest,
-  parseTotals,
-  RECORD_BYTES,
   type SourceState,
   TensorwireError,
   type Totals,
@@ -20,16 +18,15 @@ import { ReceiverMemory } from "../budget/receiver-memory.js";
 import { laneBytes } from "../budget/sender-memory.js";
 import { WindowShare } from "../budget/window-share.js";
 import type { WaitingBytes } from "../diagnostics/events.js";
-import type { ArrivedChunk } from "./chunk-decoder.js";
+import { ArrivingChunks } from "./arriving-chunks.js";
 import type { Connection } from "./connection.js";
 import { CreditLedger } from "./credit.js";
 import { type Deferred, deferred } from "./deferred.js";
 import { checkTotals } from "./end-totals.js";
-import { type Expectations, ExpectedChunks } from "./expected-chunks.js";
 import type { Part } from "../sink/sink.js";
 import type { IncomingModel } from "./incoming-model.js";
-import { Lane } from "./lane.js";
 import type { ReceiverSettings } from "./receiver-settings.js";
+import { checkPart } from "./part-terms.js";
 import { ReceiverVoice } from "./receiver-voice.js";
 import type { Arrivals } from "./reception.js";
 import { SinkPump } from "./sink-pump.js";
@@ -43,22 +40,15 @@ import type { ReceivingEnd } from "./transfer-end.js";
  */
 export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, WaitingBytes {
   readonly #announced = deferred<IncomingModel>();
-  readonly #end = deferred<Totals>();
-  readonly #arrivals = new Lane<ArrivedChunk>(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
   readonly #ledger: CreditLedger;
+  readonly #arriving: ArrivingChunks;
   readonly #voice: ReceiverVoice;
   #begun: IncomingModel | undefined;
-  #expected: ExpectedChunks | undefined;
   #version: string | undefined;
-  #next: Chunk | undefined;
   #transfer = 0;
-  /** Chunks that came on this connection, and their source bytes. */
-  #chunks = 0;
-  #sourceBytes = 0;
   #share: WindowShare | undefined;
   /** There is memory, and a sink, for what comes. */
   #ready = false;
-  #ended = false;
   #brake: Deferred<void> | undefined;
 
   constructor(
@@ -66,6 +56,7 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
     private readonly settings: ReceiverSettings,
   ) {
     this.#ledger = new CreditLedger(settings.windowBytes);
+    this.#arriving = new ArrivingChunks(this.#ledger, settings, !this.#oneWay);
     this.#voice = new ReceiverVoice(connection, settings, this.#ledger);
   }
 
@@ -91,8 +82,8 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
       const streaming = this.#stream(begun);
       work = streaming;
       await life.race(streaming);
-      const totals = await life.race(this.#end.promise);
-      checkTotals(totals, begun, { chunks: this.#chunks, sourceBytes: this.#sourceBytes }, this.settings);
+      const totals = await life.race(this.#arriving.totals);
+      checkTotals(totals, begun, this.#arriving.came, this.settings);
       // From here on the model is whole: what happens to the channel, or the signal, no longer undoes it.
       await reception.finish(totals);
       return this.#summary(begun, totals, !this.#oneWay && (await this.#voice.confirm(totals)));
@@ -107,7 +98,7 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
       trace.attempted();
       this.connection.release(this);
       reception.detach(this);
-      await this.#arrivals.drain(({ loan }) => loan.release());
+      await this.#arriving.lane.drain(({ loan }) => loan.release());
       this.#share?.close();
     }
   }
@@ -134,7 +125,7 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
     });
     await this.#share.open(budget, life.jobs);
     await this.#ask(begun);
-    await pump.run(this.#arrivals);
+    await pump.run(this.#arriving.lane);
   }
 
   /** Of the window: a sender in this process is no further away than its own lane, and there is nothing between to fill. */
@@ -144,13 +135,12 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
     return Math.min(most, part?.windowBytes ?? most);
   }
 
-  async #ask({ plan, held, version }: IncomingModel): Promise<void> {
+  async #ask(begun: IncomingModel): Promise<void> {
     const { life, reception } = this.settings;
+    const { plan, held, version } = begun;
     const { intake } = reception;
     const part = intake.sink.part?.ranges;
-    if (part && this.#oneWay) throw allOrNothing(this.connection.channel.kind);
-    // Whoever takes the other parts has seen the model in the state that was announced first.
-    if (part && this.#version !== version) throw otherState();
+    if (part) checkPart(this.connection.channel, this.#version === version);
     const { maxChunkBytes } = plan;
     // What is still in the sink's hands takes its part of the window: no chunk is asked for that there is no room for.
     while (intake.sourceBytes + maxChunkBytes > this.#ledger.room) await life.race(intake.changed);
@@ -163,13 +153,8 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
     this.#releaseBrake();
     if (this.#oneWay) return;
     const ranges = await this.#voice.tellHeld(held, plan.chunks, part);
-    this.#expect({ ranges, changed: !sameVersion && !part });
+    this.#arriving.expect(begun, { ranges, changed: !sameVersion && !part });
     await this.#voice.ask({ ranges, sameVersion, part: part !== undefined });
-  }
-
-  #expect(expectations?: Expectations): void {
-    const { manifest, plan } = this.#begun!;
-    this.#expected = new ExpectedChunks(manifest, plan, this.settings.registry, expectations);
   }
 
   // --- Arrivals
@@ -202,7 +187,7 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
 
   #stop(error: unknown): void {
     this.#announced.reject(error);
-    this.#arrivals.fail(error);
+    this.#arriving.lane.fail(error);
     this.#releaseBrake();
   }
 
@@ -229,14 +214,14 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
     if (this.#voice.writing || !this.#begun) return true;
     // Without a way back the peer waits where it is braked: there may be no memory yet, or no sink.
     const asked = this.#voice.asked || this.#oneWay;
-    if (this.#ended || !asked || this.#voice.granting || this.#brake) return false;
+    if (this.#arriving.ended || !asked || this.#voice.granting || this.#brake) return false;
     const { held, announced } = this.#ledger;
-    if (held > (this.#next?.bytes ?? 0)) return false;
-    return this.#oneWay || announced - this.#sourceBytes >= this.#begun.plan.maxChunkBytes;
+    if (held > this.#arriving.nextBytes) return false;
+    return this.#oneWay || announced - this.moves >= this.#begun.plan.maxChunkBytes;
   }
 
   get moves(): number {
-    return this.#sourceBytes;
+    return this.#arriving.came.sourceBytes;
   }
 
   // --- ReceivingEnd
@@ -252,7 +237,7 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
       this.#begun = begun;
       this.#voice.begin(transfer, begun.digest.integrity);
       // Nobody can ask for anything: everything comes.
-      if (this.#oneWay) this.#expect();
+      if (this.#oneWay) this.#arriving.expect(begun);
       this.#announced.resolve(begun);
     } catch (error) {
       life.fail(error);
@@ -262,8 +247,8 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
   admit({ type }: FrameHeader): void {
     const { life, progress } = this.settings;
     if (life.error || type === FrameType.ERROR || type === FrameType.CANCEL) return;
-    if (type === FrameType.INDEX && this.#oneWay && this.#ended) return;
-    const streaming = (this.#voice.asked || this.#oneWay) && !this.#ended;
+    if (type === FrameType.INDEX && this.#oneWay && this.#arriving.ended) return;
+    const streaming = (this.#voice.asked || this.#oneWay) && !this.#arriving.ended;
     if (!streaming || (type !== FrameType.DATA && type !== FrameType.END)) {
       throw new TensorwireError("PROTOCOL", `${frameName(type)} out of its order`);
     }
@@ -272,34 +257,20 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
 
   control({ type }: FrameHeader, body: Uint8Array): void {
     if (this.settings.life.error || type !== FrameType.END) return;
-    const totals = parseTotals("END", body, this.#begun!.manifest.integrity);
-    this.settings.progress.wireBytes += HEADER_BYTES + body.length;
-    this.#ended = true;
     this.#voice.rest();
-    this.#expected!.end();
-    this.#end.resolve(totals);
-    this.#arrivals.close();
+    this.#arriving.end(body);
   }
 
   lend(record: ChunkRecord): Loan | undefined {
-    const begun = this.#begun;
     // After a failure here, chunks that were under way are read past.
-    if (!begun || this.settings.life.error) return undefined;
-    const chunk = this.#expected!.take(record);
-    this.#chunks++;
-    this.#sourceBytes += chunk.bytes;
-    this.#ledger.arrive(chunk.bytes, !this.#oneWay);
+    if (!this.#begun || this.settings.life.error) return undefined;
+    const loan = this.#arriving.lend(record);
     this.#share?.used();
-    this.#next = chunk;
-    this.settings.progress.wireBytes += RECORD_BYTES + record.packedBytes;
-    return begun.pool.lend(record.packedBytes);
+    return loan;
   }
 
   payload(record: ChunkRecord, loan: Loan): void {
-    const chunk = this.#next;
-    this.#next = undefined;
-    if (!chunk || this.settings.life.error) return loan.release();
-    this.#arrivals.put(chunk.bytes, { chunk, record, loan });
+    this.#arriving.put(record, loan, !this.settings.life.error);
   }
 
   brake(): Promise<void> | undefined {
@@ -307,9 +278,10 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
     const { plan } = this.#begun ?? {};
     if (!this.#oneWay || !plan || life.error) return undefined;
     const { held, room } = this.#ledger;
+    const { nextBytes } = this.#arriving;
     if (this.#ready && held + plan.maxChunkBytes <= room) return undefined;
     // The rest of a chunk that is all there is: nothing else could finish, and make room for it.
-    if (this.#ready && this.#next && held <= this.#next.bytes) return undefined;
+    if (this.#ready && nextBytes > 0 && held <= nextBytes) return undefined;
     const brake = (this.#brake ??= deferred<void>());
     this.#share?.used();
     return brake.promise;
@@ -317,17 +289,7 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
 
   fail(error: TensorwireError): void {
     // A file or pipe ends after END; the sink may still be writing.
-    if (this.#oneWay && this.#ended && error.code === "CHANNEL_CLOSED") return;
+    if (this.#oneWay && this.#arriving.ended && error.code === "CHANNEL_CLOSED") return;
     this.settings.life.fail(error, true);
   }
-}
-
-function allOrNothing(kind: string): TensorwireError {
-  const message = `a ${kind} channel without a way back brings all of a model, and nothing can be asked for: leave concurrency out`;
-  return new TensorwireError("INVALID_ARGUMENT", message);
-}
-
-function otherState(): TensorwireError {
-  const message = "the source is in another state than the one that this part is of: begin anew";
-  return new TensorwireError("SOURCE_CHANGED", message);
 }
