@@ -1,14 +1,32 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { bytesOf, type DType, none } from "@tensorwire/core";
+import { afterAll, beforeAll } from "vitest";
 import {
   type ModelSource,
   receiveModel,
   streamModel,
   type TensorMap,
-  type TensorValue,
   type TensorsOptions,
+  type TensorValue,
   tensorsSource,
 } from "../src/index.js";
 import { readWhole, type WholeModel } from "./source-reading.js";
+
+export let folder: string;
+let files = 0;
+
+/** A path in the folder of the tests, for one more artifact. */
+export const path = (): string => join(folder, `${files++}.twire`);
+
+/** Registers a folder of the tests' own. */
+export function hasFolder(): void {
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), "tensorwire-aggregate-"));
+  });
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+}
 
 export const CHUNK = 32_768;
 
