@@ -26,6 +26,16 @@ export type Frame =
     }
   | { readonly transfer: number; readonly payloads: readonly Uint8Array[] };
 
+/** A frame of every kind, with payloads that are empty, short and long. */
+export const SAMPLE: readonly Frame[] = [
+  { type: FrameType.HELLO, transfer: 0, flags: 0, body: Uint8Array.from({ length: 90 }, (_, i) => i) },
+  { type: FrameType.MANIFEST, transfer: 1, flags: 0, body: new Uint8Array(200).fill(5) },
+  { type: FrameType.PING, transfer: 0, flags: 0, body: new Uint8Array(0) },
+  { transfer: 1, payloads: [Uint8Array.of(1, 2, 3), new Uint8Array(0), new Uint8Array(150).fill(7)] },
+  { transfer: 2, payloads: [new Uint8Array(0)] },
+  { type: FrameType.CREDIT, transfer: 1, flags: 1, body: new Uint8Array(16).fill(1) },
+];
+
 export const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
 
 export function join(...parts: readonly Uint8Array[]): Uint8Array {
