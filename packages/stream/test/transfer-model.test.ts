@@ -1,79 +1,18 @@
-import { subscribe, unsubscribe } from "node:diagnostics_channel";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Chunk, ModelInfo } from "@tensorwire/core";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import {
   artifactSource,
-  MemoryBudget,
-  type ModelSink,
-  type ModelSource,
   type ProgressEvent,
   receiveModel,
   streamModel,
-  TensorwireError,
   transferModel,
 } from "../src/index.js";
+import { checksLoans } from "./loans-fixture.js";
 import { failure, folder, listing } from "./sink-fixture.js";
+import { CHUNK, model, small, sourceOf, weights } from "./transfer-model-fixture.js";
 
-const KiB = 1024;
-const CHUNK = 64 * KiB;
-const WINDOW = 8 * CHUNK;
-const small = { chunkBytes: CHUNK, windowBytes: WINDOW } as const;
-
-const weights = Float32Array.from({ length: 40 * (CHUNK / 4) }, (_, i) => Math.sin(i * 12.9898));
-const model = {
-  weights: { dtype: "F32", shape: [weights.length], data: weights },
-  ids: { dtype: "I32", shape: [5], data: Int32Array.of(1, 2, 3, 4, 5) },
-} as const;
-
-// Every transfer of this file gives all its buffers back.
-const loans: number[] = [];
-const onEnd = (message: unknown): void => void loans.push((message as { loans: number }).loans);
-beforeEach(() => {
-  loans.length = 0;
-  subscribe("tensorwire:transfer:end", onEnd);
-});
-afterEach(() => {
-  unsubscribe("tensorwire:transfer:end", onEnd);
-  expect(loans.filter((count) => count !== 0)).toEqual([]);
-});
-
-/** A source of one tensor whose chunks are read when the test says so. */
-function sourceOf(
-  chunks: number,
-  read: (chunk: Chunk) => void | Promise<void>,
-  extra: Partial<ModelSource> = {},
-) {
-  const info: ModelInfo = {
-    kind: "model",
-    tensors: [{ name: "w", dtype: "U8", shape: [chunks * CHUNK] }],
-    metadata: new Map(),
-  };
-  const source: ModelSource = {
-    name: "the source",
-    open: async () => info,
-    async read(chunk, pool) {
-      await read(chunk);
-      const loan = pool.lend(chunk.bytes);
-      loan.bytes.fill(chunk.ordinal);
-      return loan;
-    },
-    close: async () => {},
-    ...extra,
-  };
-  return source;
-}
-
-const sinkOf = (write: ModelSink["write"], extra: Partial<ModelSink> = {}): ModelSink => ({
-  name: "the sink",
-  parallel: false,
-  async open() {},
-  write,
-  async finish() {},
-  async abort() {},
-  ...extra,
-});
+checksLoans();
 
 describe("a transfer within the process", () => {
   test("packs, packs anew with another codec, and unpacks, with one summary and one progress", async () => {
@@ -135,117 +74,6 @@ describe("a transfer within the process", () => {
   });
 });
 
-describe("it fails with what failed first", () => {
-  const broken = new TensorwireError("SOURCE_MISMATCH", "the source broke");
-
-  test.each([0, 1, 20])("the source, at chunk %i: nothing is left", async (at) => {
-    const source = sourceOf(30, (chunk) => {
-      if (chunk.ordinal === at) throw broken;
-    });
-    const to = folder();
-    const error = await failure(transferModel(source, join(to, "m.twire"), small));
-    expect([error.code, error.chunk]).toEqual(["SOURCE_MISMATCH", at]);
-    expect(error.message).toContain("the source broke");
-    expect(listing(to)).toEqual([]);
-  });
-
-  test("the source, before there is anything between the two", async () => {
-    const to = folder();
-    const open = async (): Promise<never> => Promise.reject(broken);
-    expect(
-      await failure(
-        transferModel(
-          sourceOf(1, () => {}, { open }),
-          join(to, "m.twire"),
-          small,
-        ),
-      ),
-    ).toBe(broken);
-    expect((await failure(transferModel(join(to, "no.safetensors"), join(to, "m.twire")))).code).toBe(
-      "SOURCE_READ",
-    );
-    expect(listing(to)).toEqual([]);
-  });
-
-  test.each([0, 20])("the sink, at chunk %i", async (at) => {
-    let closed = 0;
-    const close = async (): Promise<void> => void closed++;
-    const sink = sinkOf((chunk) =>
-      chunk.ordinal === at ? Promise.reject(new Error("the disk is gone")) : undefined,
-    );
-    const error = await failure(
-      transferModel(
-        sourceOf(30, () => {}, { close }),
-        sink,
-        small,
-      ),
-    );
-    expect(error.message).toContain("the disk is gone");
-    expect([error.code, closed]).toEqual([expect.not.stringMatching("PEER_FAILED"), 1]);
-  });
-
-  test("the sink, before any data", async () => {
-    const to = folder();
-    writeFileSync(join(to, "m.twire"), "mine");
-    let reads = 0;
-    const source = sourceOf(3, () => void reads++);
-    expect((await failure(transferModel(source, join(to, "m.twire"), small))).code).toBe("TARGET_EXISTS");
-    expect([reads, listing(to)]).toEqual([0, ["m.twire"]]);
-  });
-
-  test("options of either end", async () => {
-    const to = join(folder(), "m.safetensors");
-    const all = [
-      { codec: "zip9" },
-      { seed: "12" },
-      { outputDtype: "I8" as "F32" },
-      { expectedDigest: "x" },
-      { windowBytes: 1 },
-      { chunkBytes: WINDOW, windowBytes: WINDOW },
-    ];
-    for (const options of all) {
-      const error = await failure(transferModel(model, to, options));
-      expect(["INVALID_ARGUMENT", "CODEC_UNSUPPORTED"], JSON.stringify(options)).toContain(error.code);
-    }
-  });
-
-  test("the demand for SHA-256 of an artifact that has none", async () => {
-    const at = folder();
-    await transferModel(model, join(at, "m.twire"), small);
-    const call = transferModel(join(at, "m.twire"), join(at, "n.twire"), { ...small, integrity: "sha256" });
-    expect((await failure(call)).code).toBe("INTEGRITY_REQUIRED");
-    expect(listing(at)).toEqual(["m.twire"]);
-    const codec = { ...small, integrity: "sha256", codec: "float16" } as const;
-    const anew = await transferModel(join(at, "m.twire"), join(at, "n.twire"), codec);
-    expect(anew.sha256).toMatch(/^[0-9a-f]{64}$/);
-  });
-
-  test.each(["source", "sink", "neither"])("the signal, while the %s is at work", async (end) => {
-    const controller = new AbortController();
-    const never = (): Promise<void> => {
-      setImmediate(() => controller.abort(new Error("enough")));
-      return new Promise(() => {});
-    };
-    const waiting: ((error: unknown) => void)[] = [];
-    const sink = sinkOf(
-      () => {
-        if (end !== "sink") return undefined;
-        void never();
-        return new Promise((_, reject) => waiting.push(reject));
-      },
-      {
-        async abort(error) {
-          for (const reject of waiting) reject(error);
-        },
-      },
-    );
-    if (end === "neither") controller.abort(new Error("enough"));
-    const source = sourceOf(5, end === "source" ? never : () => {});
-    const error = await failure(transferModel(source, sink, { ...small, signal: controller.signal }));
-    expect([error.code, error.message]).toEqual(["ABORTED", "the transfer was aborted: enough"]);
-  });
-});
-
 describe("after an interruption", () => {
   test("the same call goes on, into the same file", async () => {
     const at = folder();
@@ -287,87 +115,6 @@ describe("after an interruption", () => {
       transferModel(source, join(at, "m.twire"), { ...small, resume: false, signal: controller.signal }),
     );
     expect(listing(at)).toEqual([]);
-  });
-});
-
-describe("it takes half a window", () => {
-  test.each([
-    ["none", 40],
-    ["blockwise8", 40],
-  ])("of source bytes, with %s, when the sink takes its time", async (codec, chunks) => {
-    let [read, written, most] = [0, 0, 0];
-    const source = sourceOf(chunks, ({ bytes }) => {
-      read += bytes;
-      most = Math.max(most, read - written);
-    });
-    const sink = sinkOf(async ({ bytes }) => {
-      await new Promise((resolve) => setTimeout(resolve, 2));
-      written += bytes;
-    });
-    await transferModel(source, sink, { ...small, codec });
-    // Credit is taken before a chunk is read: what the receiver has granted bounds both ends.
-    expect(most).toBe(WINDOW / 2);
-  });
-
-  test("and of a budget that both ends share, both minimums or nothing: many at once do not stand still", async () => {
-    // Room for two transfers at their minimums, and for the receiving end of all of them.
-    const budget = new MemoryBudget(2 * 1024 * KiB * 3);
-    let [now, most] = [0, 0];
-    const one = async (): Promise<void> => {
-      const sink = sinkOf(async () => {
-        most = Math.max(most, budget.transfers);
-        now++;
-      });
-      await transferModel(
-        sourceOf(12, () => {}),
-        sink,
-        { ...small, budget },
-      );
-    };
-    await Promise.all(Array.from({ length: 12 }, one));
-    expect(now).toBe(12 * 12);
-    expect(most).toBeGreaterThanOrEqual(2);
-    expect([budget.reservedBytes, budget.transfers, budget.waiting]).toEqual([0, 0, 0]);
-  });
-
-  test("of a budget that is too small for both it says so", async () => {
-    const budget = new MemoryBudget(100 * KiB);
-    const error = await failure(
-      transferModel(
-        model,
-        sinkOf(() => undefined),
-        { ...small, budget },
-      ),
-    );
-    expect(error.code).toBe("LIMIT_EXCEEDED");
-    expect([budget.reservedBytes, budget.transfers, budget.waiting]).toEqual([0, 0, 0]);
-  });
-
-  test("one that is cancelled while it waits for memory takes none", async () => {
-    const budget = new MemoryBudget(3 * 1024 * KiB);
-    const controller = new AbortController();
-    let go!: () => void;
-    const held = new Promise<void>((resolve) => (go = resolve));
-    const first = transferModel(
-      sourceOf(12, () => {}),
-      sinkOf(() => held),
-      { ...small, budget },
-    );
-    while (budget.transfers < 2) await new Promise((resolve) => setTimeout(resolve, 1));
-    const second = transferModel(
-      sourceOf(12, () => {}),
-      sinkOf(() => undefined),
-      {
-        ...{ ...small, budget, signal: controller.signal },
-      },
-    );
-    while (budget.waiting < 1) await new Promise((resolve) => setTimeout(resolve, 1));
-    controller.abort();
-    expect((await failure(second)).code).toBe("ABORTED");
-    expect([budget.transfers, budget.waiting]).toEqual([2, 0]);
-    go();
-    await first;
-    expect([budget.reservedBytes, budget.transfers]).toEqual([0, 0]);
   });
 });
 
