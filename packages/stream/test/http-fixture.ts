@@ -8,8 +8,8 @@ import type { Visitors } from "../src/channel/server.js";
 import {
   HttpChannels,
   type HttpChannelsOptions,
-  listen,
   type Listener,
+  listen,
   type TensorMap,
 } from "../src/index.js";
 

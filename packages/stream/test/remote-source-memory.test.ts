@@ -11,7 +11,7 @@ import {
   streamModel,
 } from "../src/index.js";
 import { checksLoans } from "./loans-fixture.js";
-import { CHUNK, KiB, perConnection, send, small, sourceOf, whole, WINDOW } from "./remote-source-fixture.js";
+import { CHUNK, KiB, perConnection, send, small, sourceOf, WINDOW, whole } from "./remote-source-fixture.js";
 import { failure, folder } from "./sink-fixture.js";
 
 checksLoans();
