@@ -1,12 +1,6 @@
-import { execFile } from "node:child_process";
-import { existsSync } from "node:fs";
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { connect, createServer, type Socket } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { PassThrough } from "node:stream";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import {
   DEFAULT_LIMITS,
   encodeFrame,
@@ -15,63 +9,23 @@ import {
   PREAMBLE,
   TensorwireError,
 } from "@tensorwire/core";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import WebSocket from "ws";
-import {
-  type Channel,
-  fromTensors,
-  type Listener,
-  type ListenOptions,
-  listen,
-  memoryChannelPair,
-  receiveModel,
-  type Sink,
-  streamModel,
-  type TensorMap,
-} from "../src/index.js";
+import { type Channel, receiveModel, streamModel } from "../src/index.js";
 import { Connection } from "../src/session/connection.js";
-import { CliProcess, COMMAND, makeSparseModel } from "./cli-process.js";
+import { CliProcess, makeSparseModel } from "./cli-process.js";
 import { FaultyLine } from "./faulty-line.js";
-import { ScriptedPeer } from "./scripted-peer.js";
-
-const closers: (() => unknown)[] = [];
-let folder: string;
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), "tensorwire-idle-"));
-});
-afterEach(async () => {
-  for (const close of closers.splice(0).reverse()) await close();
-  await rm(folder, { recursive: true });
-});
-
-async function listening(options: ListenOptions = {}): Promise<Listener> {
-  const listener = await listen(options);
-  closers.push(() => listener.close());
-  return listener;
-}
-
-const pause = (milliseconds: number): Promise<void> =>
-  new Promise((resolve) => setTimeout(resolve, milliseconds));
-
-const small = { chunkBytes: 32768, windowBytes: 65536 };
-const infos = ["a", "b"].map((name) => ({ name, dtype: "F32" as const, shape: [4096] }));
-const model: TensorMap = { w: { dtype: "F32", shape: [40_000], data: new Float32Array(40_000) } };
-
-/** Takes chunks only as long as `open` says. */
-function gatedSink(open: Promise<void>): Sink {
-  return {
-    name: "gated",
-    parallel: false,
-    open: async () => {},
-    write: () => open,
-    finish: async () => {},
-    abort: async () => {},
-  };
-}
-const discarding = gatedSink(Promise.resolve());
-
-const built = existsSync(new URL("../dist/index.js", import.meta.url));
-if (!built) console.log("SKIPPED: needs npm run build");
+import {
+  built,
+  closers,
+  discarding,
+  folder,
+  gatedSink,
+  listening,
+  model,
+  pause,
+  small,
+} from "./idle-timeout-fixture.js";
 
 describe.runIf(built)("a half-open peer is let go by the idle timeout: a process that is stopped", () => {
   const stopped = (command: CliProcess): void => {
@@ -230,206 +184,5 @@ describe("a slow loris is let go by the idle timeout: bytes that never make a fr
     const socket = new WebSocket(listener.url);
     const code = await new Promise((resolve) => socket.once("close", resolve));
     expect(code).toBe(1011);
-  });
-});
-
-describe("heartbeats keep a peer that is only slow", () => {
-  const patience = { idleTimeoutMs: 300 };
-
-  test.each(["ws", "tcp", "http"])(
-    "a caller that trains between two tensors, sending over %s",
-    async (scheme) => {
-      const listener = await listening({ url: `${scheme}://127.0.0.1:0` });
-      const { done } = receiveModel(listener, { ...patience, to: discarding });
-      const source = fromTensors(
-        infos,
-        (async function* () {
-          for (const info of infos) {
-            await pause(1200);
-            yield { ...info, data: new Float32Array(4096) };
-          }
-        })(),
-      );
-      await expect(streamModel(source, listener.url, patience)).resolves.toMatchObject({ confirmed: true });
-      await done;
-    },
-  );
-
-  test("a caller that trains between two tensors, receiving", async () => {
-    const listener = await listening();
-    const tensor = () => ({ dtype: "F32" as const, shape: [40_000], data: new Float32Array(40_000) });
-    const two = { a: tensor(), b: tensor() };
-    const sending = streamModel(two, listener.url, { ...small, ...patience });
-    const names: string[] = [];
-    for await (const { name } of receiveModel(listener, { ...small, ...patience })) {
-      names.push(name);
-      await pause(1200);
-    }
-    await expect(sending).resolves.toMatchObject({ confirmed: true });
-    expect(names).toEqual(["a", "b"]);
-  });
-
-  test.runIf(built)("what came while this process computed without a break is heard", async () => {
-    const out = join(folder, "received.safetensors");
-    const args = ["receive", "--listen", "127.0.0.1:0", "--out", out, "--idle-timeout", "20s"];
-    const receiver = new CliProcess(args);
-    const source = fromTensors(
-      infos,
-      (async function* () {
-        for (const info of infos) {
-          await pause(50);
-          Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000);
-          yield { ...info, data: new Float32Array(4096) };
-        }
-      })(),
-    );
-    const summary = await streamModel(source, await receiver.url(), { idleTimeoutMs: 200 });
-    expect(summary.confirmed).toBe(true);
-    expect((await receiver.ended).code).toBe(0);
-  });
-
-  test("a peer that asks for more of them than anybody needs does not get them", async () => {
-    const [a, b] = memoryChannelPair();
-    const peer = new ScriptedPeer(b);
-    const abort = new AbortController();
-    const sending = streamModel(model, a, { signal: abort.signal });
-    const begun = performance.now();
-    await peer.hello("receive", { idleTimeoutMs: 1 });
-    await pause(500);
-    const most = (performance.now() - begun) / 16;
-    const beats = peer.heard.filter(({ type }) => type === FrameType.PING).length;
-    abort.abort();
-    await expect(sending).rejects.toMatchObject({ code: "ABORTED" });
-    expect(beats).toBeGreaterThan(0);
-    expect(beats).toBeLessThanOrEqual(most);
-  });
-
-  test("a peer that reads nothing makes no queue of them", async () => {
-    const sent: number[] = [];
-    let receiver: Parameters<Channel["open"]>[0] | undefined;
-    const deaf: Channel = {
-      kind: "deaf",
-      direction: "both",
-      open: (to) => {
-        receiver = to;
-      },
-      send: (parts) => {
-        const type = parts[0]![1]!;
-        sent.push(type);
-        return type === FrameType.PING ? new Promise(() => {}) : Promise.resolve();
-      },
-      close: async () => {},
-    };
-    const abort = new AbortController();
-    const sending = streamModel(model, deaf, { signal: abort.signal, idleTimeoutMs: 0 });
-    await pause(20);
-    const [far, near] = memoryChannelPair();
-    near.open({ bytes: (portion) => receiver!.bytes(portion), end: () => {} });
-    await new ScriptedPeer(far).hello("receive", { idleTimeoutMs: 100 });
-    await pause(500);
-    abort.abort();
-    await expect(sending).rejects.toMatchObject({ code: "ABORTED" });
-    expect(sent.filter((type) => type === FrameType.PING)).toEqual([FrameType.PING]);
-  });
-
-  test("a connection of the caller's may rest between two transfers for as long as it likes", async () => {
-    const [a, b] = memoryChannelPair();
-    const peer = new ScriptedPeer(b);
-    const options = { ...small, idleTimeoutMs: 100 };
-    const abort = new AbortController();
-    const first = streamModel(model, a, { ...options, signal: abort.signal });
-    await peer.hello("any");
-    await peer.hears(FrameType.MANIFEST);
-    abort.abort();
-    await expect(first).rejects.toMatchObject({ code: "ABORTED" });
-    await pause(400);
-    // It would be CHANNEL_CLOSED, or the old failure, had it not outlasted that.
-    const second = streamModel(model, a, options);
-    second.catch(() => {});
-    while (peer.heard.filter(({ type }) => type === FrameType.MANIFEST).length < 2) await pause(5);
-    await expect(second).rejects.toMatchObject({ code: "IDLE_TIMEOUT" });
-  });
-});
-
-describe("who has no idle timeout", () => {
-  test("a channel without a way back", async () => {
-    const pipe = new PassThrough();
-    const source = fromTensors(
-      infos,
-      (async function* () {
-        for (const info of infos) {
-          await pause(400);
-          yield { ...info, data: new Float32Array(4096) };
-        }
-      })(),
-    );
-    const { done } = receiveModel({ readable: pipe }, { idleTimeoutMs: 100, to: discarding });
-    await streamModel(source, { writable: pipe }, { idleTimeoutMs: 100 });
-    await expect(done).resolves.toMatchObject({ tensors: 2 });
-  });
-
-  test("an artifact, whose bytes say nothing of it", async () => {
-    const path = join(folder, "model.twire");
-    await streamModel(model, path, { idleTimeoutMs: 100 });
-    expect((await readFile(path)).includes("idleTimeoutMs")).toBe(false);
-  });
-
-  test("one who turns it off, whose HELLO says nothing of it", async () => {
-    const heard: Record<string, unknown>[] = [];
-    for (const idleTimeoutMs of [0, 5000, undefined]) {
-      const [a, b] = memoryChannelPair();
-      const peer = new ScriptedPeer(b);
-      const abort = new AbortController();
-      const sending = streamModel(model, a, { signal: abort.signal, idleTimeoutMs });
-      heard.push(JSON.parse(Buffer.from((await peer.hears(FrameType.HELLO))!).toString()));
-      abort.abort();
-      await expect(sending).rejects.toMatchObject({ code: "ABORTED" });
-    }
-    expect(heard.map(({ idleTimeoutMs }) => idleTimeoutMs)).toEqual([undefined, 5000, 120_000]);
-  });
-
-  test.each([-1, 1, 99, 1.5, Number.NaN, 2 ** 31, "5" as never])("a time of %s is refused", async (time) => {
-    const [a] = memoryChannelPair();
-    for (const option of ["idleTimeoutMs", "stallTimeoutMs"]) {
-      await expect(streamModel(model, a, { [option]: time })).rejects.toMatchObject({
-        code: "INVALID_ARGUMENT",
-        message: expect.stringContaining(option),
-      });
-    }
-    await expect(listen({ idleTimeoutMs: time })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
-  });
-});
-
-test.runIf(built)("no timer keeps a process alive", async () => {
-  const code = `
-    import { memoryChannelPair, streamModel } from "@tensorwire/stream";
-    const [a, b] = memoryChannelPair();
-    b.open({ bytes: () => {}, end: () => {} });
-    const model = { w: { dtype: "F32", shape: [1], data: new Float32Array(1) } };
-    streamModel(model, a, { stallTimeoutMs: 600000 }).finally(() => console.log("it ended"));
-    setTimeout(() => console.log("nothing else to do"), 200);
-  `;
-  const cwd = fileURLToPath(new URL("../../../", import.meta.url));
-  const args = ["--input-type=module", "--eval", code];
-  const { stdout } = await promisify(execFile)(process.execPath, args, { cwd });
-  expect(stdout).toBe("nothing else to do\n");
-});
-
-test.runIf(built)("the command takes times as people write them", async () => {
-  const run = promisify(execFile);
-  const sending = run(process.execPath, [COMMAND, "send", "x", "ws://127.0.0.1:1", "--idle-timeout", "soon"]);
-  await expect(sending).rejects.toMatchObject({
-    code: 2,
-    stderr: expect.stringMatching(/--idle-timeout takes a time such as 500ms/),
-  });
-  const server = createServer(() => {}).listen(0, "127.0.0.1");
-  closers.push(() => server.close());
-  await new Promise((resolve) => server.once("listening", resolve));
-  const url = `tcp://127.0.0.1:${(server.address() as { port: number }).port}`;
-  const to = join(folder, "never.safetensors");
-  const args = [COMMAND, "receive", url, "--out", to, "--idle-timeout", "300ms", "--stall-timeout", "10m"];
-  await expect(run(process.execPath, args)).rejects.toMatchObject({
-    code: 5,
-    stderr: expect.stringMatching(/^tensorwire: IDLE_TIMEOUT: /m),
   });
 });
