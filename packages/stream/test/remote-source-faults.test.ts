@@ -23,9 +23,10 @@ import { cleanup, failure, folder, listing } from "./sink-fixture.js";
 const built = new URL("../dist/", import.meta.url);
 const runs = existsSync(new URL("index.js", built));
 if (!runs) console.log("SKIPPED: needs npm run build");
+
 checksLoans();
 
-describe("what goes wrong on one of them", () => {
+describe("what goes wrong on one of several connections", () => {
   test.each([
     ["another state", { version: "two" }],
     ["another model", { codec: "float16" }],
