@@ -35,6 +35,7 @@ export class PortableBackend implements CodecBackend {
   readonly name = "portable";
   readonly #codecs: CodecRegistry;
   readonly #packer: Packer;
+  #unpacks: boolean;
   readonly #queue = new JobQueue();
   /** Jobs run one after the other, each to its end. */
   readonly #decoded = new DecodedRoom();
@@ -46,6 +47,7 @@ export class PortableBackend implements CodecBackend {
   constructor(codecs: CodecRegistry = defaultCodecs, packer: Packer = unpackOnly) {
     this.#codecs = codecs;
     this.#packer = packer;
+    this.#unpacks = packer.load === undefined;
   }
 
   encode(job: EncodeJob): Answer<EncodedChunk> {
@@ -62,14 +64,14 @@ export class PortableBackend implements CodecBackend {
   }
 
   decode(job: DecodeJob): Answer<void> {
-    return this.#run(job.payload.length, job.signal, () => {
+    return this.#runUnpacked(job, () => {
       const { codec, dtype, elements, output, target } = job;
       this.#codecs.get(codec.name).decode(codec, dtype, elements, this.#verified(job), output, target);
     });
   }
 
   accumulate(job: AccumulateJob): Answer<Finiteness> {
-    return this.#run(job.payload.length, job.signal, () => {
+    return this.#runUnpacked(job, () => {
       const { codec, dtype, elements, weight, accumulator } = job;
       checkAccumulate(job);
       const payload = this.#verified(job);
@@ -81,7 +83,7 @@ export class PortableBackend implements CodecBackend {
   }
 
   finite(job: FiniteJob): Answer<Finiteness> {
-    return this.#run(job.payload.length, job.signal, () => {
+    return this.#runUnpacked(job, () => {
       const { codec, dtype, elements, output } = job;
       checkElements(codec.name, elements);
       const payload = this.#verified(job);
@@ -107,7 +109,7 @@ export class PortableBackend implements CodecBackend {
   }
 
   unpack({ packed, segments, payload, signal }: UnpackJob): Answer<bigint> {
-    return this.#run(payload.length, signal, () => {
+    return this.#runUnpacked({ payload, unpacked: payload, signal }, () => {
       unpackPayload(packed, segments, this.#packer, payload);
       return xxh64(payload);
     });
@@ -128,6 +130,18 @@ export class PortableBackend implements CodecBackend {
       "CHUNK_CORRUPT",
       `the payload's xxh64 is ${hex(found)} and should be ${hex(hash)}: it changed on its way`,
     );
+  }
+
+  /** Runs what may have an envelope to open, for which the packer may have to be loaded. */
+  #runUnpacked<T>(
+    { payload, unpacked, signal }: Pick<FiniteJob, "payload" | "unpacked" | "signal">,
+    work: () => T,
+  ): Answer<T> {
+    if (unpacked === undefined || this.#unpacks) return this.#run(payload.length, signal, work);
+    return this.#packer.load!().then(() => {
+      this.#unpacks = true;
+      return this.#queue.run(work, signal);
+    });
   }
 
   #run<T>(bytes: number, signal: AbortSignal | undefined, work: () => T): Answer<T> {

@@ -42,9 +42,9 @@ export interface DialOptions {
  */
 export async function dialWebSocket(url: string, options: DialOptions = {}): Promise<Channel> {
   const { signal, token } = options;
-  signal?.throwIfAborted();
   const at = new URL(url);
-  const agent = tunnelTo(at);
+  const agent = await tunnelTo(at);
+  signal?.throwIfAborted();
   const socket = new WebSocket(url, {
     ...(agent && { agent }),
     ...options.client,
