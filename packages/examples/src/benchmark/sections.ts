@@ -1,0 +1,4 @@
+import type { Section } from "./section.js";
+
+/** In the order of the page. */
+export const SECTIONS: readonly Section[] = [];
