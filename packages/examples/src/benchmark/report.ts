@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { machineText } from "./machine.js";
+import { table } from "./markdown.js";
 import { readRecord, type SectionRecord } from "./record.js";
 import type { Plot, Section, Verdict } from "./section.js";
 import { drawSvg } from "./theme.js";
@@ -87,11 +88,4 @@ function placed(markdown: string, plots: readonly Plot[]): string {
 function originOf({ measured, commit, machine, quick, seconds }: SectionRecord): string {
   const kind = quick ? "A quick run, of small models, once each: nothing to judge by" : "Measured";
   return `*${kind}: ${measured.slice(0, 10)}, commit ${commit}, in ${Math.round(seconds)} s. ${machineText(machine)}.*`;
-}
-
-/** As Markdown; all columns but the first are numbers. */
-export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  return [head, head.map((_, column) => (column ? "---:" : "---")), ...rows]
-    .map((cells) => `| ${cells.join(" | ")} |`)
-    .join("\n");
 }

@@ -1,4 +1,5 @@
+import { endToEnd } from "./end-to-end.js";
 import type { Section } from "./section.js";
 
 /** In the order of the page. */
-export const SECTIONS: readonly Section[] = [];
+export const SECTIONS: readonly Section[] = [endToEnd];
