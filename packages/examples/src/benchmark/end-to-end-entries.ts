@@ -33,6 +33,11 @@ export const JUDGED_CODECS: readonly NamedCodec[] = CODECS.filter(([name]) =>
   ["none", "float16", "blockwise8", "normfloat4"].includes(name),
 );
 
+/** Enough to see that a race runs. */
+export const QUICK_CODECS: readonly NamedCodec[] = CODECS.filter(([name]) =>
+  ["none", "normfloat4"].includes(name),
+);
+
 /** Transfers of ours: every codec over every channel. */
 export function transfers(
   { scratch }: BenchmarkContext,

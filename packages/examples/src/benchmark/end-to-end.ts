@@ -7,7 +7,15 @@ import { formatMiB } from "../model/byte-size.js";
 import { writeNoise } from "../model/noise-model.js";
 import { CHANNELS } from "./end-job.js";
 import type { EndToEndData, EndToEndRace } from "./end-to-end-data.js";
-import { alternatives, CODECS, copies, type Entry, JUDGED_CODECS, transfers } from "./end-to-end-entries.js";
+import {
+  alternatives,
+  CODECS,
+  copies,
+  type Entry,
+  JUDGED_CODECS,
+  QUICK_CODECS,
+  transfers,
+} from "./end-to-end-entries.js";
 import { renderEndToEnd } from "./end-to-end-page.js";
 import { endToEndVerdicts } from "./end-to-end-verdicts.js";
 import { f32Bytes, largestBytes, llamaShapes, mixedShapes } from "./models.js";
@@ -68,7 +76,7 @@ async function mixed(context: BenchmarkContext): Promise<EndToEndRace[]> {
     await run(
       context,
       { ...file, id: "channels", title: "Mixed shapes, over other channels", rounds: 2 },
-      transfers(context, source, CODECS, others),
+      transfers(context, source, quick ? QUICK_CODECS : CODECS, others),
     ),
     await run(
       context,
@@ -79,7 +87,7 @@ async function mixed(context: BenchmarkContext): Promise<EndToEndRace[]> {
         title: "Mixed shapes, container to container",
         rounds: 3,
       },
-      transfers(context, tensors, CODECS, ["ws"]),
+      transfers(context, tensors, quick ? QUICK_CODECS : CODECS, ["ws"]),
     ),
   ];
   await rm(source);
@@ -98,7 +106,7 @@ async function trained(context: BenchmarkContext): Promise<EndToEndRace[]> {
   };
   const entries = [
     ...(await copies(context, source)),
-    ...transfers(context, source, context.quick ? JUDGED_CODECS : CODECS, ["ws"]),
+    ...transfers(context, source, context.quick ? QUICK_CODECS : CODECS, ["ws"]),
   ];
   const done = await run(context, setting, entries);
   await rm(source);

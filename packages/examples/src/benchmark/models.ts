@@ -11,19 +11,19 @@ export const f32Bytes = (tensors: readonly TensorInfo[]): number =>
 export const largestBytes = (tensors: readonly TensorInfo[]): number =>
   Math.max(...tensors.map((tensor) => elementsOf(tensor) * F32_BYTES));
 
-/** A layer of a small transformer: attention, a gated block, norms and biases. */
+/** A layer of a small transformer, in widths of it: attention, a gated block, norms and biases. */
 const LAYER: readonly (readonly [string, ...number[]])[] = [
-  ["attention.q", 1024, 1024],
-  ["attention.q.bias", 1024],
-  ["attention.k", 256, 1024],
-  ["attention.v", 256, 1024],
-  ["attention.o", 1024, 1024],
-  ["attention.norm", 1024],
-  ["mlp.gate", 2816, 1024],
-  ["mlp.up", 2816, 1024],
-  ["mlp.up.bias", 2816],
-  ["mlp.down", 1024, 2816],
-  ["mlp.norm", 1024],
+  ["attention.q", 1, 1],
+  ["attention.q.bias", 1],
+  ["attention.k", 0.25, 1],
+  ["attention.v", 0.25, 1],
+  ["attention.o", 1, 1],
+  ["attention.norm", 1],
+  ["mlp.gate", 2.75, 1],
+  ["mlp.up", 2.75, 1],
+  ["mlp.up.bias", 2.75],
+  ["mlp.down", 1, 2.75],
+  ["mlp.norm", 1],
 ];
 
 /**
@@ -31,10 +31,13 @@ const LAYER: readonly (readonly [string, ...number[]])[] = [
  * and what is left over as a vector.
  */
 export function mixedShapes(bytes: number): TensorInfo[] {
-  const tensors = [f32("embedding.weight", bytes / 4 / F32_BYTES / 1024, 1024)];
+  const width = bytes < 2 ** 28 ? 256 : 1024;
+  const tensors = [f32("embedding.weight", bytes / 4 / F32_BYTES / width, width)];
   let left = bytes - f32Bytes(tensors);
   for (let layer = 0; ; layer++) {
-    const next = LAYER.map(([name, ...shape]) => f32(`layers.${layer}.${name}`, ...shape));
+    const next = LAYER.map(([name, ...shape]) =>
+      f32(`layers.${layer}.${name}`, ...shape.map((widths) => widths * width)),
+    );
     if (f32Bytes(next) > left) break;
     tensors.push(...next);
     left -= f32Bytes(next);
