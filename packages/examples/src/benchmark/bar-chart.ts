@@ -1,4 +1,4 @@
-import type { Spec } from "vega";
+import type { Mark, Spec } from "vega";
 import { INK } from "./theme.js";
 
 export interface BarChart {
@@ -90,20 +90,24 @@ export function barChart({ title, subtitle, axis, bars, rule }: BarChart): Spec 
           },
         },
       },
-      {
-        type: "text",
-        from: { data: "bars" },
-        encode: {
-          enter: {
-            x: { scale: "x", field: "value", offset: 5 },
-            y: { scale: "y", field: "label", band: 0.5 },
-            text: { field: "text" },
-            baseline: { value: "middle" },
-            fill: { value: INK.text },
-            fontSize: { value: 11 },
-          },
-        },
-      },
+      // Behind its text, a rim of the ground: the rule would cross it out.
+      valueMark({ stroke: { value: INK.ground }, strokeWidth: { value: 5 } }),
+      valueMark({ fill: { value: INK.text } }),
     ],
   };
 }
+
+const valueMark = (paint: object): Mark => ({
+  type: "text",
+  from: { data: "bars" },
+  encode: {
+    enter: {
+      x: { scale: "x", field: "value", offset: 5 },
+      y: { scale: "y", field: "label", band: 0.5 },
+      text: { field: "text" },
+      baseline: { value: "middle" },
+      fontSize: { value: 11 },
+      ...paint,
+    },
+  },
+});

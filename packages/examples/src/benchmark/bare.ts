@@ -45,8 +45,8 @@ export async function socat(bufferBytes: number, transfer: BareTransfer): Promis
         `OPEN:${targetOf(transfer)},creat,wronly`,
       ),
     }),
-    async listening() {
-      while (!listens(port)) await sleep(1);
+    async listening(signal) {
+      while (!listens(port)) await sleep(1, undefined, { signal });
     },
   };
 }

@@ -8,7 +8,7 @@ export interface Contender {
   /** What must lie there before a run. Not measured. */
   prepare?(): Promise<void>;
   /** Where neither says so: resolves when the receiver listens. The sender is started then, and not before. */
-  readonly listening?: () => Promise<void>;
+  readonly listening?: (signal: AbortSignal) => Promise<void>;
   /** Looks at what came of it, the first time. @throws Error where that is not right. */
   check?(run: Run): Promise<void>;
   /** Takes away what it made. Not measured. */

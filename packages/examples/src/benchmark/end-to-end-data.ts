@@ -63,10 +63,10 @@ export function figuresOf({ runs }: Outcome, bytes: number): Figures | undefined
   };
 }
 
-/** The bare copy of a race that was fastest. */
-export function bestCopy(race: EndToEndRace): (Figures & { name: string }) | undefined {
+/** The bare copy of a race that was fastest, of those that are named so. */
+export function bestCopy(race: EndToEndRace, prefix = ""): (Figures & { name: string }) | undefined {
   const copies = race.rows
-    .filter(({ bareCopy }) => bareCopy)
+    .filter(({ bareCopy, name }) => bareCopy && name.startsWith(prefix))
     .flatMap((row) => {
       const figures = figuresOf(row, race.bytes);
       return figures ? [{ ...figures, name: row.name }] : [];

@@ -1,6 +1,7 @@
 import type { TensorInfo } from "@tensorwire/core";
 import type { CodecSpec } from "@tensorwire/stream";
 import { type BareTransfer, bareNode, hasSocat, socat } from "./bare.js";
+import type { BareWayName } from "./bare/way.js";
 import type { Contender } from "./contender.js";
 import type { ChannelName } from "./end-job.js";
 import type { EndToEndRow } from "./end-to-end-data.js";
@@ -34,9 +35,7 @@ export const JUDGED_CODECS: readonly NamedCodec[] = CODECS.filter(([name]) =>
 );
 
 /** Enough to see that a race runs. */
-export const QUICK_CODECS: readonly NamedCodec[] = CODECS.filter(([name]) =>
-  ["none", "normfloat4"].includes(name),
-);
+export const QUICK_CODECS: readonly NamedCodec[] = CODECS.filter(([name]) => name === "normfloat4");
 
 /** Transfers of ours: every codec over every channel. */
 export function transfers(
@@ -72,13 +71,16 @@ export async function copies(context: BenchmarkContext, source: string): Promise
 /** What a message of the whole model takes of memory, at both ends together, for each of its bytes. */
 const MSGPACK_TIMES = 7;
 
+/** They take so long that this often is enough to see it. */
+const ROUNDS: Partial<Record<BareWayName, number>> = { gzip: 1, msgpack: 2 };
+
 /** What people use instead. */
 export function alternatives(context: BenchmarkContext, source: string, bytes: number): Entry[] {
   const { scratch } = context;
   const entries = (["undici", "gzip", "msgpack"] as const).map((way) => {
     const name = { undici: "undici upload", gzip: "gzip -1, TCP", msgpack: "msgpack, ws" }[way];
-    // Compressing takes so long that once is enough to see it.
-    const contender = bareNode(way, { name, source, scratch, ...(way === "gzip" && { rounds: 1 }) });
+    const rounds = ROUNDS[way];
+    const contender = bareNode(way, { name, source, scratch, ...(rounds && { rounds }) });
     return { name, contender };
   });
   if (availableBytes() >= MSGPACK_TIMES * bytes) return entries;

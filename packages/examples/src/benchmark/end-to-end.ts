@@ -16,6 +16,7 @@ import {
   QUICK_CODECS,
   transfers,
 } from "./end-to-end-entries.js";
+import { endToEndHeadline } from "./end-to-end-headline.js";
 import { renderEndToEnd } from "./end-to-end-page.js";
 import { endToEndVerdicts } from "./end-to-end-verdicts.js";
 import { f32Bytes, largestBytes, llamaShapes, mixedShapes } from "./models.js";
@@ -38,6 +39,7 @@ export const endToEnd: Section<EndToEndData> = {
     races: [...(await mixed(context)), ...(await trained(context)), ...(await llama(context))],
   }),
   render: renderEndToEnd,
+  headline: endToEndHeadline,
   verdicts: endToEndVerdicts,
 };
 
@@ -105,7 +107,7 @@ async function trained(context: BenchmarkContext): Promise<EndToEndRace[]> {
     ...{ bytes, tensors, largestBytes: 0, rounds: 3 },
   };
   const entries = [
-    ...(await copies(context, source)),
+    ...(context.quick ? [] : await copies(context, source)),
     ...transfers(context, source, context.quick ? QUICK_CODECS : CODECS, ["ws"]),
   ];
   const done = await run(context, setting, entries);

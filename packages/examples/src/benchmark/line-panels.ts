@@ -42,7 +42,7 @@ export function linePanels({ title, subtitle, x, panels }: LinePanels): Spec {
   return {
     $schema: "https://vega.github.io/schema/vega/v5.json",
     title: { text: title, subtitle, subtitlePadding: 4, offset: 18 },
-    layout: { columns: panels.length, padding: { column: 64 }, bounds: "full", align: "each" },
+    layout: { columns: panels.length, padding: { column: 120 }, bounds: "flush", align: "all" },
     scales: [scale],
     marks: panels.map((panel, i) => panelMark(panel, x, `panel-${i}`)),
   };
@@ -69,7 +69,7 @@ function panelMark({ title, series, bar }: Panel, x: LinePanels["x"], name: stri
         labelOverlap: "greedy",
         encode: { labels: { update: { text: { signal: `(${JSON.stringify(texts)})[datum.value]` } } } },
       },
-      { scale: "y", orient: "left", grid: true, tickCount: 6, domain: false },
+      { scale: "y", orient: "left", grid: true, gridScale: "x", tickCount: 6, domain: false },
     ],
     marks: [
       ...(bar ? barMarks(bar) : []),

@@ -2,10 +2,11 @@ import { readdir, rm } from "node:fs/promises";
 import { join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command } from "commander";
+import { writeInto } from "../accuracy/page.js";
 import { openScratch } from "../memory/scratch.js";
 import { describeCommit, describeMachine, machineText } from "./machine.js";
 import { type Skip, type SectionRecord, writeRecord } from "./record.js";
-import { FOLDER, writeReport } from "./report.js";
+import { FOLDER, headline, writeReport } from "./report.js";
 import type { Section } from "./section.js";
 import { SECTIONS } from "./sections.js";
 
@@ -17,6 +18,7 @@ interface Arguments {
 }
 
 const ROOT = fileURLToPath(new URL("../../../../", import.meta.url));
+const DOCS = join(ROOT, "docs");
 const MiB = 2 ** 20;
 
 const program = new Command("bench")
@@ -24,7 +26,7 @@ const program = new Command("bench")
   .option("--only <sections>", `some of ${SECTIONS.map(({ id }) => id).join(",")}`)
   .option("--quick", "a glance: small models, one run of each; nothing is judged")
   .option("--render", "measure nothing: write the page from the records")
-  .option("--out <folder>", "where the page goes", join(ROOT, "docs"));
+  .option("--out <folder>", "where the page goes", DOCS);
 
 function chosen(only: string | undefined): readonly Section[] {
   const ids = only?.split(",") ?? SECTIONS.map(({ id }) => id);
@@ -95,6 +97,8 @@ async function main(): Promise<number> {
     scratch.remove();
   }
   const verdicts = await writeReport(out, SECTIONS);
+  const text = await headline(out, SECTIONS);
+  if (text && resolve(out) === DOCS) await writeInto(join(ROOT, "README.md"), "bench", text);
   console.log("");
   for (const { what, found, bar, pass } of verdicts)
     console.log(`${pass === undefined ? "    " : pass ? "PASS" : "FAIL"}  ${what}: ${found}; ${bar}`);

@@ -48,10 +48,12 @@ async function runOnce(
 ): Promise<Run> {
   const { sender: send, receiver: receive } = contender.commands();
   const processes: MeasuredProcess[] = [];
+  const ended = new AbortController();
   let cause: Error | undefined;
   // The first that fails is the cause: the other is ended for it.
   const fail = (error: Error): void => {
     cause ??= error;
+    ended.abort();
     for (const each of processes) each.kill();
   };
   const over = (): void => fail(new Error("the benchmark was ended"));
@@ -69,7 +71,7 @@ async function runOnce(
   try {
     const began = performance.now();
     const receiver = start("receiver", receive);
-    if (contender.listening) await Promise.race([contender.listening(), receiver.ended]);
+    await contender.listening?.(ended.signal);
     const sender = start("sender", send);
     void receiver.address.then((address) => sender.tell(address));
     void sender.address.then((address) => receiver.tell(address));

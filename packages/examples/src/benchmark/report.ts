@@ -50,6 +50,16 @@ export async function writeReport(out: string, sections: readonly Section[]): Pr
   return verdicts;
 }
 
+/** What the README's place for it holds: of full runs only. */
+export async function headline(out: string, sections: readonly Section[]): Promise<string> {
+  const texts: string[] = [];
+  for (const section of sections) {
+    const record = await readRecord(join(out, FOLDER), section.id);
+    if (record?.data && !record.quick && section.headline) texts.push(section.headline(record.data));
+  }
+  return texts.join("\n\n");
+}
+
 function verdictsOf({ section, record }: Part): readonly Verdict[] {
   if (!record?.data || record.quick) return [];
   return section.verdicts?.(record.data) ?? [];

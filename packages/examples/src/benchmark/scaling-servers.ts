@@ -24,7 +24,7 @@ export async function* serverSeries(context: BenchmarkContext): AsyncGenerator<S
       setting: `a server that has published a model of ${formatSize(bytes)} as ${CODEC}; the time until the last has all of it, encoded`,
       axis: { title: "receivers", of: "count", scale: "linear" },
     },
-    quick ? [1, 2] : [1, 2, 4, 8, 16, 32],
+    quick ? [2] : [1, 2, 4, 8, 16, 32],
     (receivers) => serve(scratch, model, receivers),
   );
   yield await series(
@@ -34,7 +34,7 @@ export async function* serverSeries(context: BenchmarkContext): AsyncGenerator<S
       setting: `a server that has collected a model of ${formatSize(bytes)} as ${CODEC} from each client, within a budget of ${formatSize(BUDGET_BYTES)}; the time that the mean takes, encoded again`,
       axis: { title: "clients", of: "count", scale: "linear" },
     },
-    quick ? [1, 2] : [1, 2, 4, 8, 16],
+    quick ? [2] : [1, 2, 4, 8, 16],
     (clients) => mean(scratch, model, clients),
   );
 }

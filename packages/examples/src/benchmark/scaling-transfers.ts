@@ -35,7 +35,7 @@ function steps(least: number, most: number, step: number): number[] {
 export async function* transferSeries(context: BenchmarkContext): AsyncGenerator<ScalingSeries> {
   const { quick } = context;
   const { least, most, bytes, many } = sizesOf(context);
-  const few = (values: readonly number[]): readonly number[] => (quick ? values.slice(0, 2) : values);
+  const few = (values: readonly number[]): readonly number[] => (quick ? values.slice(0, 1) : values);
   yield await series(
     context,
     {

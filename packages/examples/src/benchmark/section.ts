@@ -43,6 +43,8 @@ export interface Section<Data extends object = object> {
   measure(context: BenchmarkContext): Promise<Data>;
   /** Pure. Whatever the page says comes from the data. */
   render(data: Data): RenderedSection;
+  /** Pure: the table that stands in the README. */
+  headline?(data: Data): string;
   /** Pure: lines of the summary at the page's top. */
   verdicts?(data: Data): readonly Verdict[];
 }
