@@ -18,7 +18,7 @@ export interface EndToEndRace {
   readonly manner: Manner;
   readonly bytes: number;
   readonly tensors: number;
-  readonly largestBytes: number;
+  readonly largestBytes?: number;
   readonly rounds: number;
   readonly rows: readonly EndToEndRow[];
 }

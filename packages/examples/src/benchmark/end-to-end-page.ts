@@ -1,6 +1,5 @@
 import { formatMiB } from "../model/byte-size.js";
 import { barChart } from "./bar-chart.js";
-import { CHANNELS } from "./end-job.js";
 import {
   bestCopy,
   type EndToEndData,
@@ -23,23 +22,17 @@ all threads, as the shell says that waited for the process; *peak* is resident m
 `.trim();
 
 export function renderEndToEnd(data: EndToEndData): RenderedSection {
-  const plots: Plot[] = [];
-  const texts = [TEXT];
   const file = raceOf(data, "file");
-  if (file) {
-    plots.push(speedPlot(file));
-    texts.push("![](end-to-end)");
-  }
-  for (const race of data.races) {
-    texts.push(`### ${race.title}`, describe(race));
-    const rows = raceTable(race);
-    texts.push(race.id === "channels" ? `${matrix(data)}\n\n${folded("All figures", rows)}` : rows);
-  }
-  return { markdown: texts.join("\n\n"), plots };
+  const plots = file ? [speedPlot(file)] : [];
+  const places = plots.map(({ name }) => `![](${name})`);
+  return { markdown: [TEXT, ...places, ...renderRaces(data.races)].join("\n\n"), plots };
 }
 
-function describe({ bytes, tensors, largestBytes, rounds, manner }: EndToEndRace): string {
-  const largest = largestBytes ? `, the largest of ${formatMiB(largestBytes)}` : "";
+export const renderRaces = (races: readonly EndToEndRace[]): string[] =>
+  races.map((race) => [`### ${race.title}`, describeRace(race), raceTable(race)].join("\n\n"));
+
+export function describeRace({ bytes, tensors, largestBytes, rounds, manner }: EndToEndRace): string {
+  const largest = largestBytes !== undefined ? `, the largest of ${formatMiB(largestBytes)}` : "";
   const runs = rounds === 1 ? "one run of each" : `medians of ${rounds} runs`;
   const caller =
     manner === "container"
@@ -62,7 +55,7 @@ const HEAD = [
   "growth",
 ];
 
-function raceTable(race: EndToEndRace): string {
+export function raceTable(race: EndToEndRace): string {
   const copy = bestCopy(race);
   return table(
     HEAD,
@@ -95,25 +88,6 @@ function cells(row: EndToEndRow, race: EndToEndRace, copy: Figures | undefined):
     ]),
   ];
 }
-
-/** GB/s of every codec over every channel: the WebSocket's are of the race above. */
-function matrix(data: EndToEndData): string {
-  const races = [raceOf(data, "file"), raceOf(data, "channels")].filter((race) => race !== undefined);
-  const rows = races.flatMap((race) => race.rows.map((row) => ({ row, race })));
-  const codecs = [...new Set(rows.flatMap(({ row }) => row.codec ?? []))];
-  const cell = (codec: string, channel: string): string => {
-    const found = rows.find(({ row }) => row.codec === codec && row.channel === channel);
-    const figures = found && figuresOf(found.row, found.race.bytes);
-    return figures ? (figures.bytesPerSecond / 1e9).toFixed(2) : found?.row.failed ? "failed" : "–";
-  };
-  return `GB/s, the WebSocket's from the race above:\n\n${table(
-    ["", ...CHANNELS],
-    codecs.map((codec) => [`\`${codec}\``, ...CHANNELS.map((channel) => cell(codec, channel))]),
-  )}`;
-}
-
-const folded = (title: string, text: string): string =>
-  `<details><summary>${title}</summary>\n\n${text}\n\n</details>`;
 
 function speedPlot(race: EndToEndRace): Plot {
   const copy = bestCopy(race);
