@@ -1,14 +1,34 @@
-import { defineConfig } from "vitest/config";
+import { configDefaults, defineConfig } from "vitest/config";
 
 // In-process tests run the packages' sources, through the "tensorwire-source" export condition, so that one copy
 // of each module is loaded; tests that start processes run the built ones.
+const conditions = ["tensorwire-source", "node", "import", "default"];
+
+// What weighs or times processes has the machine to itself; the rest mostly waits, for sockets and for processes.
+const weighed = ["packages/examples/test/**/*.test.ts", "packages/*/test/**/*memory*.test.ts"];
+
 export default defineConfig({
-  resolve: { conditions: ["tensorwire-source", "node", "import", "default"] },
-  ssr: { resolve: { conditions: ["tensorwire-source", "node", "import", "default"] } },
+  resolve: { conditions },
+  ssr: { resolve: { conditions } },
   test: {
-    include: ["packages/*/test/**/*.test.ts"],
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
     pool: "forks",
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "side by side",
+          include: ["packages/*/test/**/*.test.ts"],
+          exclude: [...configDefaults.exclude, ...weighed],
+          maxWorkers: 2,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: { name: "weighed", include: weighed, maxWorkers: 1, sequence: { groupOrder: 1 } },
+      },
+    ],
   },
 });
