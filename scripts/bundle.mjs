@@ -12,8 +12,9 @@ const source = join(packageRoot, "src");
 const manifest = JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8"));
 const require = createRequire(join(source, "index.ts"));
 
-const exported = Object.values(manifest.exports).map((conditions) =>
-  conditions["tensorwire-source"].replace(/^\.\/src\/(.*)\.ts$/, "$1"),
+// What has no source is a file as it is: package.json.
+const exported = Object.values(manifest.exports).flatMap(
+  (conditions) => conditions["tensorwire-source"]?.replace(/^\.\/src\/(.*)\.ts$/, "$1") ?? [],
 );
 const modules = [...exported, ...process.argv.slice(2)];
 

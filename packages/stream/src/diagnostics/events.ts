@@ -10,6 +10,26 @@ export interface WaitingBytes {
   readonly queuedBytes: number;
 }
 
+/** How far a transfer has come. Source bytes are those of the model, decoded. */
+export interface TransferPosition {
+  /** Of the whole model; 0 until it is known. */
+  readonly totalBytes: number;
+  /** Sent, or received, so far, and those that were there before. */
+  readonly sourceBytes: number;
+  /** Those that an earlier call had brought already. */
+  readonly resumedBytes: number;
+  /** On the wire so far, in all attempts. */
+  readonly wireBytes: number;
+}
+
+/** Of a transfer that a server makes with a peer: what the peer came for. */
+export interface ServedModel {
+  /** The model's, as the peer asked for it: checked to be a name, and a stranger's word. */
+  readonly name: string;
+  /** Whose credential the peer has shown. */
+  readonly principal: string | undefined;
+}
+
 /** One call, however many attempts it takes: the same object in every message about it. What it says grows with it. */
 export interface ObservedTransfer extends WaitingBytes {
   /** Of this process, from 1. */
@@ -19,6 +39,10 @@ export interface ObservedTransfer extends WaitingBytes {
   readonly channel: string | undefined;
   /** The other end, as far as the channel knows it. An address, and a stranger's word: for logs, never for a label. */
   readonly peer: string | undefined;
+  /** What a server makes it for; `undefined` of the caller's own. */
+  readonly served: ServedModel | undefined;
+  /** How far it is at this moment; `undefined` before anything is known of it. */
+  readonly position: TransferPosition | undefined;
   /** What is sent, once it is known. */
   readonly manifest: Manifest | undefined;
   /** Of this process' `performance.now()`. */

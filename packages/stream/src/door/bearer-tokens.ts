@@ -14,13 +14,14 @@ const TokensSchema = v.record(
     sha256: v.optional(v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/i, "64 hexadecimal digits"))),
     publish: Rights,
     fetch: Rights,
+    watch: v.optional(v.boolean()),
   }),
 );
 
 /**
  * The token of a principal, or the SHA-256 of it, so that whoever reads the list has no token; and what the principal may do.
  */
-export interface TokenGrant extends Pick<Principal, "publish" | "fetch"> {
+export interface TokenGrant extends Pick<Principal, "publish" | "fetch" | "watch"> {
   readonly token?: string | undefined;
   readonly sha256?: string | undefined;
 }
@@ -101,12 +102,12 @@ function parsed(tokens: unknown, where: string): Entry[] {
   return entries;
 }
 
-function entry(name: string, { token, sha256, publish, fetch }: TokenGrant, where: string): Entry {
+function entry(name: string, { token, sha256, publish, fetch, watch }: TokenGrant, where: string): Entry {
   if ((token === undefined) === (sha256 === undefined)) {
     throw invalid(`${where}: ${quote(name)} takes a token, or the sha256 of one`);
   }
   const digest = sha256 === undefined ? digestOf(checkToken(token!)) : Buffer.from(sha256, "hex");
-  return { digest, principal: { name, publish, fetch } };
+  return { digest, principal: { name, publish, fetch, watch } };
 }
 
 function match(entries: readonly Entry[], credential: string | undefined): Principal | undefined {
