@@ -87,7 +87,8 @@ async function unpacked(
   }
   const place = await placeOf(record, context, exchange);
   const { signal, progress: onProgress } = context;
-  const terms = { ...options, outputDtype, signal, onProgress };
+  // The rate is for the line: within the machine there is none.
+  const terms = { ...options, maxBytesPerSecond: undefined, outputDtype, signal, onProgress };
   return place.end(await store.reading(model, (source) => transferModel(source, place.sink, terms)));
 }
 

@@ -94,7 +94,8 @@ async function stored(
   const encoding = encodingOf(request);
   const { windowBytes = Number.POSITIVE_INFINITY } = options;
   const chunkBytes = Math.min(DEFAULT_CHUNK_BYTES, Math.floor(windowBytes / 2));
-  const terms = { ...options, ...encoding, chunkBytes, signal, onProgress };
+  // The rate is for the line: within the machine there is none.
+  const terms = { ...options, maxBytesPerSecond: undefined, ...encoding, chunkBytes, signal, onProgress };
   const consumed = request.consume || request.body;
   // What an agent that died had published already, and had not said so.
   const known = store.get(id);

@@ -100,8 +100,10 @@ export class TransferList {
     this.checkRoom();
     const { id = randomUUID(), kind, name, request, lifetimeMs } = asked;
     const created = Date.now();
+    // A full second, as references have it: nothing goes before its reference says so.
+    const expires = Math.ceil((created + lifetimeMs) / 1000) * 1000;
     const transfer = this.#transfer({
-      ...{ id, kind, name, state: "running", created, expires: created + lifetimeMs },
+      ...{ id, kind, name, state: "running", created, expires },
       ...{ request: JSON.parse(JSON.stringify(request)), totalBytes: 0, sourceBytes: 0, wireBytes: 0 },
     });
     this.#transfers.set(id, transfer);
