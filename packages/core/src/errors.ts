@@ -64,6 +64,8 @@ const RETRYABLE = {
   FORBIDDEN: false,
   /** The server has no model of that name. */
   NOT_FOUND: false,
+  /** What the reference stands for has been removed, since its time was over. */
+  REFERENCE_EXPIRED: false,
   /** The server has as many transfers, of this peer or in all, as it takes. */
   SERVER_BUSY: true,
   /** A round's deadline came before as many models had arrived as it needs. */

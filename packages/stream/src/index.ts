@@ -13,6 +13,9 @@ export {
   type TensorInfo,
   TensorwireError,
 } from "@tensorwire/core";
+export { type Agent, createAgent } from "./agent/agent.js";
+export type { AgentOptions } from "./agent/agent-options.js";
+export type { Reference } from "./agent/reference.js";
 export { MemoryBudget } from "./budget/memory-budget.js";
 export { aggregate, type AggregateSource } from "./aggregate/aggregate.js";
 export type { AggregateOptions } from "./aggregate/aggregate-options.js";

@@ -68,6 +68,7 @@ const REASONS: Record<ErrorCode, ExitReason> = {
   UNAUTHORIZED: "door",
   FORBIDDEN: "door",
   NOT_FOUND: "door",
+  REFERENCE_EXPIRED: "door",
   // A signal to this process has codes of its own: what is left is the peer's cancellation.
   QUORUM_MISSED: "peer",
   ABORTED: "peer",
