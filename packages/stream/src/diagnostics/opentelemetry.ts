@@ -1,3 +1,8 @@
+/**
+ * Metrics and spans of all transfers of a process for OpenTelemetry: `docs/guides/observability.md`.
+ *
+ * @module @tensorwire/stream/opentelemetry
+ */
 import {
   context,
   type Histogram,
