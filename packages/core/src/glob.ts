@@ -2,6 +2,8 @@
  * A pattern over names: `*` is any run of characters (dots and slashes among them), `?` is one character, and all else
  * is itself. The pattern is never made into a regular expression: matching takes at most pattern × name steps,
  * whatever they hold, and one pass for a pattern with a single `*`.
+ * @example
+ * console.log(new Glob("model.layers.*.weight").matches("model.layers.0.mlp.weight")); // true
  */
 export class Glob {
   readonly #pattern: readonly string[];

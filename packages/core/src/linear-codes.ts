@@ -69,6 +69,16 @@ function outermost(bits: number): number {
 /**
  * Codes of `elements` elements, modulo 2^32, as little-endian u32.
  * @param target takes four bytes for each.
+ * @example
+ * const codes = { scale: 2 ** -8, bits: 16 };
+ * checkLinearCodes(codes);
+ * checkLinearScale(codes.scale);
+ * const [values, ring] = [bytesOf(Float32Array.of(0.5, -0.25)), new Uint32Array(2)];
+ * encodeLinearCodes(codes, "F32", 2, values, bytesOf(ring), { tensor: 0n, first: 0 });
+ * console.log(ring.join(" ")); // 0
+ * const back = new Float32Array(2);
+ * decodeLinearCodes(codes.scale, 1, 2, bytesOf(ring), "F32", bytesOf(back));
+ * console.log(back.join(" ")); // 0.5 -0.25
  */
 export function encodeLinearCodes(
   { scale, bits, seed }: LinearCodes,

@@ -30,7 +30,12 @@ export const BUILT_IN_CODECS: readonly Codec[] = Object.freeze([
   linear8,
 ]);
 
-/** The codecs that one side knows, by name (in policies and manifests) and by number (in chunk records). */
+/**
+ * The codecs that one side knows, by name (in policies and manifests) and by number (in chunk records).
+ * @example
+ * const registry = new CodecRegistry([...BUILT_IN_CODECS]);
+ * console.log(registry.get("normfloat4").id === normfloat4.id); // true
+ */
 export class CodecRegistry {
   readonly #byName = new Map<string, Codec>();
   readonly #byId = new Map<number, Codec>();

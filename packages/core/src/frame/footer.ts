@@ -23,6 +23,12 @@ export interface Footer {
   readonly fileBytes: number;
 }
 
+/**
+ * The last bytes of an artifact: where its index is.
+ * @example
+ * const footer = encodeFooter({ headBytes: 300, endPosition: 4000, fileBytes: 5000 });
+ * console.log(parseFooter(footer, 5000)?.endPosition); // 4000
+ */
 export function encodeFooter({ headBytes, endPosition, fileBytes }: Footer): Uint8Array {
   const footer = new Uint8Array(FOOTER_BYTES);
   const view = new DataView(footer.buffer);

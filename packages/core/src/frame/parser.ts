@@ -39,6 +39,11 @@ enum At {
 /**
  * Cuts a stream of bytes into frames as they come, whatever their portions, and puts payloads straight into the
  * buffers that the handler lends. Synchronous, and holds at most a header, a control body or a record table of its own.
+ * @example
+ * // not run: a parser is of a connection, whose part is `packages/stream/src/session/connection.ts`
+ * declare const parser: FrameParser;
+ * declare const portions: AsyncIterable<Uint8Array>;
+ * for await (const portion of portions) await parser.push(portion);
  */
 export class FrameParser {
   #at = At.Preamble;

@@ -170,7 +170,7 @@ export function grantedNames({ plain, folder }) {
     url: () => `ws://127.0.0.1:${plain}/models/base`,
     destination: () => `ws://127.0.0.1:${plain}/models/given`,
     token: () => TOKEN,
-    dial: () => ({}),
+    dial: () => ({ token: TOKEN }),
     tls,
     cert: () => tls().cert,
     key: () => tls().key,
