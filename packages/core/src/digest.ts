@@ -30,7 +30,7 @@ const CODEC_BYTES = 2;
  * const plan = new ChunkPlan([{ name: "x", dtype: "F32", shape: [3] }], 32768);
  * const digest = new TransferDigest(plan);
  * digest.add(0, 0, xxh64(bytesOf(Float32Array.of(1, -0.5, 0.25))));
- * console.log(formatDigest(digest.transfer(manifest, 1))); // 0
+ * console.log(formatDigest(digest.transfer(manifest, 1))); // 0e42bad822273859
  */
 export class TransferDigest {
   readonly #hashes: BigUint64Array;

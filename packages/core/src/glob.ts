@@ -13,7 +13,7 @@ export class Glob {
     this.#pattern = [...pattern.replace(/\*+/g, "*")];
   }
 
-  /** @param name A name, or its characters, where many patterns are matched with it. */
+  /** Whether a name is one of those. @param name A name, or its characters, where many patterns are matched with it. */
   matches(name: string | readonly string[]): boolean {
     const pattern = this.#pattern;
     const text = typeof name === "string" ? [...name] : name;

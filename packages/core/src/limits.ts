@@ -65,6 +65,7 @@ export function resolveLimits(given: Partial<Limits> = {}): Limits {
 }
 
 /**
+ * Holds what was announced to a limit.
  * @throws TensorwireError `LIMIT_EXCEEDED` naming the limit, when `value` is over it.
  * @example
  * checkLimit(DEFAULT_LIMITS, "maxTensors", 147, "the number of tensors");

@@ -21,7 +21,7 @@ export function isAskable(patterns: readonly string[]): boolean {
 /**
  * A list of patterns over tensors' names, as of `Glob`: a name is chosen where one of them matches.
  * @example
- * console.log(new NamePatterns(["*.lora_A.*"]).has("layer.0.lora_A.weight")); // true
+ * console.log(new NamePatterns(["*.lora_A.*"]).matches("layer.0.lora_A.weight")); // true
  */
 export class NamePatterns {
   readonly #patterns: readonly string[];

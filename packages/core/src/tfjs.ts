@@ -213,7 +213,7 @@ function storedBytes(json: JsonReader, stored: DType, dtype: DType, shape: reado
  * @throws TensorwireError `INVALID_ARGUMENT` for lengths that do not agree.
  * @example
  * const target = new Float32Array(2);
- * dequantizeTfjs({ dtype: "U8", scale: 0.5, min: -1 }, Uint8Array.of(0, 4), bytesOf(target));
+ * dequantizeTfjs({ dtype: "U8", scale: 0.5, min: -1, original: "F32" }, Uint8Array.of(0, 4), bytesOf(target));
  * console.log(target.join(" ")); // -1 1
  */
 export function dequantizeTfjs(stored: TfjsStored, bytes: Uint8Array, target: Uint8Array): void {

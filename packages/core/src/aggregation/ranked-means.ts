@@ -15,7 +15,7 @@ const LEAST_ELEMENTS = 64;
  * const ranked = new RankedMeans(3, 1);
  * const models = [[1, 10], [2, 20], [300, 30]].map((values) => bytesOf(Float32Array.from(values)));
  * const median = new Float32Array(2);
- * ranked.store("F32", 2, models, bytesOf(median));
+ * ranked.combine("F32", 2, models, [1, 1, 1], bytesOf(median));
  * console.log(median.join(" ")); // 2 20
  */
 export class RankedMeans {

@@ -56,6 +56,7 @@ export class PortableBackend implements CodecBackend {
     this.#packer = packer;
   }
 
+  /** As the reference codec does, in this thread. */
   encode(job: EncodeJob): Answer<EncodedChunk> {
     return this.#run(job.source.length, job.signal, () => {
       const { codec, dtype, elements, source, target, at, packed } = job;

@@ -7,7 +7,7 @@ const scaledHalves = new Uint16Array(scaled.buffer);
  * (sign, exponent and 7 bits of its fraction) say it to within one threshold, so that a look-up and one comparison
  * replace a search: code = codes[base[key] + (x > thresholds[base[key]])].
  * @example
- * const signs = new LevelSearch(Float32Array.of(0), Uint8Array.of(0, 1), 0);
+ * const signs = new LevelSearch([0], [0, 1], 0);
  * console.log(signs instanceof LevelSearch); // true
  */
 export class LevelSearch {

@@ -35,7 +35,7 @@ function codesAt(count: number): number {
  * writeNestedBlock(scales.slice(), 0, scales.length, mean.offset(), payload);
  * const read = new Float32Array(3);
  * readNestedScales(payload, 0, scales.length, read);
- * console.log(mean.offset(), read.join(" ")); // 2 1 2 3
+ * console.log(mean.offset(), read[1], read[2]); // 2 2 3
  */
 export class ScaleMean {
   readonly #lanes = new Float32Array(LANES);

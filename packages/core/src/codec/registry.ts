@@ -45,7 +45,7 @@ export class CodecRegistry {
     for (const codec of codecs) this.register(codec);
   }
 
-  /** @throws TensorwireError `INVALID_ARGUMENT` where its name or number is taken, or is not one. */
+  /** Adds a codec. @throws TensorwireError `INVALID_ARGUMENT` where its name or number is taken, or is not one. */
   register(codec: Codec): void {
     if (typeof codec.name !== "string" || codec.name === "") {
       throw new TensorwireError("INVALID_ARGUMENT", "a codec's name is a string that is not empty");
@@ -70,7 +70,7 @@ export class CodecRegistry {
     this.#byId.set(codec.id, codec);
   }
 
-  /** @throws TensorwireError `CODEC_UNSUPPORTED` for a name that is not known. */
+  /** The codec of this name. @throws TensorwireError `CODEC_UNSUPPORTED` for a name that is not known. */
   get(name: string): Codec {
     const codec = this.#byName.get(name);
     if (codec !== undefined) return codec;
@@ -80,7 +80,7 @@ export class CodecRegistry {
     );
   }
 
-  /** @throws TensorwireError `CODEC_UNSUPPORTED` for a number that is not known. */
+  /** The codec of this number on the wire. @throws TensorwireError `CODEC_UNSUPPORTED` for a number that is not known. */
   byId(id: number): Codec {
     const codec = this.#byId.get(id);
     if (codec !== undefined) return codec;

@@ -46,7 +46,7 @@ const others = new FloatValues();
  * const run = (...values: number[]) => ({ dtype: "F32", bytes: bytesOf(Float32Array.from(values)), first: 0 }) as const;
  * const sums = new ErrorSums();
  * sums.add(run(1, 2), run(1, 2.5), 2);
- * console.log(sums.figures().differing, sums.figures().maxAbs); // 1 0.5
+ * console.log(sums.figures.differing, sums.figures.maxAbs); // 1 0.5
  */
 export class ErrorSums {
   #elements = 0;

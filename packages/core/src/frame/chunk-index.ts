@@ -36,8 +36,8 @@ export interface FilePart {
  * @example
  * const plan = new ChunkPlan([{ name: "x", dtype: "F32", shape: [3] }], 32768);
  * const index = new ChunkIndex(plan);
- * index.add({ tensor: 0, firstElement: 0, elements: 3, codec: 0, packing: 0, payloadBytes: 12, packedBytes: 12, hash: 1n, position: 300 });
- * console.log(index.bytes.length === indexBytes(plan, "xxh64"), encodeIndexHead(1, index.bytes).length); // true 32
+ * index.add({ codec: 0, packing: 0, payloadBytes: 12, packedBytes: 12, hash: 1n, position: 300 });
+ * console.log(index.bytes.length === indexBytes(plan, "xxh64"), encodeIndexHead(1, index.bytes).length); // true 24
  */
 export class ChunkIndex {
   #bytes: Uint8Array;

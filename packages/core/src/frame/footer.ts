@@ -42,6 +42,7 @@ export function encodeFooter({ headBytes, endPosition, fileBytes }: Footer): Uin
 }
 
 /**
+ * Reads what `encodeFooter` wrote.
  * @param bytes The file's last `FOOTER_BYTES`.
  * @param fileBytes Bytes that the file has.
  * @returns Undefined where these bytes are no footer.

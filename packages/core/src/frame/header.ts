@@ -108,7 +108,7 @@ function headerCheck(header: Uint8Array): number {
   return Number(xxh64(header.subarray(0, CHECK_AT)) & 0xffff_ffffn);
 }
 
-/** @throws TensorwireError `FRAME_CORRUPT`, `VERSION_UNSUPPORTED` or `PROTOCOL`. */
+/** Reads a frame's header. @throws TensorwireError `FRAME_CORRUPT`, `VERSION_UNSUPPORTED` or `PROTOCOL`. */
 export function parseHeader(bytes: Uint8Array): FrameHeader {
   const view = new DataView(bytes.buffer, bytes.byteOffset, HEADER_BYTES);
   if (view.getUint32(CHECK_AT, true) !== headerCheck(bytes)) {
@@ -142,7 +142,7 @@ export function parseHeader(bytes: Uint8Array): FrameHeader {
   };
 }
 
-/** @throws TensorwireError `FRAME_CORRUPT`. `header` is the frame's first 24 bytes. */
+/** Holds a frame to its checksum. @throws TensorwireError `FRAME_CORRUPT`. `header` is the frame's first 24 bytes. */
 export function verifyFrame(header: Uint8Array, parsed: FrameHeader, covered: Uint8Array): void {
   if (xxh64(header.subarray(0, CHECKSUM_AT), covered) !== parsed.checksum) {
     throw new TensorwireError(

@@ -79,6 +79,7 @@ export function maxHeldChunks(maxControlBytes: number, integrity: Integrity): nu
 }
 
 /**
+ * Reads a body of HELD.
  * @param from The first ordinal that may be named: after the last of the HELD before it.
  * @param chunks Chunks in the plan: no run may reach past it.
  * @throws TensorwireError `PROTOCOL`.

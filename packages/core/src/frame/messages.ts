@@ -74,7 +74,10 @@ export function encodeJson(body: Hello | Fault | SourceState): Uint8Array {
   return encoder.encode(JSON.stringify(body));
 }
 
-/** @throws TensorwireError `PROTOCOL` where the body is not what the schema says. */
+/**
+ * Reads a body of HELLO, ERROR or SOURCE.
+ * @throws TensorwireError `PROTOCOL` where the body is not what the schema says.
+ */
 export function parseJson<const Schema extends v.GenericSchema>(
   type: FrameType,
   schema: Schema,
@@ -136,7 +139,7 @@ export function maxWantRanges(maxControlBytes: number): number {
   return Math.floor((maxControlBytes - WANT_HEAD) / RANGE_BYTES);
 }
 
-/** @param chunks Chunks in the plan: no range may reach past it. */
+/** Reads a body of WANT. @param chunks Chunks in the plan: no range may reach past it. */
 export function parseWant(body: Uint8Array, chunks: number): Want {
   const view = viewOf("WANT", body, WANT_HEAD, body.length);
   const count = view.getUint32(8, true);

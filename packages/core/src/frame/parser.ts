@@ -40,10 +40,17 @@ enum At {
  * Cuts a stream of bytes into frames as they come, whatever their portions, and puts payloads straight into the
  * buffers that the handler lends. Synchronous, and holds at most a header, a control body or a record table of its own.
  * @example
- * // not run: a parser is of a connection, whose part is `packages/stream/src/session/connection.ts`
- * declare const parser: FrameParser;
- * declare const portions: AsyncIterable<Uint8Array>;
- * for await (const portion of portions) await parser.push(portion);
+ * const parser = new FrameParser(
+ *   {
+ *     admit: () => {},
+ *     control: ({ type }) => console.log(frameName(type)), // ACK
+ *     lend: () => undefined,
+ *     payload: (_header, _record, loan) => loan.release(),
+ *   },
+ *   DEFAULT_LIMITS,
+ * );
+ * parser.push(PREAMBLE);
+ * parser.push(encodeFrame(FrameType.ACK, 1, FLAG_TO_SENDER, encodeAck({ durable: 3 })));
  */
 export class FrameParser {
   #at = At.Preamble;

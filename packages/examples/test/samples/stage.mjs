@@ -62,6 +62,13 @@ export async function writeFiles(folder, { ca, server, client }) {
       await transferModel(tensors(i), at(path), { codec: "float16", metadata: { num_examples: "10" } });
     }
   }
+  await mkdir(at("tfjs"));
+  const weights = [{ name: "bias", shape: [4], dtype: "float32" }];
+  await writeFile(
+    at("tfjs/model.json"),
+    JSON.stringify({ weightsManifest: [{ paths: ["weights.bin"], weights }] }),
+  );
+  await writeFile(at("tfjs/weights.bin"), new Uint8Array(16));
   await writeFile(at("weights.bin"), new Uint8Array(100_000).fill(7));
   await writeFile(at("token"), TOKEN);
   await writeFile(
