@@ -136,11 +136,13 @@ export class ChunkIndex {
     };
   }
 
+  /** Where the payload of the chunk at `ordinal` begins in the file. */
   position(ordinal: number): number {
     const at = this.#at(ordinal);
     return this.#view.getUint32(at, true) + this.#view.getUint32(at + 4, true) * TWO_32;
   }
 
+  /** How long the payload of the chunk at `ordinal` is in the file. */
   packedBytes(ordinal: number): number {
     return this.#view.getUint32(this.#at(ordinal) + 16, true);
   }

@@ -198,7 +198,7 @@ export function parseCredit(body: Uint8Array): Credit {
 
 /** ACK: source bytes that came on this connection and are durable at the receiver: no interruption takes them back. */
 export interface Acknowledgement {
-  /** Chunks, from the first wanted one on, that an interruption does not cost any more. */
+  /** How many of them. */
   readonly durable: number;
 }
 

@@ -34,7 +34,7 @@ export interface CodecSuiteOptions {
  * Registers the tests that any codec must pass.
  * @example
  * // not run: a suite is of a test file, which vitest runs
- * codecSuite("none", { specs: [{ name: "none" }], errorBound: () => 0 });
+ * codecSuite(none, { specs: [{ name: "none" }], errorBound: () => 0 });
  */
 export function codecSuite(codec: Codec, options: CodecSuiteOptions): void {
   const specs = options.specs ?? [codec.resolve({ name: codec.name })];

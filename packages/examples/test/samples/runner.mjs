@@ -20,9 +20,9 @@ async function run({ program, needs, folder }) {
   for (const name of needs) globalThis[name] = await granted[name]();
   console.log = (...values) => lines.push(...format(...values).split("\n"));
   const silence = setTimeout(() => {
-    tell({ stray: `${program} has not ended after 20 s` });
+    tell({ stray: `${program} has not ended after 60 s` });
     process.exit(0);
-  }, 20_000);
+  }, 60_000);
   await import(pathToFileURL(program).href);
   clearTimeout(silence);
   return lines;

@@ -186,7 +186,7 @@ export class MemoryBudget implements Reserve {
     this.serve();
   }
 
-  /** Goes on with those that wait, where there is room again. */
+  /** Something needs the share again. */
   wake(share: Share): void {
     this.#resting.delete(share);
   }

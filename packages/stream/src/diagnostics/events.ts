@@ -32,7 +32,7 @@ export interface ObservedConnection {
   readonly id: number;
   /** The kind of its channel. */
   readonly channel: string;
-  /** Who opened it. */
+  /** Which way it carries bytes. */
   readonly direction: "both" | "send" | "receive";
   /** Who is at the other end, as far as it is known. */
   readonly peer: string | undefined;
@@ -62,7 +62,7 @@ export interface TransferStartMessage {
 export interface TransferChunkMessage extends TransferStartMessage {
   /** The tensor's place in the manifest, and the chunk's place in the plan. */
   readonly tensor: number;
-  /** Its place in the model. */
+  /** The chunk's place in the plan. */
   readonly ordinal: number;
   /** Its bytes before encoding. */
   readonly sourceBytes: number;

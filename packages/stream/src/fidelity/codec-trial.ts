@@ -27,7 +27,7 @@ export interface CodecEvaluation {
   readonly packedBytes: number;
   /** `bytes` in bits an element. */
   readonly bitsPerWeight: number;
-  /** The same with payloads packed, where that was tried. */
+  /** `packedBytes` in bits an element. */
   readonly packedBitsPerWeight: number;
   /** Chunks that the codec could not carry, or that it declined: they travel exactly. */
   readonly exactChunks: number;
@@ -37,7 +37,7 @@ export interface CodecEvaluation {
   readonly error: ErrorFigures;
   /** Source bytes a second, chunk after chunk, of the chunks that it carries; 0 where there are none. */
   readonly encodeBytesPerSecond: number;
-  /** Source bytes a second, on one thread. */
+  /** The same of decoding them. */
   readonly decodeBytesPerSecond: number;
 }
 

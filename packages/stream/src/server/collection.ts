@@ -16,13 +16,13 @@ import { sourceBytes, type TransferOfPeer, type TransferTerms } from "./served-t
 export interface CollectionStatus {
   /** Its name. */
   readonly round: string;
-  /** Whether it is still open. */
+  /** How far it has got. */
   readonly state: "open" | "complete" | "failed";
-  /** How many, or which, are expected. */
+  /** How many are expected. */
   readonly expect: number;
   /** How many are enough at the deadline. */
   readonly quorum: number;
-  /** When it closes, in milliseconds since 1970. */
+  /** When it closes with whoever is there; `undefined` where it waits for all. */
   readonly deadline: Date | undefined;
   /** How many have arrived. */
   readonly arrived: number;

@@ -16,7 +16,7 @@ import type { Wish } from "./wish.js";
 export interface PublishedVersion {
   /** Counts from 1. */
   readonly version: number;
-  /** When, in milliseconds since 1970. */
+  /** When it was published. */
   readonly published: Date;
   /** Those that may be had of it. */
   readonly codecs: readonly string[];
