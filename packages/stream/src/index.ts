@@ -1,3 +1,10 @@
+/**
+ * Streams models between processes, one chunk at a time, in bounded memory. {@link streamModel} sends, {@link receiveModel}
+ * receives, {@link transferModel} does both within a process, {@link createModelServer} publishes and takes models by name; sources,
+ * sinks and channels are what they are put together of.
+ *
+ * @module @tensorwire/stream
+ */
 export {
   type Channel,
   type CodecSpec,

@@ -30,7 +30,15 @@ const QUEUED_BYTES = 16 * 1024;
 /** What jobs have in common that take a payload. */
 type Travelled = Omit<FiniteJob, "output">;
 
-/** The reference codecs as a backend: no addon, no threads, one job a turn of the event loop but for small ones. */
+/**
+ * The reference codecs as a backend: no addon, no threads, one job a turn of the event loop but for small ones.
+ * @example
+ * const backend = new PortableBackend();
+ * const [source, target] = [bytesOf(Float32Array.of(1, -0.5, 0.25)), new Uint8Array(6)];
+ * const codec = normfloat4.resolve({ name: "normfloat4" });
+ * const { bytes, hash } = await backend.encode({ codec, dtype: "F32", elements: 3, source, target });
+ * console.log(bytes, hash.toString(16)); // 6 9b3812a950636f9c
+ */
 export class PortableBackend implements CodecBackend {
   readonly name = "portable";
   readonly #codecs: CodecRegistry;
@@ -50,6 +58,7 @@ export class PortableBackend implements CodecBackend {
     this.#unpacks = packer.load === undefined;
   }
 
+  /** As the reference codec does, in this thread. */
   encode(job: EncodeJob): Answer<EncodedChunk> {
     return this.#run(job.source.length, job.signal, () => {
       const { codec, dtype, elements, source, target, at, packed } = job;

@@ -7,7 +7,15 @@ import { admitSockets, dialSocket, type SocketKind } from "./socket.js";
 
 const UNIX: SocketKind = { kind: "unix", connected: "connect", accepted: "connection" };
 
-/** Dials `unix:/path.sock`. @throws TensorwireError `INVALID_ARGUMENT`, `CHANNEL_OPEN`. */
+/**
+ * Dials `unix:/path.sock`.
+ * @throws TensorwireError `INVALID_ARGUMENT`, `CHANNEL_OPEN`.
+ * @example
+ * const listener = await listen({ url: "unix:/tmp/model.sock" });
+ * const received = receiveModel(listener, { to: "copy.safetensors" }).done;
+ * await streamModel("model.safetensors", await dialUnix(listener.url));
+ * await received;
+ */
 export async function dialUnix(url: string, signal?: AbortSignal): Promise<Channel> {
   const path = socketPath(url);
   return dialSocket(url, UNIX, () => connect(path), signal);

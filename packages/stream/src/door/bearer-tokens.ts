@@ -22,7 +22,9 @@ const TokensSchema = v.record(
  * The token of a principal, or the SHA-256 of it, so that whoever reads the list has no token; and what the principal may do.
  */
 export interface TokenGrant extends Pick<Principal, "publish" | "fetch" | "watch"> {
+  /** In clear text; or else `sha256`. */
   readonly token?: string | undefined;
+  /** SHA-256 of the token, 64 hexadecimal digits. */
   readonly sha256?: string | undefined;
 }
 
@@ -37,6 +39,10 @@ interface Entry {
  * @param tokens By principal's name, or the path of a JSON file with the same. A file is read again when it changes; while it
  * cannot be used, nobody gets in.
  * @throws TensorwireError `INVALID_ARGUMENT`, in which no token stands.
+ * @example
+ * const authorize = await bearerTokens({ "site-1": { token, publish: ["site-1/*"], fetch: true } });
+ * const server = await createModelServer({ port: 9000, authorize, uploads: "rounds" });
+ * await streamModel("update.safetensors", server.urlOf("site-1/update"), { dial: { token } });
  */
 export async function bearerTokens(
   tokens: string | Readonly<Record<string, TokenGrant>> | ReadonlyMap<string, TokenGrant>,

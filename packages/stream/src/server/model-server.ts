@@ -29,14 +29,19 @@ import { type WebPlace, webPlace } from "./web-place.js";
 
 /** A peer that got nothing: it was not let in, or had no right, or asked for what there is not, or too much. */
 export interface Refusal {
+  /** What it was told. */
   readonly error: TensorwireError;
+  /** Who it was, as far as that is known. */
   readonly peer: PublicPeer;
 }
 
+/** What a server tells its owner. */
 export interface ModelServerEvents {
+  /** A transfer has begun. */
   transfer: [ServedTransfer];
   /** Parts of an artifact, too, are answers: they are not put together here. */
   answer: [ServedAnswer];
+  /** A peer was turned away. */
   refused: [Refusal];
 }
 
@@ -53,6 +58,14 @@ export async function createModelServer(options: ModelServerOptions = {}): Promi
   return ModelServer.open(options);
 }
 
+/**
+ * A server of models, as `createModelServer` gives it.
+ * @example
+ * const server: ModelServer = await createModelServer({ port: 9000 });
+ * server.publish("llama", "model.safetensors", { codec: "normfloat4" });
+ * await receiveModel(server.urlOf("llama"), { to: "llama.safetensors" }).done;
+ * await server.close();
+ */
 export class ModelServer extends EventEmitter<ModelServerEvents> {
   readonly #publications: Publications;
   readonly #collections: Collections;

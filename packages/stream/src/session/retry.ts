@@ -23,6 +23,7 @@ export interface RetryEvent {
   readonly error: TensorwireError;
   /** Which attempt in a row without progress the next one is, from 1, and how many there will be. */
   readonly attempt: number;
+  /** How many there may be without progress. */
   readonly attempts: number;
   /** How long until then, in milliseconds; 0 where a listener waits for the next peer. */
   readonly delayMs: number;
