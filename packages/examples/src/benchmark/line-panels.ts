@@ -54,7 +54,6 @@ function panelMark({ title, series, bar }: Panel, x: LinePanels["x"], name: stri
   return {
     type: "group",
     encode: { enter: { width: { value: WIDTH }, height: { value: HEIGHT } } },
-    title: { text: title, anchor: "start", frame: "group", fontSize: 12, fontWeight: "normal", offset: 8 },
     scales: [
       { name: "y", type: "linear", domain: [0, most * 1.08], range: [HEIGHT, 0], nice: true, zero: true },
     ],
@@ -72,6 +71,7 @@ function panelMark({ title, series, bar }: Panel, x: LinePanels["x"], name: stri
       { scale: "y", orient: "left", grid: true, gridScale: "x", tickCount: 6, domain: false },
     ],
     marks: [
+      titleMark(title),
       ...(bar ? barMarks(bar) : []),
       ...series.flatMap(({ label, colour, points }, i) => [
         ...seriesMarks(`${name}-${i}`, colour),
@@ -80,6 +80,14 @@ function panelMark({ title, series, bar }: Panel, x: LinePanels["x"], name: stri
     ],
   };
 }
+
+/** A title of the group's own would be as high as its axis lets it. */
+const titleMark = (title: string): Mark => ({
+  type: "text",
+  encode: {
+    enter: { y: { value: -14 }, text: { value: title }, fill: { value: INK.text }, fontSize: { value: 12 } },
+  },
+});
 
 const seriesMarks = (data: string, colour: string): Mark[] => {
   const place = { x: { scale: "x", field: "x" }, y: { scale: "y", field: "y" } };
