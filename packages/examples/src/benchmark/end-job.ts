@@ -17,6 +17,10 @@ export interface EndJob {
   readonly path: string;
   /** Of the Unix socket. */
   readonly socket: string;
+  /** What the sending caller of a container does: it makes each tensor in one buffer (the default), or has all of them before. */
+  readonly held?: "one" | "all" | undefined;
+  /** What its receiving caller does: it borrows each tensor (the default) or each chunk, or keeps all tensors. */
+  readonly taken?: "tensors" | "chunks" | "all" | undefined;
   readonly codec: string | CodecSpec;
   readonly compress?: "auto" | undefined;
   readonly windowBytes?: number | undefined;

@@ -72,3 +72,26 @@ export function llamaShapes(): TensorInfo[] {
   tensors.push(f32("model.norm.weight", width), f32("lm_head.weight", vocabulary, width));
   return tensors;
 }
+
+/** Those of GPT-2 medium by default: 292 tensors, 354,823,168 parameters, the largest of 206 MB. Narrower ones for a glance. */
+export function gpt2Shapes(width = 1024, vocabulary = 50_257): TensorInfo[] {
+  const [positions, layers] = [1024, 24];
+  const tensors = [f32("wte.weight", vocabulary, width), f32("wpe.weight", positions, width)];
+  const norm = (name: string): TensorInfo[] => [f32(`${name}.weight`, width), f32(`${name}.bias`, width)];
+  const linear = (name: string, from: number, to: number): TensorInfo[] => [
+    f32(`${name}.weight`, from, to),
+    f32(`${name}.bias`, to),
+  ];
+  for (let layer = 0; layer < layers; layer++) {
+    const at = `h.${layer}`;
+    tensors.push(
+      ...norm(`${at}.ln_1`),
+      ...linear(`${at}.attn.c_attn`, width, 3 * width),
+      ...linear(`${at}.attn.c_proj`, width, width),
+      ...norm(`${at}.ln_2`),
+      ...linear(`${at}.mlp.c_fc`, width, 4 * width),
+      ...linear(`${at}.mlp.c_proj`, 4 * width, width),
+    );
+  }
+  return [...tensors, ...norm("ln_f")];
+}

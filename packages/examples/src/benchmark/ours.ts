@@ -8,7 +8,7 @@ import type { EndJob } from "./end-job.js";
 import type { Command } from "./measured-process.js";
 
 export interface OurTransfer
-  extends Pick<EndJob, "channel" | "codec" | "compress" | "windowBytes" | "chunkBytes"> {
+  extends Pick<EndJob, "held" | "taken" | "channel" | "codec" | "compress" | "windowBytes" | "chunkBytes"> {
   readonly name: string;
   readonly scratch: string;
   /** A path, or the tensors of a container. */
