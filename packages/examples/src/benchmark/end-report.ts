@@ -12,6 +12,8 @@ export interface EndReport {
   /** When the transfer itself began and was done at this end, in seconds of the clock that processes share. */
   readonly beganAt?: number;
   readonly endedAt?: number;
+  /** Of what the program is made of, where that is not ours. */
+  readonly versions?: Readonly<Record<string, string>>;
   /** Bytes that went over the channel, of a transfer of ours. */
   readonly wireBytes?: number;
   readonly digest?: string;

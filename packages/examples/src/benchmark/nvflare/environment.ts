@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 
 const run = promisify(execFile);
 
-/** Their times differ: the newest when this was written, and the one in which files could first be downloaded as they are now. */
+/** The newest when this was written, and an older one, whose times differ. */
 export const RELEASES = ["2.9.0", "2.7.2"] as const;
 
 /** What its cells, streamers and downloaders import; the rest of what it asks for is its servers and dashboards. */

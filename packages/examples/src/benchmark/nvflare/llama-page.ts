@@ -3,12 +3,12 @@ import type { RenderedSection } from "../section.js";
 import { type DictFigures, dictFigures, type LlamaRow, type NvflareLlamaData, TAKEN_WORDS } from "./data.js";
 import { PUBLISHED } from "./published.js";
 
-const PUBLISHED_HEAD = ["Llama-3.2-1B", "peak, MB", "of its", "seconds", "times as fast"];
+const PUBLISHED_HEAD = ["Llama-3.2-1B", "peak, MB", "the callers' own", "of its", "seconds", "times as fast"];
 
 export function renderLlama(data: NvflareLlamaData): RenderedSection {
   const rows = (["regular", "container", "file"] as const).map((way) => {
     const { megabytes, seconds } = PUBLISHED[way];
-    return [`NVFlare's published: ${way}`, megabytes.toLocaleString("en"), "", String(seconds), ""];
+    return [`NVFlare's published: ${way}`, megabytes.toLocaleString("en"), "", "", String(seconds), ""];
   });
   const mine = data.rows.filter(({ way }) => way !== "copy").flatMap(llamaCells);
   const copy = bestCopy(data.rows);
@@ -21,7 +21,8 @@ export function renderLlama(data: NvflareLlamaData): RenderedSection {
   const texts = [
     "NVFlare publishes what streaming Llama-3.2-1B took, f32, 5.7 GiB, **on a machine of its own, another than ours**: peak memory and time." +
       " Beside it is ours with `normfloat4` for the same shapes, here: the peaks of both processes added up, and the time from the start of both to" +
-      ` the exit of both.${beside}`,
+      ` the exit of both. In containers the sending caller makes each tensor in one buffer as large as the largest, and the receiving one` +
+      ` borrows as much, or nothing where it takes chunks: *the callers' own*, part of the peak.${beside}`,
     table(PUBLISHED_HEAD, [...rows, ...mine]),
   ];
   return { markdown: texts.join("\n\n"), plots: [] };
@@ -31,12 +32,15 @@ function llamaCells(row: LlamaRow): string[][] {
   const figures = dictFigures(row);
   if (!figures || row.way === "copy") return [];
   const published = PUBLISHED[row.way];
+  const [run] = row.runs;
+  const callers = (run?.sender.callerBytes ?? 0) + (run?.receiver.callerBytes ?? 0);
   const megabytes = (figures.sender.peakBytes + figures.receiver.peakBytes) / 1e6;
   const label = row.taken ? `ours, container, ${TAKEN_WORDS[row.taken]}` : "ours, file";
   return [
     [
       label,
       megabytes.toFixed(0),
+      callers ? (callers / 1e6).toFixed(0) : "–",
       `1/${(published.megabytes / megabytes).toFixed(0)}`,
       figures.wholeSeconds.toFixed(1),
       (published.seconds / figures.wholeSeconds).toFixed(1),

@@ -11,6 +11,7 @@ import {
   type NvflareRow,
   releasesOf,
   TAKEN_WORDS,
+  type Taken,
   theirs,
 } from "./data.js";
 
@@ -25,11 +26,16 @@ function labelOf(row: NvflareRow): string {
   return `\`${row.codec}\`, ${row.taken ? `container, ${TAKEN_WORDS[row.taken]}` : "file"}`;
 }
 
+function madeOf(data: NvflareData): string {
+  const versions = theirs(data)[0]?.row.runs[0]?.sender.versions;
+  return versions ? `, with Python ${versions.python} and numpy ${versions.numpy}` : "";
+}
+
 function dictText(data: NvflareData): string[] {
   const { bytes, tensors, largestBytes, rounds, rows } = data.dict;
   const releases = releasesOf(data);
   const who = releases.length
-    ? `NVFlare (${releases.join(" and ")}, from PyPI, in a virtual environment with numpy: a process with a \`Cell\` at each end, joined over TCP)`
+    ? `NVFlare (${releases.join(" and ")}, from PyPI${madeOf(data)}: a process with a \`Cell\` at each end, joined over TCP)`
     : "NVFlare, which could not run here,";
   const runs = rounds === 1 ? "one run of each" : `medians of ${rounds} runs`;
   const first = fastest(theirs(data));
@@ -60,6 +66,14 @@ function dictText(data: NvflareData): string[] {
   ];
 }
 
+/** What there is room for beside a bar. */
+const SHORT: Readonly<Record<Taken, string>> = { chunks: "chunks", tensors: "tensors", all: "all kept" };
+
+const shortLabel = (row: NvflareRow): string =>
+  "release" in row || !row.taken
+    ? labelOf(row).replaceAll("`", "")
+    : `${row.codec}, container, ${SHORT[row.taken]}`;
+
 interface Drawn {
   readonly name: string;
   readonly alt: string;
@@ -76,7 +90,7 @@ function plotOf({ dict }: NvflareData, { name, alt, title, subtitle, axis, value
     if (!figures) return [];
     const colour = "release" in row ? INK.grey : row.codec === "none" ? INK.green : INK.blue;
     const found = value(figures);
-    return [{ label: labelOf(row).replaceAll("`", ""), value: found, text: text(found), colour }];
+    return [{ label: shortLabel(row), value: found, text: text(found), colour }];
   });
   return {
     name,
