@@ -52,7 +52,8 @@ describe("docstrings", () => {
         !own.shown && !new RegExp(`\\b${name}\\b`).test(shown.get(file) ?? "") && !(name in WITHOUT_EXAMPLE),
     );
     expect(without.map(({ name, file }) => `${file}: ${name}`)).toEqual([]);
-    for (const name of Object.keys(WITHOUT_EXAMPLE)) expect(callable.map((found) => found.name)).toContain(name);
+    for (const name of Object.keys(WITHOUT_EXAMPLE))
+      expect(callable.map((found) => found.name)).toContain(name);
   });
 });
 

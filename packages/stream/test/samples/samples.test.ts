@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { hasOpenssl } from "../../../stream/test/certificates.js";
+import { hasOpenssl } from "../certificates.js";
 import { allBlocks, type Block, ROOT } from "./blocks.js";
 import { freePorts, openPlace, type Place } from "./place.js";
 import { expectedLines, javascriptOf, type Program, programsOf } from "./programs.js";
@@ -36,7 +36,7 @@ describe.runIf(built && hasOpenssl)("the samples of docs, READMEs and docstrings
   beforeAll(async () => {
     ({ programs, faults } = programsOf(blocks));
     // In the repository, where the packages are found.
-    const modules = `${ROOT}packages/examples/out/samples`;
+    const modules = `${ROOT}packages/stream/out/samples`;
     await mkdir(modules, { recursive: true });
     place = await openPlace();
     const { folder, hub } = place;

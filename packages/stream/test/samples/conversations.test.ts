@@ -5,7 +5,7 @@ import { cp, mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { hasOpenssl } from "../../../stream/test/certificates.js";
+import { hasOpenssl } from "../certificates.js";
 import { type Block, blocksOf, ROOT } from "./blocks.js";
 import { freePorts, openPlace, type Place } from "./place.js";
 import { javascriptOf, type Program, programsOf } from "./programs.js";
@@ -16,7 +16,7 @@ if (!built) console.log("SKIPPED: needs npm run build");
 
 describe.runIf(built && hasOpenssl)("samples of several processes", () => {
   const children: ChildProcess[] = [];
-  const modules = `${ROOT}packages/examples/out/conversations`;
+  const modules = `${ROOT}packages/stream/out/conversations`;
   let place: Place;
   let ports: number[];
 
