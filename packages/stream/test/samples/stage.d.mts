@@ -5,6 +5,7 @@ interface Hub {
   readonly secure: number;
 }
 
+export function tokenOf(name: string): string;
 export function writeFiles(folder: string, authority: Authority): Promise<void>;
 export function openHub(folder: string, authority: Authority): Promise<Hub & { close(): Promise<unknown> }>;
 export function onThisMachine(
