@@ -125,12 +125,10 @@ export class ChunkIndex {
     const at = this.#at(ordinal);
     const view = this.#view;
     return {
-      /** Where the payload of the chunk at `ordinal` begins in the file. */
       position: this.position(ordinal),
       codec: view.getUint16(at + 8, true),
       packing: view.getUint16(at + 10, true),
       payloadBytes: view.getUint32(at + 12, true),
-      /** How long the payload of the chunk at `ordinal` is in the file. */
       packedBytes: view.getUint32(at + 16, true),
       hash: view.getBigUint64(at + 20, true),
     };

@@ -56,8 +56,7 @@ const MAX_FAILED = 1024;
  * @example
  * const round = await server.collect("round-7", { expect: 16, quorum: 12, deadline: 600_000, model: "model.safetensors" });
  * round.on("failed", ({ client, error }) => console.log(client, error.code));
- * const models = await round.done;
- * console.log(models.length); // 16
+ * console.log(round.status().state); // open
  */
 export class Collection extends EventEmitter<CollectionEvents> {
   readonly #done = deferred<CollectedModel[]>();

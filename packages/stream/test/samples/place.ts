@@ -1,8 +1,8 @@
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { makeAuthority } from "../../../stream/test/certificates.js";
+import { makeAuthority } from "../certificates.js";
 import { openHub, writeFiles } from "./stage.mjs";
 
 /** Where samples run: their files, the servers that they speak of, and an environment in which those are believed. */

@@ -1,7 +1,6 @@
 // Runs samples, one after the other, in a process of their own, each in a folder of its own with all files of the stage.
 import { appendFileSync } from "node:fs";
 import { cp, mkdir } from "node:fs/promises";
-import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { format } from "node:util";
 import { grantedNames } from "./stage.mjs";

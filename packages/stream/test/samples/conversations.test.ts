@@ -5,18 +5,18 @@ import { cp, mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { hasOpenssl } from "../../../stream/test/certificates.js";
+import { hasOpenssl } from "../certificates.js";
 import { type Block, blocksOf, ROOT } from "./blocks.js";
 import { freePorts, openPlace, type Place } from "./place.js";
 import { javascriptOf, type Program, programsOf } from "./programs.js";
-import { onThisMachine } from "./stage.mjs";
+import { onThisMachine, tokenOf } from "./stage.mjs";
 
 const built = existsSync(`${ROOT}packages/stream/dist/index.js`);
 if (!built) console.log("SKIPPED: needs npm run build");
 
 describe.runIf(built && hasOpenssl)("samples of several processes", () => {
   const children: ChildProcess[] = [];
-  const modules = `${ROOT}packages/examples/out/conversations`;
+  const modules = `${ROOT}packages/stream/out/conversations`;
   let place: Place;
   let ports: number[];
 
@@ -102,7 +102,8 @@ describe.runIf(built && hasOpenssl)("samples of several processes", () => {
     );
     const clients = ["ada", "bob", "eve"].map(async (name) => {
       for (const round of [1, 2]) {
-        const code = client.replace("/ada", `/${name}`).replaceAll("${round}", String(round));
+        const dial = `const dial = { token: "${tokenOf(name)}" };\n`;
+        const code = dial + client.replace("/ada", `/${name}`).replaceAll(`\${round}`, String(round));
         // A round is open when the one before is done: a client asks until it is.
         const patient = `for (let i = 0; ; i++) { try { await import("./${process.pid}-${name}-${round}-once.mjs?" + i); break; }
           catch (error) { if (i > 200) throw error; await new Promise((done) => setTimeout(done, 50)); } }`;

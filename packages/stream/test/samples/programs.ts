@@ -100,7 +100,7 @@ function exportedNames(options: ts.CompilerOptions): Map<string, Set<string>> {
 }
 
 function faultsOf(programs: readonly Program[], options: ts.CompilerOptions): string[] {
-  const folder = `${ROOT}packages/examples/out/types`;
+  const folder = `${ROOT}packages/stream/out/types`;
   const granted = `${folder}/granted.d.ts`;
   const files = new Map(programs.map((program, i) => [`${folder}/${i}.ts`, program]));
   const host = ts.createCompilerHost(options);

@@ -37,6 +37,9 @@ export function tensors(seed = 0) {
 
 export const TOKEN = "c2l4dGVlbi1jaGFyYWN0ZXJzLW9yLW1vcmU";
 
+/** The token of one of several clients. */
+export const tokenOf = (name) => (name === "anyone" ? TOKEN : `${TOKEN}-${name}`);
+
 /** Files under the names that the samples have for them. */
 export async function writeFiles(folder, { ca, server, client }) {
   const at = (name) => join(folder, name);
@@ -182,7 +185,15 @@ export function grantedNames({ plain, folder }) {
     cert: () => tls().cert,
     key: () => tls().key,
     ca: () => pem("ca.pem"),
-    authorize: () => bearerTokens({ anyone: { token: TOKEN, publish: true, fetch: true } }),
+    authorize: () =>
+      bearerTokens(
+        Object.fromEntries(
+          ["anyone", "ada", "bob", "eve"].map((name) => [
+            name,
+            { token: tokenOf(name), publish: true, fetch: true },
+          ]),
+        ),
+      ),
     round: () => 7,
     web,
     server,
