@@ -51,9 +51,11 @@ const requireCommonJs = {
 };
 
 const out = join(packageRoot, "dist");
-// What an earlier build made would stay beside it; types are there already.
+// What an earlier build made would stay beside it, types of what is no more among it.
 for (const name of readdirSync(out, { recursive: true })) {
-  if (/\.js(\.map)?$/.test(name)) rmSync(join(out, name));
+  const old = /\.(js|js\.map|d\.ts\.map)$/.test(name);
+  const orphan = /\.d\.ts$/.test(name) && !existsSync(join(source, name.replace(/\.d\.ts$/, ".ts")));
+  if (old || orphan) rmSync(join(out, name));
 }
 const bundle = await rolldown({
   input: Object.fromEntries(modules.map((module) => [module, join(source, `${module}.ts`)])),
