@@ -1,12 +1,13 @@
 import type { ChunkPosition, CodecSpec, Encoded } from "../codec/codec.js";
 import type { DType } from "../dtype.js";
+import type { DeviceBytes } from "./device-bytes.js";
 
 /** A run of elements to encode: `source` holds `elements` of `dtype`, `target` takes the payload. */
 export interface EncodeJob {
   readonly codec: CodecSpec;
   readonly dtype: DType;
   readonly elements: number;
-  readonly source: Uint8Array;
+  readonly source: Uint8Array | DeviceBytes;
   /** At least `payloadBytes` long. */
   readonly target: Uint8Array;
   /** Where the elements lie; by default at the beginning of a tensor of no name. */
@@ -41,7 +42,7 @@ export interface DecodeJob {
   readonly hash?: bigint | undefined;
   /** The dtype to decode to. */
   readonly output: DType;
-  readonly target: Uint8Array;
+  readonly target: Uint8Array | DeviceBytes;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -111,7 +112,8 @@ export type Answer<T> = T | Promise<T>;
 
 /**
  * Where codecs run: asynchronous, cancellable, the same bytes as the reference codecs. The caller owns every buffer
- * and may not touch a job's buffers until its promise settles. An aborted job rejects with `ABORTED` once its buffers
+ * and may not touch a job's buffers until its promise settles. Where a job may have `DeviceBytes`, backends that run on
+ * this machine's own processor reject those with `INVALID_ARGUMENT`. An aborted job rejects with `ABORTED` once its buffers
  * are no longer in use. A job that is small may be done within the call and answered with its result itself: for ten
  * thousand tensors of a kibibyte each, promises cost more than codecs. Nothing is ever thrown: faults reject.
  */
