@@ -39,7 +39,7 @@ const decoders: Readonly<Record<CodecShape, string>> = {
 
 /** A kernel's source. `reciprocalError` is for tests: see `reciprocalOf`. */
 export function kernelSource(kernel: Kernel, reciprocalError = 0): string {
-  const arithmetic = [EXACT_FLOAT, reciprocalOf(reciprocalError), HALF, BINDINGS];
+  const arithmetic = [EXACT_FLOAT, reciprocalOf(`${Math.trunc(reciprocalError)}`), HALF, BINDINGS];
   if (kernel.does === "decode") {
     return [...arithmetic, DECODED, STORE[kernel.dtype], decoders[kernel.shape]].join("\n");
   }
