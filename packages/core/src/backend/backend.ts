@@ -120,6 +120,8 @@ export type Answer<T> = T | Promise<T>;
 export interface CodecBackend {
   /** For summaries and notices: `portable`, `native-avx2`, … */
   readonly name: string;
+  /** Bytes of elements that were encoded and decoded so far, by the name of what did it, where that is not this backend alone. */
+  readonly ran?: Readonly<Record<string, number>>;
   encode(job: EncodeJob): Answer<EncodedChunk>;
   /**
    * Verifies the hash, where there is one, and decodes, in one pass where the backend can: what a job that fails has left in its target

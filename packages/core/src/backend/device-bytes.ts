@@ -24,7 +24,7 @@ export function hostBytes(backend: string, bytes: Uint8Array | DeviceBytes): Uin
   if (isHostBytes(bytes)) return bytes;
   throw new TensorwireError(
     "INVALID_ARGUMENT",
-    `backend ${backend} reads and writes memory of its own machine, and was given a buffer of a device: use a backend of ` +
-      "that device (gpuCodecs), or read the buffer back first",
+    `backend ${backend} reads and writes memory of its own machine, and was given a buffer of a device: give ` +
+      "the device too (option device, or a backend of gpuCodecs), or read the buffer back first",
   );
 }

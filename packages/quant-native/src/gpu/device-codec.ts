@@ -26,9 +26,6 @@ export interface DeviceChunk {
   readonly scratch: number;
 }
 
-/** What the self-test has found of codecs: those that it has not passed are not run on the device. */
-export type Passed = (codec: string) => boolean;
-
 /** Which chunks a device can have, and how. */
 export class DeviceCodecs {
   readonly #specs = new WeakMap<CodecSpec, CodecSpec>();
@@ -36,7 +33,6 @@ export class DeviceCodecs {
   constructor(
     readonly registry: CodecRegistry,
     private readonly limits: GpuLimits,
-    private readonly passed: Passed,
   ) {}
 
   /** Undefined where the device does not have the codec, not of this dtype, or no room for so much. */
@@ -89,7 +85,7 @@ export class DeviceCodecs {
   #layout(spec: CodecSpec, dtype: DType, elements: number): Layout | undefined {
     const codec = this.registry.get(spec.name);
     if (!Number.isSafeInteger(elements) || elements < 1 || !codec.supports(dtype)) return undefined;
-    return this.passed(spec.name) ? layoutOf(codec, spec, elements) : undefined;
+    return layoutOf(codec, spec, elements);
   }
 
   #chunk(

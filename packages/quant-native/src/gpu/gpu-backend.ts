@@ -6,6 +6,7 @@ import {
   type CodecRegistry,
   type DecodeJob,
   type DeviceBytes,
+  type DType,
   type EncodedChunk,
   type EncodeJob,
   type FiniteJob,
@@ -18,6 +19,7 @@ import {
   UNNAMED,
   type UnpackJob,
 } from "@tensorwire/core";
+import type { CodecTrials } from "./codec-trials.js";
 import { deviceBuffer } from "./device-buffer.js";
 import type { DeviceChunk, DeviceCodecs } from "./device-codec.js";
 import type { Place, Transport } from "./transport.js";
@@ -27,7 +29,7 @@ import { USAGE } from "./web-gpu.js";
 export interface GpuTraffic {
   /** By kernels of the device. */
   readonly deviceBytes: number;
-  /** By the host's backend, though they lay, or were to lie, on the device. */
+  /** By the host's backend. */
   readonly hostBytes: number;
   /** What was mapped from the device to be read. */
   readonly mappedBytes: number;
@@ -39,8 +41,11 @@ export interface GpuBackendSettings {
   readonly name: string;
   readonly registry: CodecRegistry;
   readonly host: CodecBackend;
+  readonly trials: CodecTrials;
   /** Whether jobs whose bytes are the host's run on the device too. */
   readonly hostJobs: boolean;
+  /** Whether the device's own bytes are encoded and decoded there, and not read back, or written, as they are. */
+  readonly deviceJobs: boolean;
   notice(message: string): void;
 }
 
@@ -74,6 +79,20 @@ export class GpuBackend implements CodecBackend {
     };
   }
 
+  /** Bytes of elements, by what encoded or decoded them. */
+  get ran(): Readonly<Record<string, number>> {
+    const { host } = this.#settings;
+    return {
+      ...(this.#deviceBytes > 0 && { [this.name]: this.#deviceBytes }),
+      ...(this.#hostBytes > 0 && { [host.name]: this.#hostBytes }),
+    };
+  }
+
+  /** The same device, kernels and staging with counts of its own, for one transfer. */
+  again(settings: Partial<Pick<GpuBackendSettings, "hostJobs" | "deviceJobs">> = {}): GpuBackend {
+    return new GpuBackend(this.#transport.again(), this.#codecs, { ...this.#settings, ...settings });
+  }
+
   /** The device that it runs on. */
   get device(): object {
     return this.#transport.device;
@@ -81,17 +100,38 @@ export class GpuBackend implements CodecBackend {
 
   encode(job: EncodeJob): Answer<EncodedChunk> {
     if (!isHostBytes(job.source)) return this.#encodeDevice(job, job.source);
-    return this.#settings.hostJobs ? this.#encodeHost(job, job.source) : this.#settings.host.encode(job);
+    return this.#settings.hostJobs ? this.#encodeHost(job, job.source) : this.#hostEncode(job);
+  }
+
+  #hostEncode(job: EncodeJob): Answer<EncodedChunk> {
+    this.#hostBytes += elementBytes(job.dtype, job.elements);
+    return this.#settings.host.encode(job);
+  }
+
+  #hostDecode(job: DecodeJob): Answer<void> {
+    this.#hostBytes += elementBytes(job.output, job.elements);
+    return this.#settings.host.decode(job);
+  }
+
+  async #encoder({ codec, dtype, elements, at = UNNAMED }: EncodeJob): Promise<DeviceChunk | undefined> {
+    const encoder = this.#codecs.encoder(codec, dtype, elements, at);
+    return encoder && (await this.#settings.trials.passes(codec.name)) ? encoder : undefined;
+  }
+
+  async #decoder({ codec, dtype, elements, output }: DecodeJob): Promise<DeviceChunk | undefined> {
+    const decoder = this.#codecs.decoder(codec, dtype, elements, output);
+    return decoder && (await this.#settings.trials.passes(codec.name)) ? decoder : undefined;
   }
 
   /** Elements of the device: codes and scales are all that is read back, where kernels have the codec. */
   async #encodeDevice(job: EncodeJob, given: DeviceBytes): Promise<EncodedChunk> {
-    const { codec, dtype, elements, at = UNNAMED, signal } = job;
+    const { codec, dtype, elements, signal } = job;
     const bytes = byteLength(dtype, elements);
     const purpose = "it needs STORAGE, or COPY_SRC";
     const buffer = deviceBuffer(given, bytes, USAGE.STORAGE | USAGE.COPY_SRC, purpose);
     const source = { buffer, byteOffset: given.byteOffset };
-    const chunk = this.#codecs.encoder(codec, dtype, elements, at);
+    const { deviceJobs } = this.#settings;
+    const chunk = deviceJobs ? await this.#encoder(job) : undefined;
     if (chunk !== undefined) {
       const encoded = await this.#attempt(() => this.#encode(job, chunk, source));
       if (encoded !== undefined) return encoded;
@@ -102,20 +142,19 @@ export class GpuBackend implements CodecBackend {
       USAGE.COPY_SRC,
       `${codec.name} of ${dtype} is encoded by the host: it needs COPY_SRC`,
     );
-    this.#hostBytes += bytes;
     return this.#transport.readBack(source, bytes, signal, (read) =>
-      this.#settings.host.encode({ ...job, source: read }),
+      this.#hostEncode({ ...job, source: read }),
     );
   }
 
   async #encodeHost(job: EncodeJob, source: Uint8Array): Promise<EncodedChunk> {
-    const { codec, dtype, elements, at = UNNAMED, target } = job;
-    const chunk = this.#codecs.encoder(codec, dtype, elements, at);
+    const { target } = job;
+    const chunk = await this.#encoder(job);
     // The host's backend says what is wrong with a job.
     if (chunk === undefined || source.length < chunk.elementBytes || target.length < chunk.payloadBytes) {
-      return this.#settings.host.encode(job);
+      return this.#hostEncode(job);
     }
-    return (await this.#attempt(() => this.#encode(job, chunk, source))) ?? this.#settings.host.encode(job);
+    return (await this.#attempt(() => this.#encode(job, chunk, source))) ?? this.#hostEncode(job);
   }
 
   async #encode(job: EncodeJob, chunk: DeviceChunk, source: Place): Promise<EncodedChunk> {
@@ -138,7 +177,7 @@ export class GpuBackend implements CodecBackend {
 
   decode(job: DecodeJob): Answer<void> {
     if (!isHostBytes(job.target)) return this.#decodeDevice(job, job.target);
-    return this.#settings.hostJobs ? this.#decodeHost(job, job.target) : this.#settings.host.decode(job);
+    return this.#settings.hostJobs ? this.#decodeHost(job, job.target) : this.#hostDecode(job);
   }
 
   async #decodeDevice(job: DecodeJob, given: DeviceBytes): Promise<void> {
@@ -147,7 +186,8 @@ export class GpuBackend implements CodecBackend {
     const purpose = "it needs STORAGE, or COPY_DST";
     const buffer = deviceBuffer(given, bytes, USAGE.STORAGE | USAGE.COPY_DST, purpose);
     const target = { buffer, byteOffset: given.byteOffset };
-    const chunk = this.#codecs.decoder(codec, dtype, elements, output);
+    const { deviceJobs } = this.#settings;
+    const chunk = deviceJobs ? await this.#decoder(job) : undefined;
     if (chunk !== undefined) {
       const decoded = await this.#attempt(() => this.#decode(job, chunk, target));
       if (decoded !== undefined) return;
@@ -158,21 +198,20 @@ export class GpuBackend implements CodecBackend {
       USAGE.COPY_DST,
       `${codec.name} to ${output} is decoded by the host: it needs COPY_DST`,
     );
-    this.#hostBytes += bytes;
     await this.#transport.writeThrough(target, bytes, signal, (room) =>
-      this.#settings.host.decode({ ...job, target: room }),
+      this.#hostDecode({ ...job, target: room }),
     );
   }
 
   async #decodeHost(job: DecodeJob, target: Uint8Array): Promise<void> {
-    const { codec, dtype, elements, output, payload, unpacked } = job;
-    const chunk = this.#codecs.decoder(codec, dtype, elements, output);
+    const { payload, unpacked } = job;
+    const chunk = await this.#decoder(job);
     const made = unpacked ?? payload;
     if (chunk === undefined || made.length !== chunk.payloadBytes || target.length < chunk.elementBytes) {
-      return this.#settings.host.decode(job);
+      return this.#hostDecode(job);
     }
     const decoded = await this.#attempt(() => this.#decode(job, chunk, target));
-    if (decoded === undefined) await this.#settings.host.decode(job);
+    if (decoded === undefined) await this.#hostDecode(job);
   }
 
   async #decode(job: DecodeJob, chunk: DeviceChunk, target: Place): Promise<true> {
@@ -247,6 +286,11 @@ export class GpuBackend implements CodecBackend {
       return undefined;
     }
   }
+}
+
+/** What a job that is none is refused for, by whoever has to do it. */
+function elementBytes(dtype: DType, elements: number): number {
+  return Number.isSafeInteger(elements) && elements > 0 ? byteLength(dtype, elements) : 0;
 }
 
 function refuseAborted(signal: AbortSignal | undefined): void {

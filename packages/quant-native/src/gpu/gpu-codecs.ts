@@ -5,9 +5,11 @@ import {
   PortableBackend,
   TensorwireError,
 } from "@tensorwire/core";
+import { CodecTrials } from "./codec-trials.js";
 import { DeviceCodecs } from "./device-codec.js";
+import { Dispatcher } from "./dispatch.js";
 import { GpuBackend } from "./gpu-backend.js";
-import { selfTest } from "./self-test.js";
+import { Staging } from "./staging.js";
 import { Transport } from "./transport.js";
 import type { GpuDevice } from "./web-gpu.js";
 
@@ -27,8 +29,10 @@ const DEFAULT_STAGING_BYTES = 32 * 1024 * 1024;
 export interface GpuCodecsOptions {
   /** Runs what is not the device's: hashes, packing, sums, other codecs, and by default jobs of host bytes. Default: the portable codecs. */
   readonly host?: CodecBackend | undefined;
-  /** Which codecs the device runs; all of `GPU_CODECS` by default. Each is compiled and tested when the device is opened. */
+  /** Which codecs the device runs. Default: all of `GPU_CODECS`. */
   readonly only?: readonly string[] | undefined;
+  /** When a codec is compiled and tried on the device: all of them at once, now, or each before its first chunk. Default `"open"`. */
+  readonly selfTest?: "open" | "first-use" | undefined;
   /** Runs jobs of host bytes on the device too: to test, and to measure. Default false. */
   readonly hostJobs?: boolean | undefined;
   /** Bytes of buffers between host and device that may be in use at once. Default 32 MiB. */
@@ -52,6 +56,7 @@ export interface GpuCodecsOptions {
 export async function gpuCodecs(device: GpuDevice, options: GpuCodecsOptions = {}): Promise<GpuBackend> {
   const { only = GPU_CODECS, hostJobs = false, codecs = defaultCodecs, reciprocalError = 0 } = options;
   const { host = new PortableBackend(codecs), stagingBytes = DEFAULT_STAGING_BYTES, notice = warn } = options;
+  const { selfTest = "open" } = options;
   const unknown = only.filter((name) => !GPU_CODECS.includes(name));
   if (unknown.length > 0) {
     throw new TensorwireError("INVALID_ARGUMENT", `there are no kernels for ${unknown.join(", ")}`);
@@ -62,16 +67,15 @@ export async function gpuCodecs(device: GpuDevice, options: GpuCodecsOptions = {
       `stagingBytes is ${stagingBytes}, and has to be a number of bytes`,
     );
   }
-  const passed = new Set(only);
-  const transport = new Transport(device, stagingBytes, reciprocalError);
-  const deviceCodecs = new DeviceCodecs(codecs, device.limits, (name) => passed.has(name));
-  const faults = await selfTest(transport, deviceCodecs, only);
-  for (const [name, fault] of faults) {
-    passed.delete(name);
-    notice(`${name} runs on the CPU, and not on this device: ${fault}`);
-  }
+  const transport = new Transport(new Dispatcher(device, reciprocalError), new Staging(device, stagingBytes));
+  const deviceCodecs = new DeviceCodecs(codecs, device.limits);
+  const trials = new CodecTrials(only, transport, deviceCodecs, notice);
+  if (selfTest === "open") await trials.all();
   const name = `gpu-${deviceName(device)}`;
-  return new GpuBackend(transport, deviceCodecs, { name, registry: codecs, host, hostJobs, notice });
+  return new GpuBackend(transport, deviceCodecs, {
+    ...{ name, registry: codecs, host, trials, hostJobs, notice },
+    deviceJobs: true,
+  });
 }
 
 /** A word for what runs: `swiftshader`, `ampere`, … */

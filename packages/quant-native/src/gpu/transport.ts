@@ -1,8 +1,8 @@
 import { boundRun, inWords } from "./device-buffer.js";
 import type { DeviceChunk } from "./device-codec.js";
-import { type Binding, Dispatcher, type Step } from "./dispatch.js";
+import type { Binding, Dispatcher, Step } from "./dispatch.js";
 import type { Part } from "./layout.js";
-import { Staging, type StagingLoan, type StagingNeed } from "./staging.js";
+import type { Staging, StagingLoan, StagingNeed } from "./staging.js";
 import { type GpuBuffer, type GpuDevice, type GpuEncoder, MAP_READ, MAP_WRITE, USAGE } from "./web-gpu.js";
 import { COUNT_WORDS, PARAMETER_BYTES, parameterWords } from "./wgsl/parameters.js";
 
@@ -23,17 +23,23 @@ export interface Findings {
 
 /** Chunks through a device: what is uploaded, run and mapped for one, with as many at once as staging has room for. */
 export class Transport {
-  readonly staging: Staging;
   readonly #dispatcher: Dispatcher;
   #mapped = 0;
 
   constructor(
-    readonly device: GpuDevice,
-    stagingBytes: number,
-    reciprocalError: number,
+    dispatcher: Dispatcher,
+    readonly staging: Staging,
   ) {
-    this.#dispatcher = new Dispatcher(device, reciprocalError);
-    this.staging = new Staging(device, stagingBytes);
+    this.#dispatcher = dispatcher;
+  }
+
+  get device(): GpuDevice {
+    return this.#dispatcher.device;
+  }
+
+  /** The same kernels and staging, with counts of its own. */
+  again(): Transport {
+    return new Transport(this.#dispatcher, this.staging);
   }
 
   /** Bytes that were mapped to be read by the host. */

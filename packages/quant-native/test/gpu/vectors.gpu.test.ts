@@ -1,7 +1,7 @@
 import { byteLength, xxh64 } from "@tensorwire/core";
 import { firstDifference, firstDifferentElement, shifted } from "@tensorwire/core/testing";
 import { beforeAll, expect, it } from "vitest";
-import { type DecodeVector, decodeVectors, quantizeVectors } from "../../../core/test/vectors.js";
+import { type DecodeVector, decodeVectors, nestedVectors, quantizeVectors } from "../../../core/test/vectors.js";
 import { type GpuBackend, gpuCodecs } from "../../src/gpu/index.js";
 import { describeGpu } from "./test-device.js";
 
@@ -36,6 +36,10 @@ describeGpu("bitsandbytes' vectors on a GPU", (device) => {
     expect(encoded.hash).toBe(xxh64(payload));
     expect(encoded.nonFinite > 0).toBe(nonFinite);
     await expectDecoded(vector, nonFinite);
+  });
+
+  it.each(nestedVectors())("$id", async (vector) => {
+    await expectDecoded(vector, false);
   });
 
   it.each(decodeVectors())("$id", async (vector) => {
