@@ -181,7 +181,7 @@ export class GpuBackend implements CodecBackend {
   }
 
   async #decodeDevice(job: DecodeJob, given: DeviceBytes): Promise<void> {
-    const { codec, dtype, elements, output, signal } = job;
+    const { codec, elements, output, signal } = job;
     const bytes = byteLength(output, elements);
     const purpose = "it needs STORAGE, or COPY_DST";
     const buffer = deviceBuffer(given, bytes, USAGE.STORAGE | USAGE.COPY_DST, purpose);

@@ -1,6 +1,5 @@
 import {
   byteLength,
-  type CodecRegistry,
   type CodecSpec,
   DYNAMIC8_THRESHOLDS,
   type DType,

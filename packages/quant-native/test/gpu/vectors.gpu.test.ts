@@ -1,7 +1,12 @@
 import { byteLength, xxh64 } from "@tensorwire/core";
 import { firstDifference, firstDifferentElement, shifted } from "@tensorwire/core/testing";
 import { beforeAll, expect, it } from "vitest";
-import { type DecodeVector, decodeVectors, nestedVectors, quantizeVectors } from "../../../core/test/vectors.js";
+import {
+  type DecodeVector,
+  decodeVectors,
+  nestedVectors,
+  quantizeVectors,
+} from "../../../core/test/vectors.js";
 import { type GpuBackend, gpuCodecs } from "../../src/gpu/index.js";
 import { describeGpu } from "./test-device.js";
 
