@@ -1,4 +1,5 @@
 import { configDefaults, defineConfig } from "vitest/config";
+import { softwareGpuEnvironment } from "./scripts/software-gpu.mjs";
 
 // In-process tests run the packages' sources, through the "tensorwire-source" export condition, so that one copy
 // of each module is loaded; tests that start processes run the built ones.
@@ -6,6 +7,7 @@ const conditions = ["tensorwire-source", "node", "import", "default"];
 
 // What weighs or times processes has the machine to itself; the rest mostly waits, for sockets and for processes.
 const weighed = ["packages/examples/test/**/*.test.ts", "packages/*/test/**/*memory*.test.ts"];
+const GPU_TESTS = "packages/*/test/**/*.gpu.test.ts";
 
 export default defineConfig({
   resolve: { conditions },
@@ -20,7 +22,7 @@ export default defineConfig({
         test: {
           name: "side by side",
           include: ["packages/*/test/**/*.test.ts"],
-          exclude: [...configDefaults.exclude, ...weighed],
+          exclude: [...configDefaults.exclude, ...weighed, GPU_TESTS],
           maxWorkers: 2,
           sequence: { groupOrder: 0 },
         },
@@ -28,6 +30,17 @@ export default defineConfig({
       {
         extends: true,
         test: { name: "weighed", include: weighed, maxWorkers: 1, sequence: { groupOrder: 1 } },
+      },
+      {
+        // Where Vulkan's driver is has to be in a process's environment when it starts.
+        extends: true,
+        test: {
+          name: "gpu",
+          include: [GPU_TESTS],
+          env: softwareGpuEnvironment() ?? {},
+          maxWorkers: 1,
+          sequence: { groupOrder: 2 },
+        },
       },
     ],
   },

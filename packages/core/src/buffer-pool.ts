@@ -1,9 +1,12 @@
+import type { DeviceBytes } from "./backend/device-bytes.js";
 import { TensorwireError } from "./errors.js";
 
 /** Bytes lent by a pool, or by a source from its own memory, until `release`. */
 export interface Loan {
   /** The bytes that are lent; whoever has the loan may write to them. */
   readonly bytes: Uint8Array;
+  /** Where they lie, if that is on a device: then `bytes` cannot be asked for. */
+  readonly device?: DeviceBytes | undefined;
   /** Gives the bytes back. Once: a second call is a defect, and throws. */
   release(): void;
 }

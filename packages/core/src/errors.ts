@@ -70,6 +70,12 @@ const RETRYABLE = {
   SERVER_BUSY: true,
   /** A round's deadline came before as many models had arrived as it needs. */
   QUORUM_MISSED: true,
+  /** There is no GPU that can be used here. */
+  DEVICE_UNAVAILABLE: false,
+  /** The GPU went away, and with it what its buffers held. */
+  DEVICE_LOST: false,
+  /** The GPU refused a buffer, a shader or a job. */
+  DEVICE_FAILED: false,
   /** The transfer was cancelled, here or by the peer. */
   ABORTED: false,
   /** The peer failed; its own code and message are in the text. */

@@ -12,6 +12,7 @@ export { storeSums } from "./aggregation/rounded-sums.js";
 export { SquareSum } from "./aggregation/square-sum.js";
 export * from "./aggregation/whole-numbers.js";
 export * from "./backend/backend.js";
+export * from "./backend/device-bytes.js";
 export { PortableBackend } from "./backend/portable.js";
 export { adaquant } from "./codec/adaquant.js";
 export { bfloat16 } from "./codec/bfloat16.js";

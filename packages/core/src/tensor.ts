@@ -17,6 +17,22 @@ export interface Tensor extends TensorInfo {
   readonly data: ArrayBufferView;
 }
 
+/** A tensor's data in a buffer of a device, a `GPUBuffer`; all of the buffer, where nothing else is said. */
+export interface DeviceData {
+  /** A `GPUBuffer`. */
+  readonly buffer: object;
+  /** A multiple of 4. Default 0. */
+  readonly byteOffset?: number | undefined;
+  /** Default: what dtype and shape take. */
+  readonly byteLength?: number | undefined;
+}
+
+/** A tensor that is sent: its data are the host's, or a device's. */
+export interface SourceTensor extends TensorInfo {
+  /** The elements, little-endian and contiguous; the library never writes to them. */
+  readonly data: ArrayBufferView | DeviceData;
+}
+
 /**
  * Product of the dimensions; 1 for a scalar.
  * @throws TensorwireError `LIMIT_EXCEEDED` past 2⁵³.

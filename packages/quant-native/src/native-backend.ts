@@ -11,6 +11,7 @@ import {
   type EncodeJob,
   type FiniteJob,
   type Finiteness,
+  hostBytes,
   isFloatDType,
   type Packed,
   type PackJob,
@@ -65,7 +66,8 @@ class NativeBackend implements CodecBackend {
   }
 
   #encode(job: EncodeJob): Answer<EncodedChunk> {
-    const { dtype, elements, source, target, packed, at = UNNAMED, signal } = job;
+    const { dtype, elements, target, packed, at = UNNAMED, signal } = job;
+    const source = hostBytes(this.name, job.source);
     const spec = this.#spec(job.codec);
     if (spec === undefined || !spec.codec.supports(dtype) || (packed !== undefined && !this.#addon.packs)) {
       return this.#portable.encode(job);
@@ -107,7 +109,8 @@ class NativeBackend implements CodecBackend {
   }
 
   #decode(job: DecodeJob): Answer<void> {
-    const { dtype, elements, payload, hash, output, target, unpacked, signal } = job;
+    const { dtype, elements, payload, hash, output, unpacked, signal } = job;
+    const target = hostBytes(this.name, job.target);
     const spec = this.#spec(job.codec);
     if (
       spec === undefined ||

@@ -8,6 +8,8 @@
 export {
   type Channel,
   type CodecSpec,
+  type DeviceBytes,
+  type DeviceData,
   type DType,
   ERROR_CODES,
   type ErrorCode,
@@ -16,6 +18,7 @@ export {
   type Manifest,
   type Policy,
   parsePolicy,
+  type SourceTensor,
   type Tensor,
   type TensorInfo,
   TensorwireError,
@@ -128,6 +131,7 @@ export { rawFileSink } from "./sink/raw-file.js";
 export { safetensorsSink } from "./sink/safetensors.js";
 export { shardedSafetensorsSink } from "./sink/sharded.js";
 export type { EncodedSink, ModelSink, Resumable, Sink, SinkModel } from "./sink/sink.js";
+export type { DeviceMemory, ReceivedDeviceTensor } from "./sink/device-memory.js";
 export type { ReceivedTensor } from "./sink/tensors.js";
 export { type ArtifactBytes, artifactSource } from "./source/artifact.js";
 export type { ByteRange, ByteReader } from "./source/byte-reader.js";
@@ -144,7 +148,13 @@ export { rawFileSource } from "./source/raw-file.js";
 export { safetensorsSource } from "./source/safetensors.js";
 export { shardedSafetensorsSource } from "./source/sharded.js";
 export type { EncodedSource, ModelSource, OneShotSource, SourceMemory } from "./source/source.js";
-export { type TensorMap, type TensorsOptions, type TensorValue, tensorsSource } from "./source/tensors.js";
+export {
+  type SourceValue,
+  type TensorMap,
+  type TensorsOptions,
+  type TensorValue,
+  tensorsSource,
+} from "./source/tensors.js";
 export { tensorflowJsSource } from "./source/tfjs.js";
 export { type Destination, type StreamOptionsOf, streamModel } from "./stream-model.js";
 export { type TransferModelOptions, transferModel } from "./transfer-model.js";

@@ -14,10 +14,12 @@ import {
   type SlabAlignment,
   TensorwireError,
 } from "@tensorwire/core";
-import { addressOffset, defaultBackend } from "@tensorwire/quant-native";
+import { addressOffset } from "@tensorwire/quant-native";
+import type { GpuDevice } from "@tensorwire/quant-native/gpu";
 import type { MemoryBudget } from "./budget/memory-budget.js";
 import { checkRate } from "./channel/throttled.js";
 import type { DialOptions } from "./channel/websocket.js";
+import { resolveBackend } from "./device-backend.js";
 import type { Logger } from "./diagnostics/logger.js";
 import type { ProgressEvent } from "./session/progress.js";
 import { type RetryOptions, resolveRetry } from "./session/retry.js";
@@ -34,8 +36,13 @@ export interface TransferOptions extends TimeoutOptions {
   readonly onProgress?: ((event: ProgressEvent) => void) | undefined;
   /** What a peer may announce, see `docs/limits.md`. */
   readonly limits?: Partial<Limits> | undefined;
-  /** Where codecs run. Default: native, or portable where the addon is missing. */
-  readonly backend?: CodecBackend | undefined;
+  /**
+   * Where codecs run: `"auto"` is the CPU (native, or portable where the addon is missing), and the device for what lies in
+   * its buffers; `"cpu"` reads those back first; `"gpu"` takes the device for everything; or a backend. Default `"auto"`.
+   */
+  readonly backend?: CodecBackend | "auto" | "cpu" | "gpu" | undefined;
+  /** The `GPUDevice` whose buffers tensors lie in, or go to. */
+  readonly device?: GpuDevice | undefined;
   /** Codecs that this end knows. Default: all of this library. */
   readonly registry?: CodecRegistry | undefined;
   /**
@@ -138,7 +145,7 @@ export async function resolveOptions(options: TransferOptions): Promise<Resolved
   return {
     windowBytes,
     limits: resolveLimits(options.limits),
-    backend: options.backend ?? defaultBackend({ codecs: registry }),
+    backend: await resolveBackend(options, registry),
     registry,
     budget: options.budget,
     alignment: slabAlignment(),

@@ -1,7 +1,9 @@
 import type { Endpoint } from "./channel/endpoint.js";
-import type { ReceiveOptions } from "./receive-options.js";
+import type { GpuDevice } from "@tensorwire/quant-native/gpu";
+import type { DEVICE, ReceiveOptions } from "./receive-options.js";
 import { type ReceivedModel, Receiving } from "./receiving.js";
 import { remoteSource } from "./remote/remote-source.js";
+import type { ReceivedDeviceTensor } from "./sink/device-memory.js";
 import { joinedModel } from "./transfer-model.js";
 
 /**
@@ -18,7 +20,12 @@ export type Origin = Endpoint;
  * for await (const { name, dtype, shape, data } of receiveModel("ws://host:9000")) use(name, data);
  * await receiveModel("ws://host:9000", { to: "copy.safetensors" }).done;
  */
-export function receiveModel(origin: Origin, options: ReceiveOptions = {}): ReceivedModel {
+export function receiveModel(
+  origin: Origin,
+  options: ReceiveOptions & { readonly to: typeof DEVICE; readonly device: GpuDevice },
+): ReceivedModel<ReceivedDeviceTensor>;
+export function receiveModel(origin: Origin, options?: ReceiveOptions): ReceivedModel;
+export function receiveModel(origin: Origin, options: ReceiveOptions = {}): ReceivedModel<unknown> {
   const { concurrency = 1 } = options;
   if (concurrency === 1) return new Receiving(origin, options);
   return isWeb(origin)
@@ -39,7 +46,9 @@ function overSeveral(origin: Origin, options: ReceiveOptions): ReceivedModel {
 
 function severalOf(origin: Origin, options: ReceiveOptions): ReturnType<typeof remoteSource> {
   const { retry, dial, idleTimeoutMs, stallTimeoutMs, maxBytesPerSecond } = options;
-  const { concurrency, windowBytes, limits, backend, registry, budget, integrity, tensors } = options;
+  const { concurrency, windowBytes, limits, registry, budget, integrity, tensors } = options;
+  // What a device is for is the end that decodes.
+  const backend = typeof options.backend === "object" ? options.backend : undefined;
   const theirs = { retry, dial, idleTimeoutMs, stallTimeoutMs, maxBytesPerSecond };
   return remoteSource(origin as string | URL, {
     ...{ ...theirs, concurrency, windowBytes, limits, backend, registry, budget, integrity, tensors },

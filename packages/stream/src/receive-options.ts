@@ -10,17 +10,22 @@ import {
   quote,
   TensorwireError,
 } from "@tensorwire/core";
+import type { GpuDevice } from "@tensorwire/quant-native/gpu";
 import { checkParts, type PartsOptions } from "./journal/expiry.js";
 import { checkWord, type TransferOptions } from "./options.js";
 import { checkConcurrency } from "./remote/concurrency.js";
 import { checkExpectedDigest } from "./session/expected-digest.js";
 import type { Sink } from "./sink/sink.js";
 
+/** What `to` says of a model whose tensors go to buffers of `device`. */
+export const DEVICE = "gpu";
+
 /** Options of `receiveModel`. */
 export interface ReceiveOptions extends TransferOptions {
   /**
    * Where the model goes: a path (`*.safetensors`; `*.twire` keeps it encoded; a raw file goes to any path), a sink, or a
-   * function that says so when it is known what comes.
+   * function that says so when it is known what comes; or `"gpu"`, for tensors in buffers of `device`, each of which the
+   * caller gets by iterating.
    * Without it the caller iterates.
    */
   readonly to?: string | Sink | ((manifest: Manifest) => string | Sink | Promise<string | Sink>) | undefined;
@@ -61,7 +66,8 @@ export interface ReceiveOptions extends TransferOptions {
 
 /** @throws TensorwireError `INVALID_ARGUMENT`. */
 export function checkReceiveOptions(options: ReceiveOptions): void {
-  const { outputDtype, integrity, expectedDigest, parts, tensors, concurrency } = options;
+  const { outputDtype, integrity, expectedDigest, parts, tensors, concurrency, to, device } = options;
+  if (to === DEVICE) checkDevice(device);
   checkConcurrency(concurrency);
   if (tensors !== undefined) checkTensors(tensors);
   checkWord("integrity", integrity, ["xxh64", "sha256"]);
@@ -72,6 +78,13 @@ export function checkReceiveOptions(options: ReceiveOptions): void {
     "INVALID_ARGUMENT",
     `outputDtype can be F16, BF16, F32 or F64, not ${quote(String(outputDtype))}`,
   );
+}
+
+/** @throws TensorwireError `INVALID_ARGUMENT` where there is no device to go to. */
+export function checkDevice(device: GpuDevice | undefined): asserts device is GpuDevice {
+  if (device !== undefined) return;
+  const message = `to is "${DEVICE}", and there is no device: give one, of openGpuDevice() or navigator.gpu (a file of that name is "./${DEVICE}")`;
+  throw new TensorwireError("INVALID_ARGUMENT", message);
 }
 
 function checkTensors(patterns: readonly string[]): void {

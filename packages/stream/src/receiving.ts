@@ -6,7 +6,7 @@ import { openConnection } from "./channel/open.js";
 import { TransferTrace } from "./diagnostics/transfer-trace.js";
 import { heldVersion } from "./journal/held-version.js";
 import { type ResolvedOptions, resolveOptions } from "./options.js";
-import { checkReceiveOptions, type ReceiveOptions } from "./receive-options.js";
+import { checkDevice, checkReceiveOptions, DEVICE, type ReceiveOptions } from "./receive-options.js";
 import { openWebOrigin, type WebOrigin } from "./remote/web-origin.js";
 import type { Sending } from "./sending.js";
 import type { Connection } from "./session/connection.js";
@@ -22,12 +22,13 @@ import { ChunksSink, type ReceivedChunk } from "./sink/chunks.js";
 import type { Handover } from "./sink/handover.js";
 import { openSink } from "./sink/open.js";
 import type { Sink } from "./sink/sink.js";
-import { type ReceivedTensor, TensorsSink } from "./sink/tensors.js";
+import { deviceMemory } from "./sink/device-memory.js";
+import { hostMemory, type ReceivedTensor, TensorsSink } from "./sink/tensors.js";
 
 /** A model on its way in. */
-export interface ReceivedModel extends AsyncIterable<ReceivedTensor> {
+export interface ReceivedModel<T = ReceivedTensor> extends AsyncIterable<T> {
   /** Tensor by tensor. Nothing moves past the window until the next one is asked for. */
-  [Symbol.asyncIterator](): AsyncIterator<ReceivedTensor, undefined> & AsyncIterable<ReceivedTensor>;
+  [Symbol.asyncIterator](): AsyncIterator<T, undefined> & AsyncIterable<T>;
   /** Chunk by chunk, for consumers that want less than a tensor; each is lent until the next step. */
   chunks(): AsyncIterable<ReceivedChunk>;
   /** What is announced, once it is here and valid. */
@@ -81,17 +82,34 @@ export class Receiving implements ReceivedModel {
   }
 
   [Symbol.asyncIterator](): AsyncIterator<ReceivedTensor, undefined> & AsyncIterable<ReceivedTensor> {
-    return this.#iterate(new TensorsSink({ borrow: this.options.borrow }));
+    const { to, device, borrow } = this.options;
+    if (to !== DEVICE) return this.#iterate(new TensorsSink(hostMemory(borrow)));
+    checkDevice(device);
+    // As the overload of receiveModel says.
+    return this.#iterate(new TensorsSink(deviceMemory(device))) as unknown as AsyncIterator<
+      ReceivedTensor,
+      undefined
+    > &
+      AsyncIterable<ReceivedTensor>;
   }
 
   chunks(): AsyncIterable<ReceivedChunk> {
-    return this.#iterate(new ChunksSink());
+    if (this.options.to !== DEVICE) return this.#iterate(new ChunksSink());
+    const message = "a model that goes to a device is iterated over tensor by tensor";
+    throw new TensorwireError("INVALID_ARGUMENT", message);
+  }
+
+  /** The path that it goes to, where that is known before anything has come. */
+  get #path(): string | undefined {
+    const { to } = this.options;
+    return typeof to === "string" && to !== DEVICE ? to : undefined;
   }
 
   #iterate<T>(
     sink: Sink & { readonly handover: Handover<T> },
   ): AsyncIterator<T, undefined> & AsyncIterable<T> {
-    if (this.options.to !== undefined || this.#iterated) {
+    const { to } = this.options;
+    if ((to !== undefined && to !== DEVICE) || this.#iterated) {
       const why = this.#iterated ? "it is iterated already" : "it goes where `to` says";
       throw new TensorwireError("INVALID_ARGUMENT", `this model cannot be iterated: ${why}`);
     }
@@ -128,7 +146,7 @@ export class Receiving implements ReceivedModel {
         integrity: options.integrity,
         expectedDigest: options.expectedDigest,
         sink: (manifest) => this.#open(manifest, settings),
-        renewable: typeof options.to === "string",
+        renewable: this.#path !== undefined,
         progress,
         life,
         trace,
@@ -214,8 +232,8 @@ export class Receiving implements ReceivedModel {
 
   /** The version that an earlier call has left a part of. */
   async #left(): Promise<string | undefined> {
-    const { to, resume = true } = this.options;
-    return typeof to === "string" && resume ? heldVersion(to) : undefined;
+    const { resume = true } = this.options;
+    return this.#path !== undefined && resume ? heldVersion(this.#path) : undefined;
   }
 
   async #open(
@@ -223,7 +241,7 @@ export class Receiving implements ReceivedModel {
     { registry, backend }: Pick<ResolvedOptions, "registry" | "backend">,
   ): Promise<Sink> {
     const { to } = this.options;
-    if (to === undefined) return this.#life.race(this.#sink.promise);
+    if (to === undefined || to === DEVICE) return this.#life.race(this.#sink.promise);
     const target = typeof to === "function" ? await this.#asked(to(manifest)) : to;
     return typeof target === "string"
       ? openSink(target, manifest, { ...this.options, registry, backend })
@@ -262,8 +280,10 @@ async function together(
   sent: Promise<TransferSummary> | undefined,
 ): Promise<TransferSummary> {
   if (!sent) return received;
-  const { declinedChunks } = await sent;
-  return { ...received, declinedChunks };
+  const { declinedChunks, backends: encoded } = await sent;
+  const backends = { ...received.backends };
+  for (const [name, bytes] of Object.entries(encoded)) backends[name] = (backends[name] ?? 0) + bytes;
+  return { ...received, declinedChunks, backends };
 }
 
 /** What an attempt needs of its call. */

@@ -1,8 +1,9 @@
+import { TensorwireError } from "@tensorwire/core";
 import { CommonBudget } from "./budget/common-budget.js";
 import { memoryChannelPair } from "./channel/memory.js";
 import { ChannelEnd } from "./channel/endpoint.js";
 import type { StreamOptions } from "./options.js";
-import type { ReceiveOptions } from "./receive-options.js";
+import { DEVICE, type ReceiveOptions } from "./receive-options.js";
 import { type ReceivedModel, Receiving } from "./receiving.js";
 import { Sending } from "./sending.js";
 import type { TransferSummary } from "./session/summary.js";
@@ -32,6 +33,10 @@ export async function transferModel(
   to: NonNullable<ReceiveOptions["to"]>,
   options: TransferModelOptions = {},
 ): Promise<TransferSummary> {
+  if (to === DEVICE) {
+    const message = `a model goes to a device by receiveModel, which is iterated over (a file of that name is "./${DEVICE}")`;
+    throw new TensorwireError("INVALID_ARGUMENT", message);
+  }
   return joinedModel(source, { ...options, to }).done;
 }
 

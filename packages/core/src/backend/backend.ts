@@ -1,5 +1,6 @@
 import type { ChunkPosition, CodecSpec, Encoded } from "../codec/codec.js";
 import type { DType } from "../dtype.js";
+import type { DeviceBytes } from "./device-bytes.js";
 
 /** A run of elements to encode: `source` holds `elements` of `dtype`, `target` takes the payload. */
 export interface EncodeJob {
@@ -10,7 +11,7 @@ export interface EncodeJob {
   /** How many elements. */
   readonly elements: number;
   /** The elements, little-endian and contiguous. */
-  readonly source: Uint8Array;
+  readonly source: Uint8Array | DeviceBytes;
   /** At least `payloadBytes` long. */
   readonly target: Uint8Array;
   /** Where the elements lie; by default at the beginning of a tensor of no name. */
@@ -49,7 +50,7 @@ export interface DecodeJob {
   /** The dtype to decode to. */
   readonly output: DType;
   /** Takes the elements. */
-  readonly target: Uint8Array;
+  readonly target: Uint8Array | DeviceBytes;
   /** Cancels the job: it rejects with `ABORTED` once its buffers are no longer in use. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -131,13 +132,16 @@ export type Answer<T> = T | Promise<T>;
 
 /**
  * Where codecs run: asynchronous, cancellable, the same bytes as the reference codecs. The caller owns every buffer
- * and may not touch a job's buffers until its promise settles. An aborted job rejects with `ABORTED` once its buffers
+ * and may not touch a job's buffers until its promise settles. Where a job may have `DeviceBytes`, backends that run on
+ * this machine's own processor reject those with `INVALID_ARGUMENT`. An aborted job rejects with `ABORTED` once its buffers
  * are no longer in use. A job that is small may be done within the call and answered with its result itself: for ten
  * thousand tensors of a kibibyte each, promises cost more than codecs. Nothing is ever thrown: faults reject.
  */
 export interface CodecBackend {
   /** For summaries and notices: `portable`, `native-avx2`, … */
   readonly name: string;
+  /** Bytes of elements that were encoded and decoded so far, by the name of what did it, where that is not this backend alone. */
+  readonly ran?: Readonly<Record<string, number>>;
   /**
    * Encodes, hashes the payload, and packs it where that is asked for. @throws TensorwireError `INVALID_ARGUMENT`,
    * `ABORTED`.

@@ -21,6 +21,7 @@ import type {
   UnpackJob,
 } from "./backend.js";
 import { DecodedRoom } from "./decoded-values.js";
+import { hostBytes, isHostBytes } from "./device-bytes.js";
 import { JobQueue } from "./job-queue.js";
 import { addWeighted, allFinite } from "./weighted-sum.js";
 
@@ -60,8 +61,10 @@ export class PortableBackend implements CodecBackend {
 
   /** As the reference codec does, in this thread. */
   encode(job: EncodeJob): Answer<EncodedChunk> {
-    return this.#run(job.source.length, job.signal, () => {
-      const { codec, dtype, elements, source, target, at, packed } = job;
+    const bytes = isHostBytes(job.source) ? job.source.length : 0;
+    return this.#run(bytes, job.signal, () => {
+      const { codec, dtype, elements, target, at, packed } = job;
+      const source = hostBytes(this.name, job.source);
       const reference = this.#codecs.get(codec.name);
       const encoded = reference.encode(codec, dtype, elements, source, target, at);
       const payload = target.subarray(0, encoded.bytes);
@@ -74,7 +77,8 @@ export class PortableBackend implements CodecBackend {
 
   decode(job: DecodeJob): Answer<void> {
     return this.#runUnpacked(job, () => {
-      const { codec, dtype, elements, output, target } = job;
+      const { codec, dtype, elements, output } = job;
+      const target = hostBytes(this.name, job.target);
       this.#codecs.get(codec.name).decode(codec, dtype, elements, this.#verified(job), output, target);
     });
   }

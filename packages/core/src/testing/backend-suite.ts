@@ -10,6 +10,10 @@ import { expectRejection, expectUntouched, UNTOUCHED } from "./expectations.js";
 import { firstDifference } from "./equality.js";
 import { ordinary } from "./samples.js";
 
+/** A job whose elements are the host's. */
+type HostEncodeJob = EncodeJob & { readonly source: Uint8Array };
+type HostDecodeJob = DecodeJob & { readonly target: Uint8Array };
+
 /** What a backend is held to. */
 export interface BackendSuiteOptions {
   /** The reference codecs; the built-in ones by default. */
@@ -35,13 +39,13 @@ export function backendSuite(
   const names = options.names ?? codecs.names();
   let backend: CodecBackend;
 
-  function encodeJob(codec: string, dtype: DType, elements: number, seed: number): EncodeJob {
+  function encodeJob(codec: string, dtype: DType, elements: number, seed: number): HostEncodeJob {
     const spec = codecs.resolve(codec);
     const target = new Uint8Array(codecs.get(codec).payloadBytes(spec, dtype, elements)).fill(UNTOUCHED);
     return { codec: spec, dtype, elements, source: ordinary(dtype, elements, seed), target };
   }
 
-  async function decodeJob(codec: string, dtype: DType, elements: number): Promise<DecodeJob> {
+  async function decodeJob(codec: string, dtype: DType, elements: number): Promise<HostDecodeJob> {
     const { target: room, ...job } = encodeJob(codec, dtype, elements, 17);
     const { hash, bytes } = await backend.encode({ ...job, target: room });
     const payload = room.subarray(0, bytes);
@@ -114,6 +118,10 @@ export function backendSuite(
       const back = await decodeJob("float16", "F32", 100);
       await expectRejection("INVALID_ARGUMENT", backend.decode({ ...back, target: short }));
       await expectRejection("CODEC_UNSUPPORTED", backend.decode({ ...back, codec: { name: "absent" } }));
+      // No buffer of any device.
+      const foreign = { buffer: {}, byteOffset: 0, byteLength: 400 };
+      await expectRejection("INVALID_ARGUMENT", backend.encode({ ...job, source: foreign }));
+      await expectRejection("INVALID_ARGUMENT", backend.decode({ ...back, target: foreign }));
     });
 
     it("does nothing for a signal that is aborted already", async () => {

@@ -12,6 +12,7 @@ export const EXIT_CODES = {
   terms: 7,
   peer: 8,
   door: 9,
+  device: 10,
   interrupted: 130,
   terminated: 143,
 } as const;
@@ -30,6 +31,7 @@ const MEANINGS: Record<ExitReason, string> = {
   terms: "a limit, codec, version, role or integrity on which the two ends do not agree",
   peer: "the peer failed, or cancelled: its reason is in the message",
   door: "the server refuses the credential, grants no such right, or has no such model",
+  device: "the GPU is not there, failed, or went away",
   interrupted: "cancelled by SIGINT; the peer was told; a later call can go on from what is left",
   terminated: "the same by SIGTERM",
 };
@@ -69,6 +71,9 @@ const REASONS: Record<ErrorCode, ExitReason> = {
   FORBIDDEN: "door",
   NOT_FOUND: "door",
   REFERENCE_EXPIRED: "door",
+  DEVICE_UNAVAILABLE: "device",
+  DEVICE_LOST: "device",
+  DEVICE_FAILED: "device",
   // A signal to this process has codes of its own: what is left is the peer's cancellation.
   QUORUM_MISSED: "peer",
   ABORTED: "peer",

@@ -9,6 +9,7 @@ import {
   type CodecRegistry,
   type DecodeJob,
   type DType,
+  isHostBytes,
   type Loan,
   type Manifest,
   Packing,
@@ -17,6 +18,7 @@ import {
   segmentsOf,
   TensorwireError,
 } from "@tensorwire/core";
+import type { Place } from "../sink/sink.js";
 import { discardSlab } from "../budget/slab-memory.js";
 import { guarded, whenAnswered } from "./answer.js";
 import { inChunk } from "./chunk-fault.js";
@@ -34,11 +36,16 @@ export interface ArrivedChunk {
 export interface DecodedChunk {
   readonly chunk: Chunk;
   readonly record: ChunkRecord;
-  readonly bytes: Uint8Array;
+  readonly bytes: Place;
   /** Of the bytes; none where they lie in the sink's own place. */
   readonly loan: Loan | undefined;
   /** SHA-256 of the unpacked payload, with that integrity. */
   readonly sha256?: Uint8Array | undefined;
+}
+
+/** One that lies in memory of the host. */
+interface HostChunk extends DecodedChunk {
+  readonly bytes: Uint8Array;
 }
 
 export interface DecoderSettings {
@@ -83,7 +90,7 @@ export class ChunkDecoder {
   }
 
   /** Verifies, and leaves the payload as it travelled. Takes over the loan. */
-  verify(arrived: ArrivedChunk): Answer<DecodedChunk> {
+  verify(arrived: ArrivedChunk): Answer<HostChunk> {
     const { chunk, record, loan } = arrived;
     const { backend, jobs } = this.settings;
     const scratch = isPacked(record) ? this.unpacked.lend(record.payloadBytes) : undefined;
@@ -102,18 +109,21 @@ export class ChunkDecoder {
   }
 
   /** Verifies, and decodes into `place` where there is one. Takes over the loan. */
-  decode(arrived: ArrivedChunk, place: Uint8Array | undefined): Answer<DecodedChunk> {
+  decode(arrived: ArrivedChunk, place: Place | undefined): Answer<DecodedChunk> {
     const { chunk, record } = arrived;
     const { manifest, dtypes, registry } = this.settings;
     const output = dtypes[chunk.tensor]!;
     const exact =
       registry.byId(record.codec).name === "none" && output === manifest.tensors[chunk.tensor]!.dtype;
-    if (exact && !isPacked(record)) {
+    const host = place === undefined || isHostBytes(place) ? place : undefined;
+    if (exact && host === place && !isPacked(record)) {
       const verified = this.verify(arrived);
-      return place ? whenAnswered(verified, (decoded) => copyTo(place, decoded)) : verified;
+      return host ? whenAnswered(verified, (decoded) => copyTo(host, decoded)) : verified;
     }
     const own = place ? undefined : this.outputs.lend(this.outputBytes(chunk));
-    const target = place ?? own!.bytes;
+    // What lies on a device is written there by the backend, whatever the codec.
+    if (place !== undefined && host === undefined) return this.#decodeTo(arrived, output, place, undefined);
+    const target = host ?? own!.bytes;
     return exact ? this.#unpackTo(arrived, target, own) : this.#decodeTo(arrived, output, target, own);
   }
 
@@ -133,7 +143,7 @@ export class ChunkDecoder {
   #decodeTo(
     arrived: ArrivedChunk,
     output: DType,
-    target: Uint8Array,
+    target: Place,
     own: Loan | undefined,
   ): Answer<DecodedChunk> {
     const { chunk, record, loan } = arrived;
@@ -205,7 +215,7 @@ function checkHash(found: bigint, { hash }: ChunkRecord): void {
   throw new TensorwireError("CHUNK_CORRUPT", "the payload does not match its hash");
 }
 
-function copyTo(place: Uint8Array, { chunk, record, bytes, loan, sha256 }: DecodedChunk): DecodedChunk {
+function copyTo(place: Uint8Array, { chunk, record, bytes, loan, sha256 }: HostChunk): DecodedChunk {
   try {
     place.set(bytes);
   } finally {

@@ -109,13 +109,34 @@ export class ChunkEncoder {
     loan.release();
   }
 
+  /** The chunk in memory of the host. Takes over the loan. */
+  #onHost(chunk: Chunk, loan: Loan): Answer<Loan> {
+    if (!loan.device) return loan;
+    const { manifest, backend, life } = this.settings;
+    const { dtype } = manifest.tensors[chunk.tensor]!;
+    const copy = this.pools.source.lend(chunk.bytes);
+    const job = { codec: { name: "none" }, dtype, elements: chunk.elements, source: loan.device };
+    const read = guarded(
+      () => backend.encode({ ...job, target: copy.bytes, signal: life.jobs }),
+      (error) => {
+        copy.release();
+        loan.release();
+        throw inChunk(error, manifest, chunk);
+      },
+    );
+    return whenAnswered(read, () => {
+      loan.release();
+      return copy;
+    });
+  }
+
   /** The chunk with what earlier transfers left out of it; what this one leaves out is kept for the next. */
   async #corrected(chunk: Chunk, source: Loan, feedback: ErrorFeedback): Promise<OutgoingChunk> {
     const { manifest } = this.settings;
     const { codec } = manifest.tensors[chunk.tensor]!;
     let corrected: CorrectedChunk;
     try {
-      corrected = await feedback.correct(chunk, source);
+      corrected = await feedback.correct(chunk, await this.#onHost(chunk, source));
     } catch (error) {
       throw inChunk(error, manifest, chunk);
     }
@@ -151,7 +172,7 @@ export class ChunkEncoder {
       codec: spec,
       dtype,
       elements,
-      source: source.bytes,
+      source: source.device ?? source.bytes,
       target: payload.bytes,
       at: this.#position(chunk),
       packed: packed?.bytes,
@@ -191,9 +212,11 @@ export class ChunkEncoder {
     const { manifest, nonFinite: wish, lossless, registry } = this.settings;
     const { dtype } = manifest.tensors[chunk.tensor]!;
     if (nonFinite > 0 && wish === "error") {
-      const error = this.#notFinite(chunk, source.bytes);
-      source.release();
-      throw error;
+      return whenAnswered(this.#onHost(chunk, source), (read) => {
+        const error = this.#notFinite(chunk, read.bytes);
+        read.release();
+        throw error;
+      });
     }
     const findings = { clamped: 0, declined: declined && nonFinite === 0 };
     const plain = (): Answer<OutgoingChunk> => this.#plain(chunk, source, findings);
@@ -212,7 +235,11 @@ export class ChunkEncoder {
   }
 
   /** The source's bytes. */
-  #plain(chunk: Chunk, loan: Loan, findings: Findings): Answer<OutgoingChunk> {
+  #plain(chunk: Chunk, source: Loan, findings: Findings): Answer<OutgoingChunk> {
+    return whenAnswered(this.#onHost(chunk, source), (loan) => this.#asItIs(chunk, loan, findings));
+  }
+
+  #asItIs(chunk: Chunk, loan: Loan, findings: Findings): Answer<OutgoingChunk> {
     const { backend, life, manifest } = this.settings;
     if (this.#packer.packs(this.#none)) return this.#packer.pack(chunk, loan, this.#none, findings);
     const hashed = guarded(

@@ -23,7 +23,7 @@ import type { Connection } from "./connection.js";
 import { CreditLedger } from "./credit.js";
 import { type Deferred, deferred } from "./deferred.js";
 import { checkTotals } from "./end-totals.js";
-import type { Part } from "../sink/sink.js";
+import { isEncodedSink, type Part } from "../sink/sink.js";
 import type { IncomingModel } from "./incoming-model.js";
 import type { ReceiverSettings } from "./receiver-settings.js";
 import { checkPart } from "./part-terms.js";
@@ -179,10 +179,13 @@ export class ModelReceiver implements ReceivingEnd, Arrivals, WatchedEnd, Waitin
   }
 
   #summary({ tally }: IncomingModel, { digest, sha256 }: Totals, confirmed: boolean): TransferSummary {
-    const { progress, backend } = this.settings;
+    const { progress, reception } = this.settings;
+    const { backend: own } = this.settings;
+    // What stays encoded is verified alone.
+    const backend = isEncodedSink(reception.intake.sink) ? { name: own.name, ran: {} } : own;
     // Empty tensors have no chunk to count them by.
     progress.tensors = progress.totalTensors;
-    return tally.summary({ progress, digest, sha256, confirmed, backend: backend.name });
+    return tally.summary({ progress, digest, sha256, confirmed, backend });
   }
 
   #stop(error: unknown): void {

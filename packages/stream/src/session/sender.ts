@@ -34,6 +34,7 @@ import type { SenderSettings } from "./sender-settings.js";
 import { sha256Of } from "./sha256.js";
 import { SourcePump } from "./source-pump.js";
 import { StallWatch, type WatchedEnd } from "./stall-watch.js";
+import { isEncodedSource } from "../source/source.js";
 import type { TransferSummary } from "./summary.js";
 import type { TransferEnd } from "./transfer-end.js";
 
@@ -262,14 +263,16 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
   }
 
   #summary({ digest, sha256 }: Totals, confirmed: boolean): TransferSummary {
-    const { progress, backend, tally } = this.settings;
+    const { progress, backend: own, tally, source } = this.settings;
+    // What is encoded already goes as it is.
+    const backend = isEncodedSource(source) ? { name: own.name, ran: {} } : own;
     // Empty tensors have no chunk to count them by.
     progress.tensors = progress.totalTensors;
     if (confirmed) {
       progress.acknowledgedBytes = progress.totalBytes;
       progress.durableBytes = progress.totalBytes;
     }
-    return tally.summary({ progress, digest, sha256, confirmed, backend: backend.name });
+    return tally.summary({ progress, digest, sha256, confirmed, backend });
   }
 
   // --- WaitingBytes

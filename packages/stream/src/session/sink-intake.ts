@@ -1,5 +1,5 @@
 import type { Answer, Chunk } from "@tensorwire/core";
-import { isEncodedSink, type Sink } from "../sink/sink.js";
+import { isEncodedSink, type Place, type Sink } from "../sink/sink.js";
 import type { DecodedChunk } from "./chunk-decoder.js";
 import { type Deferred, deferred } from "./deferred.js";
 import type { TransferLife } from "./transfer.js";
@@ -14,7 +14,7 @@ const MAX_CHUNKS = 1024;
 export class SinkIntake {
   readonly #parallel: boolean;
   /** Places that the sink has given for chunks that it does not have yet: it is asked once for each. */
-  readonly #places = new Map<number, Answer<Uint8Array | undefined>>();
+  readonly #places = new Map<number, Answer<Place | undefined>>();
   #chunks = 0;
   /** Decoded. */
   #bytes = 0;
@@ -41,7 +41,7 @@ export class SinkIntake {
   }
 
   /** The memory that the chunk is to be decoded into, where the sink has it. */
-  place(chunk: Chunk, bytes: number): Answer<Uint8Array | undefined> {
+  place(chunk: Chunk, bytes: number): Answer<Place | undefined> {
     const { sink } = this;
     if (isEncodedSink(sink) || !sink.place) return undefined;
     if (this.#places.has(chunk.ordinal)) return this.#places.get(chunk.ordinal);
@@ -72,11 +72,13 @@ export class SinkIntake {
   give({ chunk, record, bytes, loan, sha256 }: DecodedChunk, finished: () => void): void {
     const { sink, life } = this;
     let written: Promise<void> | undefined;
+    // Only what the sink itself gave as a place is anything else.
+    const given = bytes as Uint8Array;
     this.#places.delete(chunk.ordinal);
     try {
       written = isEncodedSink(sink)
-        ? sink.writeEncoded(chunk, record, bytes, sha256)
-        : sink.write(chunk, bytes);
+        ? sink.writeEncoded(chunk, record, given, sha256)
+        : sink.write(chunk, given);
     } catch (error) {
       loan?.release();
       life.fail(error);
@@ -87,10 +89,10 @@ export class SinkIntake {
       finished();
       return;
     }
-    this.#count(1, bytes.length, chunk.bytes);
+    this.#count(1, bytes.byteLength, chunk.bytes);
     const over = (): void => {
       loan?.release();
-      this.#count(-1, -bytes.length, -chunk.bytes);
+      this.#count(-1, -bytes.byteLength, -chunk.bytes);
     };
     const done = written.then(
       () => {

@@ -1,5 +1,5 @@
 import type { Answer, Chunk, Loan } from "@tensorwire/core";
-import { isEncodedSink } from "../sink/sink.js";
+import { isEncodedSink, type Place } from "../sink/sink.js";
 import type { ArrivedChunk, ChunkDecoder, DecodedChunk } from "./chunk-decoder.js";
 import { Lane } from "./lane.js";
 import type { SinkIntake } from "./sink-intake.js";
@@ -81,7 +81,7 @@ export class SinkPump {
     return this.#lent(arrived.loan, () => this.settings.known(arrived));
   }
 
-  #place({ chunk, loan }: ArrivedChunk, bytes: number): Answer<Uint8Array | undefined> {
+  #place({ chunk, loan }: ArrivedChunk, bytes: number): Answer<Place | undefined> {
     return this.#lent(loan, () => {
       const placing = this.intake.place(chunk, bytes);
       return placing instanceof Promise ? this.life.race(placing) : placing;
@@ -120,7 +120,7 @@ export class SinkPump {
         const next = this.#decoded.take() ?? (await this.#decoded.next());
         if (!next) break;
         this.#taken = next;
-        while (!intake.takes(next.bytes.length)) await life.race(intake.changed);
+        while (!intake.takes(next.bytes.byteLength)) await life.race(intake.changed);
         this.#taken = undefined;
         this.#give(next);
       }

@@ -1,6 +1,7 @@
 import {
   type ChunkPlan,
   type ChunkRecord,
+  type CodecBackend,
   type CodecRegistry,
   formatDigest,
   formatSha256,
@@ -71,6 +72,8 @@ export interface TransferSummary {
   confirmed: boolean;
   /** Where the codecs ran. */
   backend: string;
+  /** Of how many bytes of elements, by the name of what encoded or decoded them here: a GPU's backend leaves some to the CPU's. */
+  backends: Record<string, number>;
 }
 
 /** Adds up a transfer as its chunks go by. */
@@ -110,6 +113,13 @@ export class Tally {
     summary.payloadBytes += record.payloadBytes;
   }
 
+  /** What a backend does that does all of it; what travels as it is asks for none. */
+  #ran(backend: string): Record<string, number> {
+    let bytes = 0;
+    for (const [codec, { sourceBytes }] of this.#codecs) if (codec !== "none") bytes += sourceBytes;
+    return bytes > 0 ? { [backend]: bytes } : {};
+  }
+
   #codec(name: string): CodecSummary {
     let summary = this.#codecs.get(name);
     if (!summary) {
@@ -124,7 +134,7 @@ export class Tally {
     digest: bigint;
     sha256: Uint8Array | undefined;
     confirmed: boolean;
-    backend: string;
+    backend: Pick<CodecBackend, "name" | "ran">;
   }): TransferSummary {
     const { wireBytes, seconds, resumedBytes, retries } = end.progress;
     return {
@@ -146,7 +156,8 @@ export class Tally {
       digest: formatDigest(end.digest),
       sha256: end.sha256 && formatSha256(end.sha256),
       confirmed: end.confirmed,
-      backend: end.backend,
+      backend: end.backend.name,
+      backends: { ...(end.backend.ran ?? this.#ran(end.backend.name)) },
     };
   }
 }

@@ -5,6 +5,7 @@ import type {
   ChunkPlan,
   ChunkRange,
   ChunkRecord,
+  DeviceBytes,
   DType,
   Held,
   Manifest,
@@ -81,18 +82,22 @@ interface AnySink {
   abort(error: TensorwireError): Promise<void>;
 }
 
+/** Where a chunk is decoded to. */
+export type Place = Uint8Array | DeviceBytes;
+
 /** Takes decoded chunks, in the plan's order. */
 export interface ModelSink extends AnySink {
   /** Whether several writes may be under way at once. */
   readonly parallel: boolean;
   /**
-   * The memory that the chunk is to be decoded into, where the sink has it; else the transfer lends some. Called once a
-   * chunk, in order; where it is a promise, that resolves when the sink is ready for it.
+   * The memory that the chunk is to be decoded into, of the host or of a device, where the sink has it; else the transfer
+   * lends some. Called once a chunk, in order; where it is a promise, that resolves when the sink is ready for it.
    */
-  place?(chunk: Chunk, bytes: number): Answer<Uint8Array | undefined>;
+  place?(chunk: Chunk, bytes: number): Answer<Place | undefined>;
   /**
    * Takes a decoded chunk. The bytes are lent until the promise resolves, and credit comes back then; `undefined`
    * means at once.
+   * @param bytes the place, where the sink gave one: of a sink that gives places of a device, those.
    */
   write(chunk: Chunk, bytes: Uint8Array): Promise<void> | undefined;
 }

@@ -5,40 +5,72 @@ import {
   type Chunk,
   elementCount,
   type Tensor,
+  type TensorInfo,
   TensorwireError,
 } from "@tensorwire/core";
 import { type Deferred, deferred } from "../session/deferred.js";
 import { Handover } from "./handover.js";
-import type { ModelSink, SinkModel } from "./sink.js";
+import type { ModelSink, Place, SinkModel } from "./sink.js";
 
 /** A tensor that has arrived whole. */
 export interface ReceivedTensor extends Tensor {
   readonly data: Uint8Array;
 }
 
-export interface TensorsSinkOptions {
-  /** Lends one buffer, reused, until the next step, instead of giving each tensor memory of its own. Default false. */
-  readonly borrow?: boolean | undefined;
+/** The same, wherever it was put together. */
+export interface TensorIn<M> extends TensorInfo {
+  readonly data: M;
+}
+
+/** Where whole tensors are put together: memory of the host, or of a device. */
+export interface TensorMemory<M extends Place> {
+  /** For messages. */
+  readonly name: string;
+  readonly mostBytes: number;
+  /** Before any data: the largest tensor there is. */
+  open?(bytes: number): void;
+  /** Room for a tensor: once for each, in order. @throws RangeError where there is none. */
+  allocate(bytes: number): M;
+  part(memory: M, offset: number, bytes: number): Place;
+  /** A tensor that will not be complete. */
+  discard?(memory: M): void;
+}
+
+/**
+ * Memory of this process.
+ * @param borrow lends one buffer, reused, until the next step, instead of giving each tensor memory of its own.
+ */
+export function hostMemory(borrow = false): TensorMemory<Uint8Array> {
+  let lent: Uint8Array | undefined;
+  return {
+    name: "this runtime",
+    mostBytes: constants.MAX_LENGTH,
+    open(bytes) {
+      // Zeros cost no memory until they are written.
+      if (borrow) lent = new Uint8Array(bytes);
+    },
+    allocate: (bytes) => lent?.subarray(0, bytes) ?? new Uint8Array(bytes),
+    part: (memory, offset, bytes) => memory.subarray(offset, offset + bytes),
+  };
 }
 
 /**
  * Yields whole tensors, in the manifest's order. Memory is taken for a tensor only when the consumer asks for it, and
  * chunks are decoded straight into it.
  */
-export class TensorsSink implements ModelSink {
+export class TensorsSink<M extends Place = Uint8Array> implements ModelSink {
   readonly name = "tensor iterator";
   readonly parallel = true;
-  readonly handover = new Handover<ReceivedTensor>();
+  readonly handover = new Handover<TensorIn<M>>();
   #model: SinkModel | undefined;
   /** The last tensor that was begun, or given; bytes of it that are missing; and its memory. */
   #at = -1;
   #missing = 0;
-  #data: Uint8Array = new Uint8Array(0);
+  #data: M | undefined;
   /** Waits for them. */
   #filled: Deferred<void> | undefined;
-  #lent: Uint8Array | undefined;
 
-  constructor(private readonly options: TensorsSinkOptions = {}) {}
+  constructor(private readonly memory: TensorMemory<M>) {}
 
   async open(model: SinkModel): Promise<void> {
     this.#model = model;
@@ -47,14 +79,14 @@ export class TensorsSink implements ModelSink {
     // Found out now, before any data is sent.
     model.manifest.tensors.forEach((_, i) => {
       const bytes = this.#bytes(i);
-      if (bytes > constants.MAX_LENGTH) throw this.#tooLarge(i);
+      if (bytes > this.memory.mostBytes) throw this.#tooLarge(i);
       if (bytes > largestBytes) {
         largest = i;
         largestBytes = bytes;
       }
     });
-    // Zeros cost no memory until they are written.
-    if (this.options.borrow && model.manifest.tensors.length) this.#lent = this.#allocate(largest);
+    if (!this.memory.open || model.manifest.tensors.length === 0) return;
+    this.#made(largest, () => this.memory.open!(largestBytes));
   }
 
   #bytes(i: number): number {
@@ -62,23 +94,23 @@ export class TensorsSink implements ModelSink {
     return byteLength(dtypes[i]!, elementCount(manifest.tensors[i]!.shape));
   }
 
-  #allocate(i: number): Uint8Array {
+  #made<T>(i: number, make: () => T): T {
     try {
-      return new Uint8Array(this.#bytes(i));
+      return make();
     } catch (cause) {
       throw this.#tooLarge(i, cause);
     }
   }
 
   #tooLarge(i: number, cause?: unknown): TensorwireError {
-    const message = `${this.#bytes(i)} bytes are more than this runtime can hold in one buffer: iterate over chunks() instead`;
+    const message = `${this.#bytes(i)} bytes are more than ${this.memory.name} can hold in one buffer: iterate over chunks() instead`;
     return new TensorwireError("TENSOR_TOO_LARGE", message, {
       tensor: this.#model!.manifest.tensors[i]!.name,
       cause,
     });
   }
 
-  place(chunk: Chunk, bytes: number): Answer<Uint8Array> {
+  place(chunk: Chunk, bytes: number): Answer<Place> {
     const { tensor } = chunk;
     if (tensor === this.#at) return this.#slice(chunk, bytes);
     const next = tensor === this.#at + 1 && this.#missing === 0;
@@ -87,18 +119,18 @@ export class TensorsSink implements ModelSink {
     return turn.then(() => this.#start(chunk, bytes));
   }
 
-  #start(chunk: Chunk, bytes: number): Uint8Array {
+  #start(chunk: Chunk, bytes: number): Place {
     this.#at = chunk.tensor;
     // A tensor of one chunk, as small ones are, is as long as that.
     this.#missing = this.#model!.plan.range(chunk.tensor).count === 1 ? bytes : this.#bytes(chunk.tensor);
-    this.#data = this.#lent?.subarray(0, this.#missing) ?? this.#allocate(chunk.tensor);
+    this.#data = this.#made(chunk.tensor, () => this.memory.allocate(this.#missing));
     this.#filled = undefined;
     return this.#slice(chunk, bytes);
   }
 
-  #slice(chunk: Chunk, bytes: number): Uint8Array {
+  #slice(chunk: Chunk, bytes: number): Place {
     const offset = byteLength(this.#model!.dtypes[chunk.tensor]!, chunk.first);
-    return this.#data.subarray(offset, offset + bytes);
+    return this.memory.part(this.#data!, offset, bytes);
   }
 
   async #before(tensor: number): Promise<void> {
@@ -111,7 +143,10 @@ export class TensorsSink implements ModelSink {
     while (this.#at + 1 < until) {
       await this.#turn();
       this.#at++;
-      this.#give(this.#at, new Uint8Array(0));
+      this.#give(
+        this.#at,
+        this.#made(this.#at, () => this.memory.allocate(0)),
+      );
     }
   }
 
@@ -124,16 +159,18 @@ export class TensorsSink implements ModelSink {
     if (!this.handover.asked) await this.handover.wanted();
   }
 
-  #give(i: number, data: Uint8Array): void {
+  #give(i: number, data: M): void {
     const { manifest, dtypes } = this.#model!;
     const { name, shape } = manifest.tensors[i]!;
     this.handover.put({ name, dtype: dtypes[i]!, shape, data }, i === manifest.tensors.length - 1);
   }
 
-  write(chunk: Chunk, bytes: Uint8Array): undefined {
-    this.#missing -= bytes.length;
+  write(chunk: Chunk, bytes: Place): undefined {
+    this.#missing -= bytes.byteLength;
     if (this.#missing > 0) return;
-    this.#give(chunk.tensor, this.#data);
+    const data = this.#data!;
+    this.#data = undefined;
+    this.#give(chunk.tensor, data);
     this.#filled?.resolve();
   }
 
@@ -146,7 +183,7 @@ export class TensorsSink implements ModelSink {
   async abort(error: TensorwireError): Promise<void> {
     this.#filled?.reject(error);
     this.handover.fail(error);
-    this.#lent = undefined;
-    this.#data = new Uint8Array(0);
+    if (this.#data !== undefined) this.memory.discard?.(this.#data);
+    this.#data = undefined;
   }
 }

@@ -2,21 +2,25 @@ import {
   type BufferPool,
   bytesOf,
   type Chunk,
+  type DeviceBytes,
   type Loan,
   type ModelInfo,
   sameInfo,
-  type Tensor,
+  type SourceTensor,
   type TensorInfo,
   TensorwireError,
   tensorBytes,
 } from "@tensorwire/core";
 import { type Deferred, deferred } from "../session/deferred.js";
+import { DeviceLoan, deviceBytes, isDeviceData } from "./device-tensor.js";
 import { SharedLoan } from "./shared-loan.js";
 import type { OneShotSource } from "./source.js";
 import { metadataOf, type TensorsOptions, tensorInfo } from "./tensors.js";
 
 /** Tensors up to this size are copied, so that small ones are read ahead, and share frames. */
 const COPIED_BYTES = 64 * 1024;
+
+const NOTHING = new Uint8Array(0);
 
 /** A tensor of the caller's, lent to chunks that are under way. */
 interface Lent {
@@ -37,7 +41,7 @@ interface Lent {
  */
 export function fromTensors(
   infos: readonly TensorInfo[],
-  tensors: Iterable<Tensor> | AsyncIterable<Tensor>,
+  tensors: Iterable<SourceTensor> | AsyncIterable<SourceTensor>,
   options: Pick<TensorsOptions, "metadata"> = {},
 ): OneShotSource {
   return new DeclaredSource(infos, tensors, options);
@@ -47,16 +51,16 @@ class DeclaredSource implements OneShotSource {
   readonly name = "declared tensors";
   readonly oneShot = true;
   #infos: readonly TensorInfo[] = [];
-  #iterator: AsyncIterator<Tensor> | Iterator<Tensor> | undefined;
+  #iterator: AsyncIterator<SourceTensor> | Iterator<SourceTensor> | undefined;
   /** Index of the tensor that is being read. */
   #at = -1;
-  #data: Uint8Array = new Uint8Array(0);
+  #data: Uint8Array = NOTHING;
   /** The tensor that is being read, unless its chunks are copies. */
   #lent: Lent | undefined;
 
   constructor(
     private readonly infos: readonly TensorInfo[],
-    private readonly tensors: Iterable<Tensor> | AsyncIterable<Tensor>,
+    private readonly tensors: Iterable<SourceTensor> | AsyncIterable<SourceTensor>,
     private readonly options: Pick<TensorsOptions, "metadata">,
   ) {}
 
@@ -99,11 +103,13 @@ class DeclaredSource implements OneShotSource {
     return undefined;
   }
 
-  #take({ done, value }: IteratorResult<Tensor>): void {
+  #take({ done, value }: IteratorResult<SourceTensor>): void {
     const info = this.#infos[this.#at + 1]!;
     if (done) throw mismatch(info, "the iterable ended before this tensor");
-    this.#data = check(info, value);
-    if (this.#data.length > COPIED_BYTES) this.#lent = lend(this.#data);
+    const data = check(info, value);
+    this.#data = data instanceof Uint8Array ? data : NOTHING;
+    // What is on a device is copied nowhere.
+    if (data.byteLength > COPIED_BYTES || data !== this.#data) this.#lent = lend(data);
     this.#at++;
   }
 
@@ -132,23 +138,27 @@ class DeclaredSource implements OneShotSource {
   }
 }
 
-function lend(bytes: Uint8Array): Lent {
+function lend(data: Uint8Array | DeviceBytes): Lent {
   const back = deferred<void>();
-  return { tensor: new SharedLoan({ bytes, release: () => back.resolve() }), back };
+  const release = (): void => back.resolve();
+  const loan = data instanceof Uint8Array ? { bytes: data, release } : new DeviceLoan(data, release);
+  return { tensor: new SharedLoan(loan), back };
 }
 
-function check(info: TensorInfo, tensor: Tensor): Uint8Array {
-  if (typeof tensor !== "object" || tensor === null || !ArrayBuffer.isView(tensor.data)) {
+function check(info: TensorInfo, tensor: SourceTensor): Uint8Array | DeviceBytes {
+  const data: unknown = typeof tensor === "object" && tensor !== null ? tensor.data : undefined;
+  if (!ArrayBuffer.isView(data) && !isDeviceData(data)) {
     throw mismatch(info, "the iterable yields something else than a tensor with data");
   }
   if (!sameInfo(info, tensor)) {
     const got = `${tensor.dtype} [${tensor.shape}] ${JSON.stringify(tensor.name)}`;
     throw mismatch(info, `declared as ${info.dtype} [${info.shape}], but the iterable yields ${got}`);
   }
-  if (tensor.data.byteLength !== tensorBytes(info)) {
-    throw mismatch(info, `${tensor.data.byteLength} bytes of data where ${tensorBytes(info)} were declared`);
+  if (!ArrayBuffer.isView(data)) return deviceBytes(info, data);
+  if (data.byteLength !== tensorBytes(info)) {
+    throw mismatch(info, `${data.byteLength} bytes of data where ${tensorBytes(info)} were declared`);
   }
-  return bytesOf(tensor.data);
+  return bytesOf(data);
 }
 
 function mismatch(info: Pick<TensorInfo, "name"> | undefined, message: string): TensorwireError {

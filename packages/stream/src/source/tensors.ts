@@ -2,22 +2,28 @@ import {
   type BufferPool,
   bytesOf,
   type Chunk,
+  type DeviceBytes,
   isDType,
   type Loan,
   type ModelInfo,
+  type SourceTensor,
   type Tensor,
   type TensorInfo,
   TensorwireError,
   tensorBytes,
   unpooled,
 } from "@tensorwire/core";
+import { DeviceLoan, deviceBytes, deviceRun, isDeviceData } from "./device-tensor.js";
 import type { ModelSource } from "./source.js";
 
 /** A tensor without its name, as the value of a map. */
 export type TensorValue = Omit<Tensor, "name">;
 
+/** The same, or one whose data lie in a `GPUBuffer`. */
+export type SourceValue = Omit<SourceTensor, "name">;
+
 /** A model in memory. */
-export type TensorMap = Readonly<Record<string, TensorValue>> | ReadonlyMap<string, TensorValue>;
+export type TensorMap = Readonly<Record<string, SourceValue>> | ReadonlyMap<string, SourceValue>;
 
 /** What goes with tensors in memory. */
 export interface TensorsOptions {
@@ -31,7 +37,7 @@ export interface TensorsOptions {
 }
 
 /**
- * A model in memory as a source. Its memory is read in place, never copied, never written.
+ * A model in memory, of the host or of a device, as a source. Its memory is read in place, never copied, never written.
  * @example
  * const bias = { dtype: "F32", shape: [4], data: Float32Array.of(1, 2, 3, 4) } as const;
  * await streamModel(tensorsSource({ bias }, { metadata: { num_examples: "2707" } }), destination);
@@ -42,7 +48,7 @@ export function tensorsSource(tensors: TensorMap, options: TensorsOptions = {}):
 
 class TensorsSource implements ModelSource {
   readonly name = "tensors in memory";
-  #data: Uint8Array[] = [];
+  #data: (Uint8Array | DeviceBytes)[] = [];
 
   constructor(
     private readonly tensors: TensorMap,
@@ -59,11 +65,11 @@ class TensorsSource implements ModelSource {
 
   #noticeTied(infos: readonly TensorInfo[]): void {
     // Names by where a tensor begins in its buffer. Most have a buffer of their own, and need no map in the map.
-    const seen = new Map<ArrayBufferLike, number | Map<string, number>>();
+    const seen = new Map<object, number | Map<string, number>>();
     const tied: string[] = [];
-    const rangeOf = (i: number): string => `${this.#data[i]!.byteOffset}+${this.#data[i]!.length}`;
-    this.#data.forEach(({ buffer, length }, i) => {
-      if (length === 0) return;
+    const rangeOf = (i: number): string => `${this.#data[i]!.byteOffset}+${this.#data[i]!.byteLength}`;
+    this.#data.forEach(({ buffer, byteLength }, i) => {
+      if (byteLength === 0) return;
       const before = seen.get(buffer);
       if (before === undefined) {
         seen.set(buffer, i);
@@ -83,8 +89,10 @@ class TensorsSource implements ModelSource {
     process.emitWarning(`${words}; leave one out to halve what they cost`, { code: "TENSORWIRE_TIED" });
   }
 
-  read(chunk: Chunk, _pool: BufferPool): Loan {
-    return unpooled(this.#data[chunk.tensor]!.subarray(chunk.offset, chunk.offset + chunk.bytes));
+  read({ tensor, offset, bytes }: Chunk, _pool: BufferPool): Loan {
+    const data = this.#data[tensor]!;
+    if (data instanceof Uint8Array) return unpooled(data.subarray(offset, offset + bytes));
+    return new DeviceLoan(deviceRun(data, offset, bytes));
   }
 
   async close(): Promise<void> {
@@ -107,11 +115,12 @@ export function tensorInfo({ name, dtype, shape }: TensorInfo): TensorInfo {
 }
 
 /** The bytes of a tensor's data. @throws TensorwireError `INVALID_ARGUMENT` where they are not what dtype and shape take. */
-export function checkData(info: TensorInfo, data: unknown): Uint8Array {
+export function checkData(info: TensorInfo, data: unknown): Uint8Array | DeviceBytes {
+  if (isDeviceData(data)) return deviceBytes(info, data);
   if (!ArrayBuffer.isView(data)) {
     throw new TensorwireError(
       "INVALID_ARGUMENT",
-      "data must be a view of bytes (a typed array or a Buffer)",
+      "data must be a view of bytes (a typed array or a Buffer), or { buffer } with a GPUBuffer",
       {
         tensor: info.name,
       },

@@ -101,7 +101,7 @@ async function write(sink: ModelSink, model: SinkModel, chunks: number): Promise
   const writing: Promise<void>[] = [];
   for (const { chunk, bytes } of chunksOf(model)) {
     if (chunk.ordinal >= chunks) break;
-    const place = await sink.place?.(chunk, bytes.length);
+    const place = (await sink.place?.(chunk, bytes.length)) as Uint8Array | undefined;
     place?.set(bytes);
     const written = sink.write(chunk, place ?? bytes);
     const reuse = (): void => void bytes.fill(0xee);

@@ -1,0 +1,216 @@
+import { type CodecSpec, defaultCodecs, type EncodeJob, PortableBackend, xxh64 } from "@tensorwire/core";
+import { ordinary } from "@tensorwire/core/testing";
+import { afterEach, expect, it } from "vitest";
+import { type GpuBackend, gpuCodecs, type OpenGpuDevice, openGpuDevice } from "../../src/gpu/index.js";
+import { type GpuDevice, USAGE } from "../../src/gpu/web-gpu.js";
+import { describeGpu } from "./test-device.js";
+
+const ELEMENTS = 8192;
+const opened: OpenGpuDevice[] = [];
+afterEach(() => {
+  for (const each of opened.splice(0)) each.close();
+});
+
+/** A device of its own, which a test may lose. */
+async function ownDevice(): Promise<GpuDevice> {
+  const own = await openGpuDevice();
+  opened.push(own);
+  return own.device;
+}
+
+function job(codec: CodecSpec, seed = 1): EncodeJob & { source: Uint8Array } {
+  const room = defaultCodecs.get(codec.name).payloadBytes(codec, "F32", ELEMENTS);
+  const source = ordinary("F32", ELEMENTS, seed);
+  return { codec, dtype: "F32", elements: ELEMENTS, source, target: new Uint8Array(room) };
+}
+
+function reference({ codec, dtype, elements, source, target }: ReturnType<typeof job>): Uint8Array {
+  const expected = new Uint8Array(target.length);
+  defaultCodecs.get(codec.name).encode(codec, dtype, elements, source, expected);
+  return expected;
+}
+
+function uploaded(
+  device: GpuDevice,
+  bytes: Uint8Array,
+  usage = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST,
+) {
+  const buffer = device.createBuffer({ size: bytes.length, usage: usage | USAGE.COPY_DST });
+  device.queue.writeBuffer(buffer, 0, new Uint8Array(bytes));
+  return { buffer, byteOffset: 0, byteLength: bytes.length };
+}
+
+const float16 = { name: "float16" };
+
+/** A device that behaves as `device`, but for some of its methods. */
+function altered(device: GpuDevice, changes: Partial<GpuDevice>): GpuDevice {
+  return new Proxy(device, {
+    get(target, key) {
+      const value: unknown = Reflect.get(changes, key) ?? Reflect.get(target, key);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
+
+describeGpu("a device that fails", (device) => {
+  const notices: string[] = [];
+  afterEach(() => void notices.splice(0));
+  const open = (on: GpuDevice, options = {}): Promise<GpuBackend> =>
+    gpuCodecs(on, { only: ["float16"], notice: (text) => notices.push(text), ...options });
+
+  it("and is lost, keeps nothing that is in the CPU's reach from being done", async () => {
+    const own = await ownDevice();
+    const backend = await open(own, { hostJobs: true });
+    const source = uploaded(own, ordinary("F32", ELEMENTS, 1));
+    // Some of them under way.
+    const jobs = Array.from({ length: 6 }, (_, i) => job(float16, i));
+    const made = jobs.map((each) => backend.encode(each));
+    own.destroy();
+    await Promise.all(made);
+    const later = job(float16, 9);
+    await backend.encode(later);
+    for (const each of [...jobs, later]) expect(each.target).toEqual(reference(each));
+    await expect(backend.encode({ ...job(float16), source })).rejects.toMatchObject({
+      code: "DEVICE_LOST",
+      message: expect.stringContaining("it was destroyed"),
+    });
+    expect(notices.length).toBeLessThanOrEqual(2);
+  });
+
+  it("because a buffer is destroyed, says so, and does the next job", async () => {
+    const backend = await open(device);
+    const gone = uploaded(device, ordinary("F32", ELEMENTS, 1));
+    gone.buffer.destroy();
+    await expect(backend.encode({ ...job(float16), source: gone })).rejects.toMatchObject({
+      code: "DEVICE_FAILED",
+      message: expect.stringContaining("destroyed"),
+    });
+    const next = job(float16);
+    await backend.encode({ ...next, source: uploaded(device, next.source) });
+    expect(next.target).toEqual(reference(next));
+    backend.close();
+  });
+
+  it("to compile a shader, leaves the codec to the CPU", async () => {
+    const broken = altered(device, {
+      createShaderModule: (descriptor) => device.createShaderModule({ ...descriptor, code: "fn main( {" }),
+    });
+    const backend = await open(broken);
+    expect(notices).toEqual([expect.stringContaining('the shader "encode float16 F32" was not accepted')]);
+    const next = job(float16);
+    await backend.encode({ ...next, source: uploaded(device, next.source) });
+    expect(next.target).toEqual(reference(next));
+    expect(backend.traffic).toMatchObject({ deviceBytes: 0, hostBytes: next.source.length });
+    backend.close();
+  });
+
+  it("to give memory, leaves what is in reach to the CPU", async () => {
+    // The device itself says what it says of a buffer that is too large, once the self-test is over.
+    let scarce = false;
+    const poor = altered(device, {
+      createBuffer: (descriptor) =>
+        device.createBuffer(scarce ? { ...descriptor, size: device.limits.maxBufferSize * 4 } : descriptor),
+    });
+    const backend = await open(poor, { hostJobs: true });
+    scarce = true;
+    const next = job({ name: "float16" });
+    const { hash } = await backend.encode({ ...next, elements: ELEMENTS });
+    expect(hash).toBe(xxh64(reference(next)));
+    expect(notices).toEqual([
+      expect.stringMatching(/^the device: encoding a chunk: .*chunks are encoded by the CPU/s),
+    ]);
+    backend.close();
+  });
+
+  it("to have room for a chunk within its limits, leaves that to the CPU", async () => {
+    const limits = { ...pick(device), maxStorageBufferBindingSize: 4 * ELEMENTS - 4 };
+    const backend = await open(altered(device, { limits }), { selfTest: "first-use" });
+    const next = job(float16);
+    await backend.encode({ ...next, source: uploaded(device, next.source) });
+    expect(next.target).toEqual(reference(next));
+    expect(backend.traffic.deviceBytes).toBe(0);
+    backend.close();
+  });
+
+  it("is not there, says what is missing", async () => {
+    const without = openGpuDevice({ gpu: { requestAdapter: async () => null } });
+    await expect(without).rejects.toMatchObject({
+      code: "DEVICE_UNAVAILABLE",
+      message: expect.stringContaining("no adapter"),
+    });
+  });
+});
+
+function pick({ limits }: GpuDevice) {
+  const { maxBufferSize, maxStorageBufferBindingSize } = limits;
+  const { maxComputeWorkgroupsPerDimension, minStorageBufferOffsetAlignment } = limits;
+  return {
+    ...{ maxBufferSize, maxStorageBufferBindingSize },
+    ...{ maxComputeWorkgroupsPerDimension, minStorageBufferOffsetAlignment },
+  };
+}
+
+describeGpu("buffers of a device", (device) => {
+  const open = (options = {}) =>
+    gpuCodecs(device, { only: ["float16", "normfloat4"], notice: () => {}, ...options });
+
+  it("are copied first, where kernels cannot have them", async () => {
+    const backend = await open();
+    const next = job(float16);
+    await backend.encode({ ...next, source: uploaded(device, next.source, USAGE.COPY_SRC) });
+    expect(next.target).toEqual(reference(next));
+    backend.close();
+  });
+
+  it("are refused where they cannot be used", async () => {
+    const backend = await open();
+    const next = job(float16);
+    const good = uploaded(device, next.source);
+    const refused = async (source: object, words: string) =>
+      expect(backend.encode({ ...next, source: { ...good, ...source } })).rejects.toMatchObject({
+        code: "INVALID_ARGUMENT",
+        message: expect.stringContaining(words),
+      });
+    await refused({ byteOffset: 2 }, "multiple of 4");
+    await refused({ byteOffset: 4 }, "is to be used from 4 to");
+    await refused({ byteLength: 16 }, "has 16 bytes for this chunk");
+    await refused({ buffer: uploaded(device, next.source, 0).buffer }, "it needs STORAGE, or COPY_SRC");
+    backend.close();
+  });
+
+  it("between host and device stay within their limit, whatever is asked for at once", async () => {
+    const stagingBytes = 256 * 1024;
+    const backend = await open({ stagingBytes });
+    const jobs = Array.from({ length: 40 }, (_, i) => job({ name: "normfloat4", block: 64 }, i));
+    const sources = jobs.map(({ source }) => uploaded(device, source));
+    await Promise.all(jobs.map((each, i) => backend.encode({ ...each, source: sources[i]! })));
+    for (const each of jobs) expect(each.target).toEqual(reference(each));
+    expect(backend.traffic.stagingBytes).toBeLessThanOrEqual(stagingBytes);
+    // Codes, scales and two counts: what is mapped is hardly more than what is sent.
+    const { mappedBytes } = (await open()).traffic;
+    const before = backend.traffic.mappedBytes;
+    await backend.encode({ ...jobs[0]!, source: sources[0]! });
+    const payload = jobs[0]!.target.length;
+    expect(backend.traffic.mappedBytes - before).toBeLessThanOrEqual(1.1 * payload);
+    expect(mappedBytes).toBeGreaterThan(0);
+    backend.close();
+  });
+
+  it("wait for room, and leave the line when their signal aborts", async () => {
+    const backend = await open({ stagingBytes: 1, host: new PortableBackend() });
+    const abort = new AbortController();
+    const first = job(float16);
+    const second = job(float16, 2);
+    const third = job(float16, 3);
+    const source = ({ source }: typeof first) => uploaded(device, source);
+    const running = backend.encode({ ...first, source: source(first) });
+    const waiting = backend.encode({ ...second, source: source(second), signal: abort.signal });
+    const last = backend.encode({ ...third, source: source(third) });
+    abort.abort(new Error("enough"));
+    await expect(waiting).rejects.toMatchObject({ code: "ABORTED" });
+    await Promise.all([running, last]);
+    expect([first.target, third.target]).toEqual([reference(first), reference(third)]);
+    expect(second.target.every((byte) => byte === 0)).toBe(true);
+    backend.close();
+  });
+});
