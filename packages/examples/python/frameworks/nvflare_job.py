@@ -1,0 +1,87 @@
+"""A job of NVFlare as its configuration, with the plug-in and without: what differs is filters, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+from typing import Any
+
+from model import Model
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def write_job(
+    folder: str,
+    model: Model,
+    *,
+    clients: int,
+    rounds: int,
+    log: str,
+    keep: str | None = None,
+    agents: str | None = None,
+    codec: Any = "none",
+    difference: bool = False,
+    patience: float = 60,
+) -> None:
+    """``agents`` is the address of each site's agent, with ``{site}`` in it; without it, the framework is alone."""
+
+    def filters(direction: str, path: str, **arguments: Any) -> list[dict[str, Any]]:
+        if agents is None:
+            return []
+        arguments = {"agent": agents, "patience": patience, **arguments}
+        return [{"tasks": ["train"], "direction": direction, "filters": [{"path": f"tensorwire.nvflare.{path}", "args": arguments}]}]
+
+    server = {
+        "format_version": 2,
+        "workflows": [
+            {
+                "id": "controller",
+                "path": "nvflare.app_common.workflows.fedavg.FedAvg",
+                "args": {"num_clients": clients, "num_rounds": rounds},
+            }
+        ],
+        "components": [
+            {"id": "persistor", "path": "nvflare_app.DrawnModel", "args": {"model": asdict(model), "log": log, "keep": keep}}
+        ],
+        "task_data_filters": filters("out", "PublishWeights", codec=codec),
+        "task_result_filters": filters("in", "FetchWeights"),
+    }
+    client = {
+        "format_version": 2,
+        "executors": [
+            {
+                "tasks": ["train"],
+                "executor": {
+                    "path": "nvflare.app_common.executors.client_api_executor.ClientAPIExecutor",
+                    "args": {
+                        "execution_mode": "in_process",
+                        "task_script_path": "nvflare_train.py",
+                        "task_script_args": "--difference" if difference else "",
+                        "params_exchange_format": "numpy",
+                    },
+                },
+            }
+        ],
+        "components": [],
+        "task_data_filters": filters("in", "FetchWeights"),
+        "task_result_filters": filters("out", "PublishWeights", codec=codec),
+    }
+    config, custom = os.path.join(folder, "app", "config"), os.path.join(folder, "app", "custom")
+    os.makedirs(config)
+    os.makedirs(custom)
+    for name in ("model.py", "nvflare_app.py", "nvflare_train.py"):
+        shutil.copy(os.path.join(_HERE, name), custom)
+    _write(os.path.join(config, "config_fed_server.json"), server)
+    _write(os.path.join(config, "config_fed_client.json"), client)
+    _write(
+        os.path.join(folder, "meta.json"),
+        {"name": "measured", "resource_spec": {}, "min_clients": clients, "deploy_map": {"app": ["@ALL"]}},
+    )
+
+
+def _write(path: str, content: Any) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2)
