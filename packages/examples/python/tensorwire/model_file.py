@@ -157,6 +157,20 @@ def read_header(text: bytes, body_begins: int) -> tuple[list[TensorPlace], dict[
     return places, metadata
 
 
+# Without a claim on swap: what is not written to takes no memory of its own.
+_PRIVATE = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
+
+
+class _File:
+    """A descriptor that is closed with its last user."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+
 class MappedModel:
     """A safetensors file, mapped: pages come when a tensor is looked at, and changes to it stay in this process."""
 
@@ -168,8 +182,8 @@ class MappedModel:
             with open(path, "rb") as file:
                 length = int.from_bytes(file.read(8), "little")
                 self.places, metadata = read_header(file.read(min(length, _MOST_HEADER_BYTES)), 8 + length)
-                flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
-                self._map = mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+                self._map = mmap.mmap(file.fileno(), 0, flags=_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+                self._file = _File(os.dup(file.fileno()))
         except SafetensorError as error:
             raise TensorwireError("SOURCE_INVALID", f"{path} is no safetensors file: {error}") from error
         except OSError as error:
@@ -180,13 +194,32 @@ class MappedModel:
     def tensor(self, place: TensorPlace, format: str) -> Any:
         return tensor_at(self._map, place, place.begin, format)
 
+    def fresh(self, place: TensorPlace) -> Any:
+        """A tensor in a mapping of its own, as numpy: what is written to it is seen by nobody else."""
+        size = place.end - place.begin
+        if not size:
+            return np.empty(place.shape, numpy_dtype(place.dtype))
+        skipped = place.begin % mmap.ALLOCATIONGRANULARITY
+        mapped = mmap.mmap(
+            self._file.descriptor,
+            skipped + size,
+            flags=_PRIVATE,
+            prot=mmap.PROT_READ | mmap.PROT_WRITE,
+            offset=place.begin - skipped,
+        )
+        return tensor_at(mapped, place, skipped, "numpy")
+
+    def names(self) -> list[str]:
+        """All names, tied ones too, in the order in which they were published."""
+        return self.layout.order or [*(place.name for place in self.places), *self.layout.ties]
+
     def tensors(self, format: str | None = None) -> dict[str, Any]:
         """All tensors, as they were published: the format, the order, and one object for those that share it."""
         layout = self.layout
         found = {p.name: self.tensor(p, format or layout.format_of(p.name)) for p in self.places}
         for name, target in layout.ties.items():
             found[name] = found[target]
-        return {name: found[name] for name in layout.order} if layout.order is not None else found
+        return {name: found[name] for name in self.names()}
 
 
 def tensor_at(buffer: Any, place: TensorPlace, begin: int, format: str) -> Any:

@@ -107,6 +107,7 @@ class PublishWeights(_AgentFilter):
         # A task goes to many clients with the same weights, which are published once. A result goes to one.
         task = None if self._is_result() else shareable.get_header(ReservedHeaderKey.MSG_ROOT_ID)
         ref = publish() if task is None else self._publications.of(task, dxo.data, list(tensors), agent, publish)
+        assert ref is not None
         data: dict[str, Any] = {_REF: ref.to_json()}
         if len(tensors) < len(dxo.data):
             data[_REST] = {key: value for key, value in dxo.data.items() if key not in tensors}
