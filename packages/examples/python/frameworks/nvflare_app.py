@@ -11,6 +11,7 @@ from model import Model, draw
 from nvflare.apis.fl_context import FLContext
 from nvflare.app_common.abstract.model import ModelLearnable, ModelLearnableKey, make_model_learnable
 from nvflare.app_common.abstract.model_persistor import ModelPersistor
+from tensorwire.model_file import OutgoingModel
 
 
 class DrawnModel(ModelPersistor):
@@ -30,9 +31,9 @@ class DrawnModel(ModelPersistor):
     def save_model(self, model_learnable: ModelLearnable, fl_ctx: FLContext) -> None:
         self._note("round")
         if self._keep:
-            from safetensors.numpy import save_file
-
-            save_file({name: value.copy() for name, value in model_learnable[ModelLearnableKey.WEIGHTS].items()}, self._keep)
+            if os.path.exists(self._keep):
+                os.unlink(self._keep)
+            OutgoingModel(model_learnable[ModelLearnableKey.WEIGHTS]).write(self._keep)
 
     def _note(self, what: str) -> None:
         with open(self._log, "a", encoding="utf-8") as log:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -21,17 +22,17 @@ def write_job(
     rounds: int,
     log: str,
     keep: str | None = None,
-    agents: str | None = None,
+    agents: Callable[[str], str] | None = None,
     codec: Any = "none",
     difference: bool = False,
     patience: float = 60,
 ) -> None:
-    """``agents`` is the address of each site's agent, with ``{site}`` in it; without it, the framework is alone."""
+    """``agents`` gives the address of a site's agent, where ``{site}`` is any client; without it, the framework is alone."""
 
-    def filters(direction: str, path: str, **arguments: Any) -> list[dict[str, Any]]:
+    def filters(site: str, direction: str, path: str, **arguments: Any) -> list[dict[str, Any]]:
         if agents is None:
             return []
-        arguments = {"agent": agents, "patience": patience, **arguments}
+        arguments = {"agent": agents(site), "patience": patience, **arguments}
         return [{"tasks": ["train"], "direction": direction, "filters": [{"path": f"tensorwire.nvflare.{path}", "args": arguments}]}]
 
     server = {
@@ -46,8 +47,8 @@ def write_job(
         "components": [
             {"id": "persistor", "path": "nvflare_app.DrawnModel", "args": {"model": asdict(model), "log": log, "keep": keep}}
         ],
-        "task_data_filters": filters("out", "PublishWeights", codec=codec),
-        "task_result_filters": filters("in", "FetchWeights"),
+        "task_data_filters": filters("server", "out", "PublishWeights", codec=codec),
+        "task_result_filters": filters("server", "in", "FetchWeights"),
     }
     client = {
         "format_version": 2,
@@ -66,8 +67,8 @@ def write_job(
             }
         ],
         "components": [],
-        "task_data_filters": filters("in", "FetchWeights"),
-        "task_result_filters": filters("out", "PublishWeights", codec=codec),
+        "task_data_filters": filters("{site}", "in", "FetchWeights"),
+        "task_result_filters": filters("{site}", "out", "PublishWeights", codec=codec),
     }
     config, custom = os.path.join(folder, "app", "config"), os.path.join(folder, "app", "custom")
     os.makedirs(config)

@@ -7,18 +7,24 @@ import signal
 import subprocess
 import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 
+#: In the environment of a process, and of all that it starts, in whatever session those are.
+MARK = "TENSORWIRE_MEASURED"
+
+
 class Started:
-    """A process in a session of its own: it ends with all that it has started."""
+    """A process that ends with all that it has started."""
 
     def __init__(
         self, command: Sequence[str], log: str, environment: Mapping[str, str] | None = None, folder: str | None = None
     ) -> None:
         self.log = log
+        self.mark = str(uuid.uuid4())
         with open(log, "ab") as output:
             self._process = subprocess.Popen(
                 list(command),
@@ -26,7 +32,7 @@ class Started:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
-                env={**os.environ, **(environment or {})},
+                env={**os.environ, **(environment or {}), MARK: self.mark},
                 start_new_session=True,
             )
         self.pid = self._process.pid
@@ -50,23 +56,24 @@ class Started:
         with open(self.log, encoding="utf-8", errors="replace") as log:
             return log.read()
 
+    def all(self) -> list[int]:
+        """This process, and those that came of it."""
+        return [pid for pid in pids() if mark_of(pid) == self.mark]
+
     def kill(self) -> None:
-        """At once, with no word to it."""
-        os.killpg(self.pid, signal.SIGKILL)
+        """At once, with no word to them."""
+        for pid in self.all():
+            _signal(pid, signal.SIGKILL)
         self._process.wait()
 
     def end(self, seconds: float = 10) -> None:
         if self.running:
-            os.killpg(self.pid, signal.SIGTERM)
+            _signal(self.pid, signal.SIGTERM)
             try:
                 self._process.wait(seconds)
             except subprocess.TimeoutExpired:
                 pass
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        self._process.wait()
+        self.kill()
 
 
 @dataclass
@@ -80,9 +87,10 @@ class Peak:
 
 
 class MemoryWatch:
-    """Looks at processes of a session, and of those that they start, ten times a second."""
+    """Looks at the processes that have a role, ten times a second."""
 
-    def __init__(self, role_of: Callable[[int, str], str | None]) -> None:
+    def __init__(self, role_of: Callable[[str, str], str | None]) -> None:
+        """A role is by the mark of what a process came of, and its command."""
         self._role_of = role_of
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -104,18 +112,16 @@ class MemoryWatch:
 
     def _watch(self) -> None:
         while not self._end.wait(0.1):
-            for name in os.listdir("/proc"):
-                if name.isdigit():
-                    self._look(int(name))
+            for pid in pids():
+                self._look(pid)
             self.stored = max(self.stored, sum(_size(folder) for folder in self._folders))
 
     def _look(self, pid: int) -> None:
+        mark = mark_of(pid)
+        role = None if mark is None else self._role_of(mark, command_of(pid))
+        if role is None:
+            return
         try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                command = file.read().replace(b"\0", b" ").decode(errors="replace")
-            role = self._role_of(pid, command)
-            if role is None:
-                return
             with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as status:
                 fields = dict(line.split(":", 1) for line in status)
         except (OSError, ValueError):
@@ -131,9 +137,33 @@ class MemoryWatch:
             setattr(peak, attribute, max(getattr(peak, attribute), size))
 
 
-def session_of(pid: int) -> int:
-    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
-        return int(stat.read().rsplit(")", 1)[1].split()[3])
+def pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def mark_of(pid: int) -> str | None:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            fields = file.read().split(b"\0")
+    except OSError:
+        return None
+    prefix = f"{MARK}=".encode()
+    return next((field[len(prefix) :].decode() for field in fields if field.startswith(prefix)), None)
+
+
+def command_of(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
 
 
 def _size(folder: str) -> int:

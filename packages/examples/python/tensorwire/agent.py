@@ -91,23 +91,39 @@ class Agent:
             terms["expiresSeconds"] = expires_seconds
         name = name or f"python/{transfer}"
         exchange = self._persisting(self._exchange_of_agent)
-        if not exchange.shared:
+        if exchange.shared:
+            done = self._publish_file(model, name, terms, exchange, written)
+        else:
             query = urlencode({key: value if isinstance(value, str) else _json(value) for key, value in terms.items()})
             target = f"/v1/models/{quote(name)}?{query}"
             self._persisting(lambda: self._transport.upload(target, model.portions(), model.bytes))
-        else:
-            path = os.path.join(exchange.path, f"{transfer}.safetensors")
-            model.write(path, exchange.reserve)
-            try:
-                if written is not None:
-                    written(MappedModel(path))
-                request = {"name": name, "path": path, "consume": True, **terms}
-                self._persisting(lambda: self._transport.request("POST", "/v1/models", request))
-            except BaseException:
-                _unlink(path)
-                raise
-        done = self._outcome(transfer, None)
-        return Ref.from_json(done.get("ref"))
+            done = self._outcome(transfer, None)
+        ref = Ref.from_json(done.get("ref"))
+        self._forget(transfer)
+        return ref
+
+    def _publish_file(
+        self,
+        model: OutgoingModel,
+        name: str,
+        terms: Mapping[str, Any],
+        exchange: _Exchange,
+        written: Callable[[MappedModel], None] | None,
+    ) -> dict[str, Any]:
+        path = os.path.join(exchange.path, f"{terms['id']}.safetensors")
+        request = {"name": name, "path": path, "consume": True, **terms}
+        ask = lambda: self._transport.request("POST", "/v1/models", request)  # noqa: E731
+        model.write(path, exchange.reserve)
+        try:
+            if written is not None:
+                written(MappedModel(path))
+            self._persisting(ask)
+            return self._outcome(terms["id"], ask)
+        except BaseException:
+            # What was not published is given back.
+            self._forget(terms["id"])
+            _unlink(path)
+            raise
 
     def fetch(self, ref: Ref, *, format: str | None = None, output_dtype: str | None = None) -> dict[str, Any]:
         """The tensors of a reference, mapped: nothing of them is read before it is looked at.

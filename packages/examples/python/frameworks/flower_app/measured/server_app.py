@@ -8,6 +8,7 @@ from flwr.app import Array, ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 from measured.model import Model, draw
+from tensorwire.model_file import OutgoingModel
 
 app = ServerApp()
 
@@ -32,6 +33,4 @@ def main(grid: Grid, context: Context) -> None:
     strategy = FedAvg(fraction_evaluate=0, min_train_nodes=clients, min_available_nodes=clients)
     result = strategy.start(grid, arrays, num_rounds=int(config["rounds"]), evaluate_fn=note)
     if config["keep"]:
-        from safetensors.numpy import save_file
-
-        save_file({name: array.numpy() for name, array in result.arrays.items()}, str(config["keep"]))
+        OutgoingModel({name: array.numpy() for name, array in result.arrays.items()}).write(str(config["keep"]))
