@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -26,14 +26,24 @@ def write_job(
     codec: Any = "none",
     difference: bool = False,
     patience: float = 60,
+    custom: Sequence[str] = (),
+    replaced: Mapping[str, str] | None = None,
+    expires_seconds: float | None = None,
 ) -> None:
-    """``agents`` gives the address of a site's agent, where ``{site}`` is any client; without it, the framework is alone."""
+    """``agents`` gives the address of a site's agent, where ``{site}`` is any client; without it, the framework is alone.
+
+    ``custom`` are files for the job's custom folder, ``replaced`` gives other filters for the path of one (``server`` or
+    ``client``, a dot, and its class).
+    """
+    publishing = {"codec": codec, "expires_seconds": expires_seconds}
 
     def filters(site: str, direction: str, path: str, **arguments: Any) -> list[dict[str, Any]]:
         if agents is None:
             return []
         arguments = {"agent": agents(site), "patience": patience, **arguments}
-        return [{"tasks": ["train"], "direction": direction, "filters": [{"path": f"tensorwire.nvflare.{path}", "args": arguments}]}]
+        party = "server" if site == "server" else "client"
+        path = (replaced or {}).get(f"{party}.{path}", f"tensorwire.nvflare.{path}")
+        return [{"tasks": ["train"], "direction": direction, "filters": [{"path": path, "args": arguments}]}]
 
     server = {
         "format_version": 2,
@@ -47,7 +57,7 @@ def write_job(
         "components": [
             {"id": "persistor", "path": "nvflare_app.DrawnModel", "args": {"model": asdict(model), "log": log, "keep": keep}}
         ],
-        "task_data_filters": filters("server", "out", "PublishWeights", codec=codec),
+        "task_data_filters": filters("server", "out", "PublishWeights", **publishing),
         "task_result_filters": filters("server", "in", "FetchWeights"),
     }
     client = {
@@ -68,13 +78,13 @@ def write_job(
         ],
         "components": [],
         "task_data_filters": filters("{site}", "in", "FetchWeights"),
-        "task_result_filters": filters("{site}", "out", "PublishWeights", codec=codec),
+        "task_result_filters": filters("{site}", "out", "PublishWeights", **publishing),
     }
-    config, custom = os.path.join(folder, "app", "config"), os.path.join(folder, "app", "custom")
+    config, code = os.path.join(folder, "app", "config"), os.path.join(folder, "app", "custom")
     os.makedirs(config)
-    os.makedirs(custom)
-    for name in ("model.py", "nvflare_app.py", "nvflare_train.py"):
-        shutil.copy(os.path.join(_HERE, name), custom)
+    os.makedirs(code)
+    for path in (*(os.path.join(_HERE, name) for name in ("model.py", "nvflare_app.py", "nvflare_train.py")), *custom):
+        shutil.copy(path, code)
     _write(os.path.join(config, "config_fed_server.json"), server)
     _write(os.path.join(config, "config_fed_client.json"), client)
     _write(

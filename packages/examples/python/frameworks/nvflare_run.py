@@ -21,13 +21,11 @@ def run_nvflare(
     log: str,
     keep: str | None = None,
     agents: Callable[[str], str] | None = None,
-    codec: Any = "none",
-    difference: bool = False,
-    patience: float = 60,
     seconds: float = 220,
     began: Callable[[list[Started]], None] | None = None,
+    **options: Any,
 ) -> str:
-    """The simulator's log."""
+    """The simulator's log. Other options are those of a job."""
     job = os.path.join(folder, "job")
     write_job(
         job,
@@ -37,9 +35,7 @@ def run_nvflare(
         log=log,
         keep=keep,
         agents=agents,
-        codec=codec,
-        difference=difference,
-        patience=patience,
+        **options,
     )
     simulator = Started(
         [
