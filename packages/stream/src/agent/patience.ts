@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { asTensorwireError } from "@tensorwire/core";
-import { ExponentialBackoff } from "cockatiel";
 import { isInterruption } from "../session/interruption.js";
 import type { ProgressEvent } from "../session/progress.js";
 import type { MoveContext } from "./agent-transfer.js";
@@ -16,6 +15,8 @@ export async function patiently<T>(
   { signal, progress, interrupted }: MoveContext,
   attempt: (onProgress: (event: ProgressEvent) => void) => Promise<T>,
 ): Promise<T> {
+  // Not with this module: every command would load it.
+  const { ExponentialBackoff } = await import("cockatiel");
   let backoff = new ExponentialBackoff(BACKOFF).next();
   let furthest = -1;
   let moved = performance.now();

@@ -39,7 +39,7 @@ export class WebSocketUpgrades {
     }
     this.#sockets.handleUpgrade(request, socket, head, (opened) => {
       opened.on("error", () => {});
-      this.visitors.enter(webSocketChannel(opened, { under: socket, peer }));
+      this.visitors.enter(webSocketChannel(opened, { under: socket, peer, side: "server" }));
     });
   }
 

@@ -9,8 +9,9 @@ import { EarlyBytes } from "./early-bytes.js";
 import { tunnelTo } from "./proxy.js";
 import { statusError } from "./refusal-status.js";
 import { clientTls, isCertificateFault, type TlsOptions } from "./tls-options.js";
+import { WebSocketPayloads } from "./websocket-payloads.js";
 
-/** Bytes of one WebSocket message, whatever the frame: ws copies a message that spans socket reads. */
+/** Bytes of one WebSocket message, whatever the frame: a reader that waits for all of a message has to hold it. */
 const MESSAGE_BYTES = 256 * 1024;
 
 /**
@@ -63,6 +64,7 @@ export async function dialWebSocket(url: string, options: DialOptions = {}): Pro
   const secure = at.protocol === "wss:";
   const channel = webSocketChannel(socket, {
     peer: { address: at.host, private: secure || isLoopback(at.hostname) },
+    side: "client",
   });
   let onAbort: (() => void) | undefined;
   try {
@@ -97,7 +99,7 @@ export async function dialWebSocket(url: string, options: DialOptions = {}): Pro
 /** Close code where something failed (RFC 6455, 7.4.1). */
 const FAILED = 1011;
 
-/** Larger than any message may be. One that is not complete is held whole, by each peer, before anybody has granted it credit. */
+/** Larger than any message may be. One that ws reads is held until it is complete, before anybody has granted it credit. */
 export const MAX_PAYLOAD = 1024 * 1024;
 
 const ZEROS = (mask: Buffer): void => void mask.fill(0);
@@ -124,6 +126,8 @@ export interface WebSocketSurroundings {
   /** What it runs on: of one that opens it is found out. */
   readonly under?: Socket | undefined;
   readonly peer?: ChannelPeer | undefined;
+  /** Which end this is of one that was made here, and that nobody else listens to; undefined of a caller's. */
+  readonly side?: "client" | "server" | undefined;
 }
 
 class WebSocketChannel implements Channel {
@@ -138,16 +142,25 @@ class WebSocketChannel implements Channel {
 
   constructor(
     private readonly socket: WebSocket,
-    { under, peer }: WebSocketSurroundings,
+    { under, peer, side }: WebSocketSurroundings,
   ) {
     this.#under = under;
     this.peer = peer;
     socket.once("upgrade", ({ socket }) => {
       this.#under = socket;
     });
+    if (side) this.#takePayloads(side);
     socket.on("message", (data: RawData, isBinary: boolean) => this.#message(data, isBinary));
     socket.on("error", (error) => this.#end(error));
     socket.on("close", (code, reason) => this.#end(closeError(code, reason.toString())));
+  }
+
+  /** From the socket under it, before anything is read. */
+  #takePayloads(side: "client" | "server"): void {
+    const step = (): void =>
+      WebSocketPayloads.of(this.#under!, side, MAX_PAYLOAD, (portion) => this.#take(portion));
+    if (this.#under) step();
+    else this.socket.once("open", step);
   }
 
   open(receiver: ChannelReceiver): void {
@@ -160,10 +173,14 @@ class WebSocketChannel implements Channel {
     if (this.#ended) return;
     if (!isBinary) return this.#fail(new TensorwireError("PROTOCOL", "a text message on a channel of bytes"));
     for (const bytes of Array.isArray(data) ? data : [data]) {
-      const portion = bytes instanceof ArrayBuffer ? new Uint8Array(bytes) : bytes;
-      if (this.#receiver) void this.#receiver.bytes(portion);
-      else this.#hold(portion);
+      this.#take(bytes instanceof ArrayBuffer ? new Uint8Array(bytes) : bytes);
     }
+  }
+
+  #take(portion: Uint8Array): void {
+    if (this.#ended) return;
+    if (this.#receiver) void this.#receiver.bytes(portion);
+    else this.#hold(portion);
   }
 
   #hold(portion: Uint8Array): void {
