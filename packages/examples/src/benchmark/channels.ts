@@ -41,7 +41,7 @@ async function measure(context: BenchmarkContext): Promise<EndToEndData> {
       id: "container",
       title: "Mixed shapes, container to container",
       manner: "container",
-      rounds: 3,
+      rounds: 2,
     },
     transfers(context, tensors, codecs, ["ws"]),
   );

@@ -1,4 +1,4 @@
-import { formatMiB } from "../model/byte-size.js";
+import { formatMiB, formatSize } from "../model/byte-size.js";
 import { barChart } from "./bar-chart.js";
 import {
   bestCopy,
@@ -28,17 +28,19 @@ export function renderEndToEnd(data: EndToEndData): RenderedSection {
   return { markdown: [TEXT, ...places, ...renderRaces(data.races)].join("\n\n"), plots };
 }
 
+const sizeText = (bytes: number): string => (bytes % 2 ** 20 ? formatMiB(bytes) : formatSize(bytes));
+
 export const renderRaces = (races: readonly EndToEndRace[]): string[] =>
   races.map((race) => [`### ${race.title}`, describeRace(race), raceTable(race)].join("\n\n"));
 
 export function describeRace({ bytes, tensors, largestBytes, rounds, manner }: EndToEndRace): string {
-  const largest = largestBytes !== undefined ? `, the largest of ${formatMiB(largestBytes)}` : "";
+  const largest = largestBytes !== undefined ? `, the largest of ${sizeText(largestBytes)}` : "";
   const runs = rounds === 1 ? "one run of each" : `medians of ${rounds} runs`;
   const caller =
     manner === "container"
       ? " The sending caller makes each tensor in one buffer, the receiving one borrows one: peaks and growths have the largest tensor in them, which is the callers' own."
       : "";
-  return `${formatMiB(bytes)} in ${tensors} tensors${largest}; ${runs}.${caller}`;
+  return `${sizeText(bytes)} in ${tensors} tensors${largest}; ${runs}.${caller}`;
 }
 
 const HEAD = [
@@ -103,7 +105,7 @@ function speedPlot(race: EndToEndRace): Plot {
     name: "end-to-end",
     alt: "Bytes of model a second by codec, beside bare copies of the file and what people use instead",
     spec: barChart({
-      title: `A model of ${formatMiB(race.bytes)} from file to file between two processes`,
+      title: `A model of ${sizeText(race.bytes)} from file to file between two processes`,
       subtitle:
         "over WebSocket by codec (blue), bare copies of the file over TCP (orange), other ways (grey)",
       axis: "GB of model a second, start and exit of both processes included",

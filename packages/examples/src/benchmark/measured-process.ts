@@ -94,7 +94,7 @@ export class MeasuredProcess {
     }
     const seen = this.#report ?? this.#seen;
     if (!seen) throw new Error(`the ${this.name} was gone before anybody looked at it`);
-    return { ...seen, cpuSeconds: this.#cpuSeconds };
+    return { ...seen, cpuSeconds: Number(this.#cpuSeconds.toFixed(3)) };
   }
 
   /** From outside, at what says nothing of itself. Its last words are missed by at most an interval. */

@@ -76,7 +76,7 @@ async function runOnce(
     void receiver.address.then((address) => sender.tell(address));
     void sender.address.then((address) => receiver.tell(address));
     await Promise.allSettled([sender.ended, receiver.ended]);
-    const seconds = (performance.now() - began) / 1000;
+    const seconds = Math.round(performance.now() - began) / 1000;
     if (cause) throw cause;
     const run = { seconds, sender: await sender.ended, receiver: await receiver.ended };
     if (first) await contender.check?.(run);

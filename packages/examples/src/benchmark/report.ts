@@ -74,6 +74,7 @@ function summary(parts: readonly Part[], verdicts: readonly Verdict[]): string {
   return `${notes}\n${table(
     ["", "bar", "measured", ""],
     verdicts.map(({ what, bar, found, pass }) => [what, bar, found, WORDS[`${pass}`]]),
+    "text",
   )}\n`;
 }
 
