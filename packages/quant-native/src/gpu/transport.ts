@@ -65,8 +65,8 @@ export class Transport {
     const elements = bound ? undefined : inWords(chunk.elementBytes);
     const need = { input: elements, output: made, readback: mapped, parameters: PARAMETER_BYTES };
     return this.#job("encoding a chunk", need, signal, async (loan) => {
-      const output = loan.buffer("output");
       const bytes = await this.#map(loan, mapped, (encoder) => {
+        const output = loan.buffer("output");
         const run = bound
           ? this.#bound(bound, chunk.elementBytes)
           : this.#copied(loan, encoder, source, chunk);
@@ -100,8 +100,8 @@ export class Transport {
       parameters: PARAMETER_BYTES,
     };
     return this.#job("decoding a chunk", need, signal, async (loan) => {
-      const input = loan.buffer("input");
       const run = (encoder: GpuEncoder): DeviceRun => {
+        const input = loan.buffer("input");
         this.#scatter(payload, chunk.parts, input);
         const place = bound ?? { buffer: loan.buffer("output"), byteOffset: 0 };
         const { binding, before } = this.#bound(place, chunk.elementBytes);
@@ -147,8 +147,8 @@ export class Transport {
   ): Promise<void> {
     const size = inWords(bytes);
     return this.#job("writing a chunk", { upload: size }, signal, async (loan) => {
+      await this.#dispatcher.guarded(() => loan.buffer("upload").mapAsync(MAP_WRITE, 0, size));
       const upload = loan.buffer("upload");
-      await this.#dispatcher.guarded(() => upload.mapAsync(MAP_WRITE, 0, size));
       const mapped = new Uint8Array(upload.getMappedRange(0, size));
       mapped.fill(0, bytes);
       await work(mapped.subarray(0, bytes));
@@ -200,16 +200,17 @@ export class Transport {
     bytes: number,
     work: (encoder: GpuEncoder) => DeviceRun,
   ): Promise<Uint8Array> {
-    const readback = loan.buffer("readback");
+    // Made where a complaint of it is heard.
+    const readback = (): GpuBuffer => loan.buffer("readback");
     await this.#submit(
       (encoder) => {
         const { buffer, byteOffset } = work(encoder);
-        encoder.copyBufferToBuffer(buffer, byteOffset, readback, 0, bytes);
+        encoder.copyBufferToBuffer(buffer, byteOffset, readback(), 0, bytes);
       },
-      () => readback.mapAsync(MAP_READ, 0, bytes),
+      () => readback().mapAsync(MAP_READ, 0, bytes),
     );
     this.#mapped += bytes;
-    return new Uint8Array(readback.getMappedRange(0, bytes));
+    return new Uint8Array(readback().getMappedRange(0, bytes));
   }
 
   #submit(work: (encoder: GpuEncoder) => void, then?: () => Promise<unknown>): Promise<unknown> {

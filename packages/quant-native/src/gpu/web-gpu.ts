@@ -36,7 +36,8 @@ export interface GpuAdapterInfo {
 
 interface GpuBinding {
   binding: number;
-  resource: { buffer: GpuBuffer; offset?: number; size?: number };
+  /** `{ buffer, offset, size }`. */
+  resource: object;
 }
 
 export interface GpuPipeline {
@@ -60,7 +61,7 @@ interface GpuCommands {
 
 interface GpuPass {
   setPipeline(pipeline: GpuPipeline): undefined;
-  setBindGroup(index: number, group: GpuBindGroup): undefined;
+  setBindGroup(index: number, group: GpuBindGroup | null | undefined): undefined;
   dispatchWorkgroups(x: number): undefined;
   end(): undefined;
 }
@@ -79,7 +80,7 @@ export interface GpuEncoder {
 }
 
 interface GpuQueue {
-  submit(commands: GpuCommands[]): undefined;
+  submit(commands: Iterable<GpuCommands>): undefined;
   writeBuffer(
     buffer: GpuBuffer,
     offset: number,
@@ -107,19 +108,21 @@ export interface GpuDevice {
   createShaderModule(descriptor: { label?: string; code: string }): GpuShaderModule;
   createBindGroupLayout(descriptor: {
     label?: string;
-    entries: {
+    entries: Iterable<{
       binding: number;
       visibility: number;
       buffer: { type: "uniform" | "storage" | "read-only-storage" };
-    }[];
+    }>;
   }): GpuBindGroupLayout;
-  createPipelineLayout(descriptor: { bindGroupLayouts: GpuBindGroupLayout[] }): GpuPipelineLayout;
+  createPipelineLayout(descriptor: {
+    bindGroupLayouts: Iterable<GpuBindGroupLayout | null | undefined>;
+  }): GpuPipelineLayout;
   createComputePipelineAsync(descriptor: {
     label?: string;
-    layout: GpuPipelineLayout;
-    compute: { module: GpuShaderModule; entryPoint: string };
+    layout: GpuPipelineLayout | "auto";
+    compute: { module: GpuShaderModule; entryPoint?: string };
   }): Promise<GpuPipeline>;
-  createBindGroup(descriptor: { layout: GpuBindGroupLayout; entries: GpuBinding[] }): GpuBindGroup;
+  createBindGroup(descriptor: { layout: GpuBindGroupLayout; entries: Iterable<GpuBinding> }): GpuBindGroup;
   createCommandEncoder(descriptor?: { label?: string }): GpuEncoder;
   pushErrorScope(filter: GpuErrorFilter): undefined;
   popErrorScope(): Promise<GpuError | null>;

@@ -8,17 +8,19 @@ import { afterAll, expect, it } from "vitest";
 import { describeGpu } from "./gpu-fixture.js";
 
 const MIB = 2 ** 20;
-const TENSOR = 256 * MIB;
+// A driver in software takes most of a minute for 256 MiB: every test run has less, which is still more than the bound.
+const SIZE = process.env.TENSORWIRE_TEST_GPU === "all" ? 256 : 64;
+const TENSOR = SIZE * MIB;
 const program = fileURLToPath(new URL("fixtures/device-memory.mjs", import.meta.url));
 
 const folder = mkdtempSync(join(tmpdir(), "tensorwire-gpu-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-describeGpu("a tensor of 256 MiB in a buffer of a device", () => {
+describeGpu(`a tensor of ${SIZE} MiB in a buffer of a device`, () => {
   it.runIf(platform() === "linux")(
     "goes to a file and back within two windows of memory",
     async () => {
-      const { stdout } = await promisify(execFile)("node", ["--expose-gc", program, folder], {
+      const { stdout } = await promisify(execFile)("node", ["--expose-gc", program, folder, `${SIZE}`], {
         timeout: 110_000,
       });
       const { windowBytes, sent, received } = JSON.parse(stdout);
