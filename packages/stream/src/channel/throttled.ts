@@ -6,8 +6,10 @@ import { ByteRate } from "./byte-rate.js";
  * and nothing is queued; what comes is kept to the pace by the credit that is given back, or by the channel's own pause
  * where it has no way back.
  * @example
- * const channel = throttledChannel(await dialWebSocket("ws://host:9000/models/slow"), 50e6);
- * await streamModel("model.safetensors", channel);
+ * const [here, there] = memoryChannelPair();
+ * const received = receiveModel(there, { to: "copy.safetensors" }).done;
+ * await streamModel("model.safetensors", throttledChannel(here, 50e6));
+ * await received;
  */
 export function throttledChannel(channel: Channel, maxBytesPerSecond: number): Channel {
   checkRate(maxBytesPerSecond);

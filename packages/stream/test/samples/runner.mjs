@@ -10,7 +10,7 @@ const granted = grantedNames({ ...ports, folder: files });
 const print = console.log;
 const tell = (outcome) => appendFileSync(outcomes, `${JSON.stringify(outcome)}\n`);
 
-async function run({ program, needs, folder }) {
+async function run({ where, program, needs, folder }) {
   const lines = [];
   await mkdir(folder, { recursive: true });
   await cp(files, folder, { recursive: true });
@@ -19,9 +19,9 @@ async function run({ program, needs, folder }) {
   for (const name of needs) globalThis[name] = await granted[name]();
   console.log = (...values) => lines.push(...format(...values).split("\n"));
   const silence = setTimeout(() => {
-    tell({ stray: `${program} has not ended after 60 s` });
+    tell({ stray: `${where} has not ended after 20 s` });
     process.exit(0);
-  }, 60_000);
+  }, 20_000);
   await import(pathToFileURL(program).href);
   clearTimeout(silence);
   return lines;
