@@ -115,7 +115,8 @@ export async function openHub(folder, { server: identity }) {
   const open = async (web) => {
     web.on("request", webServer(folder));
     await new Promise((done) => web.listen(0, "127.0.0.1", done));
-    const uploads = join(folder, "hub", String(web.address().port));
+    // Beside the files: those are copied while uploads come and go.
+    const uploads = join(folder, "../hub", String(web.address().port));
     await mkdir(uploads, { recursive: true });
     const model = join(folder, "model.safetensors");
     const find = () => ({ options: { codec: "float16" }, open: () => model });
