@@ -1,26 +1,53 @@
-import { defineConfig } from "vitest/config";
+import { configDefaults, defineConfig } from "vitest/config";
 import { softwareGpuEnvironment } from "./scripts/software-gpu.mjs";
-
-const GPU_TESTS = "packages/*/test/**/*.gpu.test.ts";
 
 // In-process tests run the packages' sources, through the "tensorwire-source" export condition, so that one copy
 // of each module is loaded; tests that start processes run the built ones.
+const conditions = ["tensorwire-source", "node", "import", "default"];
+
+// What weighs or times processes has the machine to itself; the rest mostly waits, for sockets and for processes.
+const weighed = ["packages/examples/test/**/*.test.ts", "packages/*/test/**/*memory*.test.ts"];
+
+const GPU_TESTS = "packages/*/test/**/*.gpu.test.ts";
+
 export default defineConfig({
-  resolve: { conditions: ["tensorwire-source", "node", "import", "default"] },
-  ssr: { resolve: { conditions: ["tensorwire-source", "node", "import", "default"] } },
+  resolve: { conditions },
+  ssr: { resolve: { conditions } },
   test: {
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
     pool: "forks",
     projects: [
       {
         extends: true,
-        test: { name: "all", include: ["packages/*/test/**/*.test.ts"], exclude: [GPU_TESTS] },
+        // Where Vulkan's driver is has to be in a process's environment when it starts.
+        test: {
+          name: "gpu",
+          include: [GPU_TESTS],
+          env: softwareGpuEnvironment() ?? {},
+          maxWorkers: 2,
+          sequence: { groupOrder: 0 },
+        },
       },
       {
-        // Where Vulkan's driver is has to be in a process's environment when it starts.
         extends: true,
-        test: { name: "gpu", include: [GPU_TESTS], env: softwareGpuEnvironment() ?? {} },
+        test: {
+          name: "side by side",
+          include: ["packages/*/test/**/*.test.ts"],
+          exclude: [...configDefaults.exclude, ...weighed, GPU_TESTS],
+          maxWorkers: 2,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "weighed",
+          include: weighed,
+          exclude: [...configDefaults.exclude, GPU_TESTS],
+          maxWorkers: 1,
+          sequence: { groupOrder: 1 },
+        },
       },
     ],
   },

@@ -3,6 +3,7 @@ import { TensorwireError } from "./errors.js";
 
 /** Bytes lent by a pool, or by a source from its own memory, until `release`. */
 export interface Loan {
+  /** The bytes that are lent; whoever has the loan may write to them. */
   readonly bytes: Uint8Array;
   /** Where they lie, if that is on a device: then `bytes` cannot be asked for. */
   readonly device?: DeviceBytes | undefined;
@@ -10,7 +11,12 @@ export interface Loan {
   release(): void;
 }
 
-/** A loan of bytes that belong to nobody's pool. */
+/**
+ * A loan of bytes that belong to nobody's pool.
+ * @example
+ * const loan = unpooled(new Uint8Array(16));
+ * loan.release();
+ */
 export function unpooled(bytes: Uint8Array): Loan {
   return new Unpooled(bytes);
 }
@@ -62,8 +68,14 @@ export const loanBytes = align;
  * Buffers that are reused and never left to the garbage collector, which returns external memory late. Memory is held
  * in slabs of one size; small loans share a slab, from its beginning to its end, and a slab is used again when the
  * last of its loans is back. Loans come back in about the order in which they were made, which is what chunks do.
+ * @example
+ * const pool = new BufferPool(65_536);
+ * const loan = pool.lend(1000);
+ * loan.release();
+ * console.log(pool.loans, pool.heldBytes); // 0 65536
  */
 export class BufferPool {
+  /** Bytes of a slab. */
   readonly slabBytes: number;
   readonly #alignment: SlabAlignment;
   readonly #discard: (buffer: ArrayBuffer) => void;

@@ -24,7 +24,9 @@ export interface Chunk {
   readonly index: number;
   /** First element, and where it lies in the tensor's bytes. */
   readonly first: number;
+  /** Byte of the tensor that the first element begins at. */
   readonly offset: number;
+  /** How many elements. */
   readonly elements: number;
   /** Source bytes: what credit counts. */
   readonly bytes: number;
@@ -32,11 +34,17 @@ export interface Chunk {
 
 /** Consecutive chunks of a plan. */
 export interface ChunkRange {
+  /** Ordinal of the first chunk. */
   readonly first: number;
+  /** How many chunks. */
   readonly count: number;
 }
 
-/** Elements in each chunk of a tensor but the last. */
+/**
+ * Elements in each chunk of a tensor but the last.
+ * @example
+ * console.log(chunkElements("F32", 4 * 2 ** 20)); // 1048576
+ */
 export function chunkElements(dtype: DType, chunkBytes: number): number {
   const runs = Math.floor((chunkBytes * 8) / DTYPE_BITS[dtype] / CHUNK_ALIGNMENT);
   // Of 4-bit dtypes a chunk's elements could be more than its bytes.
@@ -46,6 +54,9 @@ export function chunkElements(dtype: DType, chunkBytes: number): number {
 /**
  * How a model is cut into chunks: a pure function of the tensors' dtypes and shapes and of `chunkBytes`, so that
  * both ends compute the same one. Empty tensors have no chunks.
+ * @example
+ * const plan = new ChunkPlan([{ name: "weight", dtype: "F32", shape: [3000, 1000] }], 4 * 2 ** 20);
+ * console.log([...plan.walk()].map(({ elements }) => elements).join(" ")); // 1048576 1048576 902848
  */
 export class ChunkPlan {
   /** Chunks in the whole model. */
@@ -61,6 +72,7 @@ export class ChunkPlan {
 
   constructor(
     tensors: readonly TensorInfo[],
+    /** Source bytes of a chunk, at most. */
     readonly chunkBytes: number,
   ) {
     if (!Number.isSafeInteger(chunkBytes) || chunkBytes < MIN_CHUNK_BYTES) {

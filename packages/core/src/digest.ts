@@ -23,6 +23,14 @@ const CODEC_BYTES = 2;
  * tensor's digest is xxh64 over its chunks in order, each as its codec's number (u16) and its payload's hash (u64). So a
  * tensor verifies alone, and the order of arrival does not matter. With integrity `sha256` there is a second one beside
  * it, made in the same way of SHA-256. Chunks that are not recorded are left out: of a part of a model it is the part's.
+ * @example
+ * const manifest = encodeManifest({ kind: "model", chunkBytes: 32768, metadata: new Map(), tensors: [
+ *   { name: "x", dtype: "F32", shape: [3], codec: { name: "none" } },
+ * ] });
+ * const plan = new ChunkPlan([{ name: "x", dtype: "F32", shape: [3] }], 32768);
+ * const digest = new TransferDigest(plan);
+ * digest.add(0, 0, xxh64(bytesOf(Float32Array.of(1, -0.5, 0.25))));
+ * console.log(formatDigest(digest.transfer(manifest, 1))); // 0e42bad822273859
  */
 export class TransferDigest {
   readonly #hashes: BigUint64Array;
@@ -34,6 +42,7 @@ export class TransferDigest {
 
   /** @param hash With integrity `sha256`. */
   constructor(
+    /** The chunks that are recorded. */
     readonly plan: ChunkPlan,
     private readonly hash?: Sha256 | undefined,
   ) {
@@ -42,6 +51,7 @@ export class TransferDigest {
     if (hash) this.#sha256s = new Uint8Array(plan.chunks * SHA256_BYTES);
   }
 
+  /** `sha256` where there is a second digest. */
   get integrity(): Integrity {
     return this.hash ? "sha256" : "xxh64";
   }
@@ -122,17 +132,29 @@ export class TransferDigest {
   }
 }
 
-/** A digest as 16 hexadecimal digits. */
+/**
+ * A digest as 16 hexadecimal digits.
+ * @example
+ * console.log(formatDigest(255n)); // 00000000000000ff
+ */
 export function formatDigest(digest: bigint): string {
   return digest.toString(16).padStart(16, "0");
 }
 
-/** A SHA-256 as 64 hexadecimal digits. */
+/**
+ * A SHA-256 as 64 hexadecimal digits.
+ * @example
+ * console.log(formatSha256(Uint8Array.of(1, 255))); // 01ff
+ */
 export function formatSha256(digest: Uint8Array): string {
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Whether two SHA-256 are the same, or both are missing. */
+/**
+ * Whether two SHA-256 are the same, or both are missing.
+ * @example
+ * console.log(sameSha256(Uint8Array.of(1), Uint8Array.of(1)), sameSha256(Uint8Array.of(1), undefined)); // true false
+ */
 export function sameSha256(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {
   if (!a || !b) return a === b;
   return a.length === b.length && a.every((byte, i) => byte === b[i]);

@@ -24,16 +24,28 @@ export const DTYPE_BITS = {
   U64: 64,
 } as const;
 
+/** A dtype, in safetensors' spelling. */
 export type DType = keyof typeof DTYPE_BITS;
 
 /** The dtypes that codecs quantize and that an output can be converted to; every other dtype travels exactly. */
 export const FLOAT_DTYPES = ["F16", "BF16", "F32", "F64"] as const;
+/** A dtype of floats that codecs quantize. */
 export type FloatDType = (typeof FLOAT_DTYPES)[number];
 
+/**
+ * Whether this is the name of a dtype.
+ * @example
+ * console.log(isDType("BF16"), isDType("bfloat16")); // true false
+ */
 export function isDType(name: unknown): name is DType {
   return typeof name === "string" && Object.hasOwn(DTYPE_BITS, name);
 }
 
+/**
+ * Whether codecs quantize this dtype.
+ * @example
+ * console.log(isFloatDType("F64"), isFloatDType("I64")); // true false
+ */
 export function isFloatDType(dtype: DType): dtype is FloatDType {
   return (FLOAT_DTYPES as readonly DType[]).includes(dtype);
 }
@@ -41,6 +53,8 @@ export function isFloatDType(dtype: DType): dtype is FloatDType {
 /**
  * Bytes that `elements` elements take, packed.
  * @throws TensorwireError `LIMIT_EXCEEDED` past 2⁵³, `INVALID_ARGUMENT` where they do not fill whole bytes.
+ * @example
+ * console.log(byteLength("BF16", 3), byteLength("F4", 6)); // 6 3
  */
 export function byteLength(dtype: DType, elements: number): number {
   const bits = DTYPE_BITS[dtype];

@@ -64,6 +64,8 @@ const RETRYABLE = {
   FORBIDDEN: false,
   /** The server has no model of that name. */
   NOT_FOUND: false,
+  /** What the reference stands for has been removed, since its time was over. */
+  REFERENCE_EXPIRED: false,
   /** The server has as many transfers, of this peer or in all, as it takes. */
   SERVER_BUSY: true,
   /** A round's deadline came before as many models had arrived as it needs. */
@@ -88,24 +90,38 @@ export type ErrorCode = keyof typeof RETRYABLE;
 /** Every code there is, for documentation and tests. */
 export const ERROR_CODES = Object.keys(RETRYABLE) as ErrorCode[];
 
+/** What a TensorwireError knows besides its code and message. */
 export interface ErrorDetail {
   /** Name of the tensor at fault. */
   tensor?: string | undefined;
   /** Index of the chunk within its tensor. */
   chunk?: number | undefined;
+  /** What it was caused by: an error of the system, or of a caller's code. */
   cause?: unknown;
+  /** In the place of what the code says by itself. */
   retryable?: boolean | undefined;
   /** The code that the peer reported, when `code` is `PEER_FAILED`. */
   peerCode?: string | undefined;
 }
 
-/** The one error of this library. `message` names tensor, chunk and cause, and says what to do. */
+/**
+ * The one error of this library. `message` names tensor, chunk and cause, and says what to do.
+ * @example
+ * const error = new TensorwireError("CHUNK_CORRUPT", "its hash differs", { tensor: "lm_head", chunk: 3 });
+ * console.log(error.code, error.retryable, error.message); // CHUNK_CORRUPT true tensor "lm_head", chunk 3: its hash differs
+ */
 export class TensorwireError extends Error {
+  /** `TensorwireError`. */
   override readonly name = "TensorwireError";
+  /** What went wrong, of `docs/errors.md`: a contract, unlike the message. */
   readonly code: ErrorCode;
+  /** Whether the same call, unchanged, can succeed. */
   readonly retryable: boolean;
+  /** Name of the tensor at fault, where there is one. */
   readonly tensor: string | undefined;
+  /** Index of the chunk within that tensor. */
   readonly chunk: number | undefined;
+  /** The code that the peer reported, where `code` is `PEER_FAILED`. */
   readonly peerCode: string | undefined;
 
   constructor(code: ErrorCode, message: string, detail: ErrorDetail = {}) {
@@ -124,12 +140,21 @@ function locate(message: string, { tensor, chunk }: ErrorDetail): string {
   return `${where}: ${message}`;
 }
 
-/** A peer's or file's name, made safe to print: control characters escaped, shortened to 200 characters. */
+/**
+ * A peer's or file's name, made safe to print: control characters escaped, shortened to 200 characters.
+ * @example
+ * console.log(quote("layer\n1")); // "layer\n1"
+ */
 export function quote(name: string): string {
   return JSON.stringify(name.length > 200 ? `${name.slice(0, 197)}...` : name);
 }
 
-/** `error` itself if it is a TensorwireError, else one with `code` that keeps it as its cause. */
+/**
+ * `error` itself if it is a TensorwireError, else one with `code` that keeps it as its cause.
+ * @example
+ * const error = asTensorwireError(new Error("disk on fire"), "TARGET_WRITE", "out.safetensors");
+ * console.log(error.code, error.message); // TARGET_WRITE out.safetensors: disk on fire
+ */
 export function asTensorwireError(error: unknown, code: ErrorCode, context?: string): TensorwireError {
   if (error instanceof TensorwireError) return error;
   const reason = error instanceof Error ? error.message : String(error);

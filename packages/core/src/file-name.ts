@@ -6,6 +6,8 @@ const SPECIAL = /[/\\:?#]/;
 /**
  * Why `name`, found in a file that is not to be believed, is not a plain file name; undefined when it is one. Plain names
  * mean the same on every system and in a URL, and never lead out of their folder.
+ * @example
+ * console.log(fileNameFault("model-00001-of-00002.safetensors")); // undefined
  */
 export function fileNameFault(name: string): string | undefined {
   if (name === "") return "is empty";
@@ -21,7 +23,11 @@ export function fileNameFault(name: string): string | undefined {
   return undefined;
 }
 
-/** The same for a relative path of such names between single `/`. */
+/**
+ * The same for a relative path of such names between single `/`.
+ * @example
+ * console.log(relativePathFault("shards/model.safetensors")); // undefined
+ */
 export function relativePathFault(path: string): string | undefined {
   for (const name of path.split("/")) {
     const fault = fileNameFault(name);

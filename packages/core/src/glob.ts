@@ -2,6 +2,8 @@
  * A pattern over names: `*` is any run of characters (dots and slashes among them), `?` is one character, and all else
  * is itself. The pattern is never made into a regular expression: matching takes at most pattern × name steps,
  * whatever they hold, and one pass for a pattern with a single `*`.
+ * @example
+ * console.log(new Glob("model.layers.*.weight").matches("model.layers.0.mlp.weight")); // true
  */
 export class Glob {
   readonly #pattern: readonly string[];
@@ -11,7 +13,7 @@ export class Glob {
     this.#pattern = [...pattern.replace(/\*+/g, "*")];
   }
 
-  /** @param name A name, or its characters, where many patterns are matched with it. */
+  /** Whether a name is one of those. @param name A name, or its characters, where many patterns are matched with it. */
   matches(name: string | readonly string[]): boolean {
     const pattern = this.#pattern;
     const text = typeof name === "string" ? [...name] : name;

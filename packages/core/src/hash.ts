@@ -6,7 +6,11 @@ const { create64, h64Raw } = await xxhash();
 // The WebAssembly memory grows to the longest input it is given and never shrinks: slices keep it small.
 const SLICE = 64 * 1024;
 
-/** XXH64 with seed 0 over the concatenation of `parts` (xxHash specification, version 0.1.1). */
+/**
+ * XXH64 with seed 0 over the concatenation of `parts` (xxHash specification, version 0.1.1).
+ * @example
+ * console.log(formatDigest(xxh64(new TextEncoder().encode("abc")))); // 44bc2cf5ad770999
+ */
 export function xxh64(...parts: Uint8Array[]): bigint {
   // In one call where it fits: a state costs more than hashing a small tensor.
   if (parts.length === 1 && parts[0]!.length <= SLICE) return h64Raw(parts[0]!);

@@ -1,3 +1,12 @@
+/**
+ * The vocabulary of Tensorwire: dtypes and tensors, codecs and backends, policies, manifests and chunk plans, frames, limits and
+ * errors. Everything is pure over `Uint8Array`, and uses nothing of Node: it runs in browsers and workers too.
+ *
+ * Most programs need none of it by name: `@tensorwire/stream` gives on what its own calls speak of. Who implements the
+ * wire format (`docs/wire-format.md`), a codec, a backend or a channel starts here.
+ *
+ * @module @tensorwire/core
+ */
 export { RankedMeans } from "./aggregation/ranked-means.js";
 export { storeSums } from "./aggregation/rounded-sums.js";
 export { SquareSum } from "./aggregation/square-sum.js";

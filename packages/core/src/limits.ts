@@ -13,6 +13,7 @@ export interface Limits {
   readonly maxControlBytes: number;
   /** Chunk records in one DATA frame. */
   readonly maxRecords: number;
+  /** Tensors of a model. */
   readonly maxTensors: number;
   /** Bytes of a tensor's name in UTF-8. */
   readonly maxNameBytes: number;
@@ -26,6 +27,7 @@ export interface Limits {
   readonly maxModelBytes: number;
 }
 
+/** The limits unless the caller says otherwise. */
 export const DEFAULT_LIMITS: Limits = Object.freeze({
   maxFrameBytes: 1024 * MiB,
   maxManifestBytes: 256 * MiB,
@@ -41,9 +43,15 @@ export const DEFAULT_LIMITS: Limits = Object.freeze({
 
 /** Source bytes of a chunk, and of the window, unless the caller says otherwise. */
 export const DEFAULT_CHUNK_BYTES = 4 * MiB;
+/** Source bytes that either end may hold at once, unless the caller says otherwise: 32 MiB. */
 export const DEFAULT_WINDOW_BYTES = 32 * MiB;
 
-/** The defaults, with the given ones in their place. @throws TensorwireError `INVALID_ARGUMENT` for one that is no count. */
+/**
+ * The defaults, with the given ones in their place.
+ * @throws TensorwireError `INVALID_ARGUMENT` for one that is no count.
+ * @example
+ * console.log(resolveLimits({ maxTensors: 10 }).maxTensors); // 10
+ */
 export function resolveLimits(given: Partial<Limits> = {}): Limits {
   for (const [name, value] of Object.entries(given)) {
     if (!Object.hasOwn(DEFAULT_LIMITS, name)) {
@@ -56,7 +64,12 @@ export function resolveLimits(given: Partial<Limits> = {}): Limits {
   return { ...DEFAULT_LIMITS, ...given };
 }
 
-/** @throws TensorwireError `LIMIT_EXCEEDED` naming the limit, when `value` is over it. */
+/**
+ * Holds what was announced to a limit.
+ * @throws TensorwireError `LIMIT_EXCEEDED` naming the limit, when `value` is over it.
+ * @example
+ * checkLimit(DEFAULT_LIMITS, "maxTensors", 147, "the number of tensors");
+ */
 export function checkLimit(limits: Limits, limit: keyof Limits, value: number | bigint, what: string): void {
   if (value > limits[limit]) {
     throw new TensorwireError(

@@ -39,7 +39,7 @@ const codes = new Int32Array(RUN);
 const codeBytes = new Uint8Array(codes.buffer);
 const utf8 = new TextEncoder();
 
-/** @throws TensorwireError `INVALID_ARGUMENT`. */
+/** Refuses parameters that no client could encode by. @throws TensorwireError `INVALID_ARGUMENT`. */
 export function checkLinearCodes({ scale, bits, seed }: LinearCodes): void {
   if (!Number.isInteger(bits) || bits < 2 || bits > 31) {
     throw invalid(`codes have 2 to 31 bits, not ${bits}`);
@@ -55,7 +55,7 @@ export function checkLinearCodes({ scale, bits, seed }: LinearCodes): void {
   }
 }
 
-/** @throws TensorwireError `INVALID_ARGUMENT`. */
+/** Refuses a scale that is not positive and finite. @throws TensorwireError `INVALID_ARGUMENT`. */
 export function checkLinearScale(scale: number): void {
   if (isScale(scale)) return;
   throw invalid(`a scale is a positive number that f32 has, and 1 / scale too, not ${String(scale)}`);
@@ -69,6 +69,16 @@ function outermost(bits: number): number {
 /**
  * Codes of `elements` elements, modulo 2^32, as little-endian u32.
  * @param target takes four bytes for each.
+ * @example
+ * const codes = { scale: 2 ** -8, bits: 16 };
+ * checkLinearCodes(codes);
+ * checkLinearScale(codes.scale);
+ * const [values, ring] = [bytesOf(Float32Array.of(0.5, -0.25)), new Uint32Array(2)];
+ * encodeLinearCodes(codes, "F32", 2, values, bytesOf(ring), { tensor: "x", first: 0 });
+ * console.log(ring.join(" ")); // 128 4294967232
+ * const back = new Float32Array(2);
+ * decodeLinearCodes(codes.scale, 1, 2, bytesOf(ring), "F32", bytesOf(back));
+ * console.log(back.join(" ")); // 0.5 -0.25
  */
 export function encodeLinearCodes(
   { scale, bits, seed }: LinearCodes,

@@ -24,7 +24,13 @@ const ROW = 4;
 
 const encoder = new TextEncoder();
 
-/** The manifest's bytes: JSON in UTF-8, each distinct codec written once. */
+/**
+ * The manifest's bytes: JSON in UTF-8, each distinct codec written once.
+ * @example
+ * const tensors = [{ name: "x", dtype: "F32", shape: [3], codec: { name: "none" } }] as const;
+ * const bytes = encodeManifest({ kind: "model", chunkBytes: 32768, tensors, metadata: new Map() });
+ * console.log(new TextDecoder().decode(bytes).startsWith('{"kind":"model"')); // true
+ */
 export function encodeManifest(manifest: Manifest): Uint8Array {
   const { kind, chunkBytes, metadata, header, integrity } = manifest;
   const codecs: CodecSpec[] = [];

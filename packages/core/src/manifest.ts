@@ -17,6 +17,7 @@ export { encodeManifest } from "./manifest-json.js";
 
 /** A tensor and the codec that it travels in. */
 export interface ManifestTensor extends TensorInfo {
+  /** With all of its parameters. */
   readonly codec: CodecSpec;
 }
 
@@ -26,19 +27,24 @@ export interface ModelInfo {
   readonly kind: "model" | "raw";
   /** In the order in which they travel. */
   readonly tensors: readonly TensorInfo[];
+  /** In the order of the source. */
   readonly metadata: ReadonlyMap<string, string>;
   /** The source file's own header, exactly, so that a sink of the same format can write it back. */
   readonly header?: SourceHeader | undefined;
 }
 
+/** A file's own header. */
 export interface SourceHeader {
+  /** What kind of file it is of. */
   readonly format: "safetensors";
+  /** Its JSON, with its padding. */
   readonly text: string;
 }
 
 /** Sent, and validated whole, before any payload. */
 export interface Manifest extends ModelInfo {
   readonly tensors: readonly ManifestTensor[];
+  /** Source bytes of a chunk, at most. */
   readonly chunkBytes: number;
   /** How chunks are hashed for the transfer digest. Default `xxh64`. */
   readonly integrity?: Integrity | undefined;
@@ -54,13 +60,20 @@ const isWellFormed = (text: string): boolean => !SURROGATE.test(text) || !LONE_S
 
 /** A validated manifest with its plan. */
 export interface PlannedManifest {
+  /** What was announced. */
   readonly manifest: Manifest;
+  /** How that is cut into chunks. */
   readonly plan: ChunkPlan;
 }
 
 /**
  * Validates everything that the bytes say.
  * @throws TensorwireError `MANIFEST_INVALID`, `LIMIT_EXCEEDED`, `CODEC_UNSUPPORTED`.
+ * @example
+ * const tensors = [{ name: "x", dtype: "F32", shape: [3], codec: { name: "none" } }] as const;
+ * const bytes = encodeManifest({ kind: "model", chunkBytes: 32768, tensors, metadata: new Map() });
+ * const { manifest, plan } = parseManifest(bytes, DEFAULT_LIMITS, defaultCodecs);
+ * console.log(manifest.tensors[0]?.name, plan.chunks); // x 1
  */
 export function parseManifest(bytes: Uint8Array, limits: Limits, registry: CodecRegistry): PlannedManifest {
   const written = readManifest(bytes, limits);
@@ -93,7 +106,13 @@ function resolveCodec(spec: CodecSpec, registry: CodecRegistry): CodecSpec {
   }
 }
 
-/** Checks a manifest, one's own or a peer's, against the limits and against itself, and plans it. */
+/**
+ * Checks a manifest, one's own or a peer's, against the limits and against itself, and plans it.
+ * @example
+ * const tensors = [{ name: "x", dtype: "F32", shape: [3], codec: { name: "none" } }] as const;
+ * const manifest = { kind: "model", chunkBytes: 32768, tensors, metadata: new Map<string, string>() } as const;
+ * console.log(planManifest(manifest, DEFAULT_LIMITS, defaultCodecs).bytes); // 12
+ */
 export function planManifest(manifest: Manifest, limits: Limits, registry: CodecRegistry): ChunkPlan {
   checkLimit(limits, "maxChunkBytes", manifest.chunkBytes, "the chunk size");
   checkTensors(manifest, limits, registry);
@@ -233,7 +252,12 @@ function hasUsualSpelling({ tensors, metadata }: Manifest, text: string): boolea
   return at > 0 && /^} *$/.test(text.slice(at));
 }
 
-/** Whether two tensors have the same name, dtype and shape. */
+/**
+ * Whether two tensors have the same name, dtype and shape.
+ * @example
+ * const info = { name: "x", dtype: "F32", shape: [3] } as const;
+ * console.log(sameInfo(info, { ...info, shape: [1, 3] })); // false
+ */
 export function sameInfo(a: TensorInfo, b: TensorInfo): boolean {
   return (
     a.name === b.name &&

@@ -3,6 +3,7 @@ import type { TensorInfo } from "./tensor.js";
 
 /** A tensor, and SHA-256 of its source bytes. */
 export interface HashedTensor extends TensorInfo {
+  /** 32 bytes. */
   readonly sha256: Uint8Array;
 }
 
@@ -12,6 +13,12 @@ const encoder = new TextEncoder();
  * The digest of a model, however it is stored: of its tensors' names, dtypes, shapes and bytes, and of nothing else. The same
  * for a file and for an artifact that decodes to it, in whatever order and chunks. docs/wire-format.md, "The model digest".
  * @returns `sha256:` and 64 hexadecimal digits.
+ * @example
+ * import { createHash } from "node:crypto";
+ *
+ * const sha256 = (...parts: readonly Uint8Array[]) => createHash("sha256").update(Buffer.concat(parts)).digest();
+ * const tensor = { name: "x", dtype: "F32", shape: [3], sha256: sha256(bytesOf(Float32Array.of(1, 2, 3))) } as const;
+ * console.log(modelDigestOf([tensor], sha256).length); // 71
  */
 export function modelDigestOf(tensors: readonly HashedTensor[], sha256: Sha256): string {
   const named = tensors.map((tensor) => ({ ...tensor, key: encoder.encode(tensor.name) }));

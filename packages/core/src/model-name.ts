@@ -19,6 +19,8 @@ const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;
  * Why `name` is not the name of a model that a peer may ask for or send; undefined when it is one. Such names are relative
  * paths of `/`-separated segments, which mean the same on every system and in a URL, never lead out of their folder, and
  * are never taken for a device, for a hidden file, or for one of our own.
+ * @example
+ * console.log(modelNameFault("site-1/round-3")); // undefined
  */
 export function modelNameFault(name: string): string | undefined {
   if (new TextEncoder().encode(name).length > MAX_MODEL_NAME_BYTES) {
@@ -52,6 +54,8 @@ function segmentFault(segment: string): string | undefined {
 /**
  * The same for names that some file systems take for one: they differ only in case, in normalization, or in compatible
  * forms of a character.
+ * @example
+ * console.log(modelNameKey("Llama") === modelNameKey("llama")); // true
  */
 export function modelNameKey(name: string): string {
   return name.normalize("NFKC").toUpperCase().toLowerCase().normalize("NFKC");

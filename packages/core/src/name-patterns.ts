@@ -3,17 +3,26 @@ import { Glob } from "./glob.js";
 
 /** Most patterns of one list, and characters of one pattern: what a stranger's list can make the matching cost. */
 export const MAX_PATTERNS = 256;
+/** Most characters of one pattern. */
 export const MAX_PATTERN_LENGTH = 256;
 
 /** Characters of all patterns that a receiver asks a sender by: HELLO is heard before anybody is let in. */
 export const MAX_ASKED_CHARACTERS = 4096;
 
-/** Whether a list can stand in HELLO. */
+/**
+ * Whether a list can stand in HELLO.
+ * @example
+ * console.log(isAskable(["*.lora_A.*", "*.lora_B.*"])); // true
+ */
 export function isAskable(patterns: readonly string[]): boolean {
   return patterns.reduce((sum, { length }) => sum + length, 0) <= MAX_ASKED_CHARACTERS;
 }
 
-/** A list of patterns over tensors' names, as of `Glob`: a name is chosen where one of them matches. */
+/**
+ * A list of patterns over tensors' names, as of `Glob`: a name is chosen where one of them matches.
+ * @example
+ * console.log(new NamePatterns(["*.lora_A.*"]).matches("layer.0.lora_A.weight")); // true
+ */
 export class NamePatterns {
   readonly #patterns: readonly string[];
   readonly #globs: readonly Glob[];

@@ -16,6 +16,7 @@ export const DEFAULT_MIN_ELEMENTS = 4096;
 export interface Rule {
   /** Patterns over the tensor's name, one of which must match: `*` is any run of characters, `?` one. */
   readonly match?: string | readonly string[] | undefined;
+  /** The dtypes that the rule is for. Default: any. */
   readonly dtype?: DType | readonly DType[] | undefined;
   /** Fewest elements that the rule is for. With it, the policy's own `minElements` does not apply. */
   readonly minElements?: number | undefined;
@@ -29,6 +30,7 @@ export interface Rule {
 
 /** Which codec each tensor gets: that of the first rule that is for it, else `codec`. */
 export interface Policy {
+  /** In the order in which they are tried. */
   readonly rules?: readonly Rule[] | undefined;
   /** The codec where no rule matches; `none` by default. */
   readonly codec?: string | CodecSpec | undefined;
@@ -87,6 +89,9 @@ const PolicySchema = v.strictObject({
  * A policy from JSON that nobody has checked. Whether its codecs exist and take their parameters is known only beside a
  * registry: `resolvePolicy` says that.
  * @throws TensorwireError `INVALID_ARGUMENT` with the path of the fault.
+ * @example
+ * const policy = parsePolicy({ rules: [{ match: "*.norm.*", codec: "none" }], codec: "blockwise8" });
+ * console.log(policy.codec); // blockwise8
  */
 export function parsePolicy(json: unknown): Policy {
   const result = v.safeParse(PolicySchema, json, { abortEarly: true });
@@ -138,6 +143,10 @@ interface ResolvedRule {
  * tensor's dtype, or neither its payload nor a packing would be smaller than the tensor, that is `none`.
  * @throws TensorwireError `INVALID_ARGUMENT` for a policy that is not one, `CODEC_UNSUPPORTED` for an unknown codec,
  * whether or not any tensor would get it.
+ * @example
+ * const infos = [{ name: "a.norm.weight", dtype: "F32", shape: [8192] }, { name: "a.weight", dtype: "F32", shape: [8192] }] as const;
+ * const policy = { rules: [{ match: "*.norm.*", codec: "none" }], codec: "blockwise8" };
+ * console.log(resolvePolicy(policy, infos).map(({ name }) => name).join(" ")); // none blockwise8
  */
 export function resolvePolicy(
   policy: Policy,

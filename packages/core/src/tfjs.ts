@@ -7,8 +7,11 @@ import { elementCount, type TensorInfo } from "./tensor.js";
 
 /** How a quantized weight lies in its file: `q × scale + min` for the integers, widening for `F16`. */
 export interface TfjsStored {
+  /** The dtype of what lies in the file. */
   readonly dtype: "U8" | "U16" | "F16";
+  /** The step between two codes. */
   readonly scale: number;
+  /** What code 0 stands for. */
   readonly min: number;
   /** The dtype it had before, and has again after `dequantizeTfjs`. */
   readonly original: "F32" | "I32";
@@ -22,6 +25,7 @@ export interface TfjsTensor {
   readonly group: number;
   /** Its bytes as stored, in the group's files read as one. */
   readonly begin: number;
+  /** Byte of the group behind the last one of its data. */
   readonly end: number;
   /** Undefined where the stored bytes are the tensor's own. */
   readonly stored: TfjsStored | undefined;
@@ -31,6 +35,7 @@ export interface TfjsTensor {
 export interface TfjsGroup {
   /** Relative to the `model.json`: plain names between `/`, none of them `..`. */
   readonly paths: readonly string[];
+  /** In the order of their data. */
   readonly tensors: readonly TfjsTensor[];
   /** What the files must hold together. */
   readonly bytes: number;
@@ -67,6 +72,10 @@ interface Weight {
 /**
  * Reads the `weightsManifest` of a TensorFlow.js `model.json`; the model's topology is passed over.
  * @throws TensorwireError `SOURCE_INVALID`.
+ * @example
+ * const model = { weightsManifest: [{ paths: ["group1-shard1of1.bin"], weights: [{ name: "bias", shape: [2], dtype: "float32" }] }] };
+ * const [group] = parseTfjsModel(JSON.stringify(model));
+ * console.log(group?.paths.join(" "), group?.tensors[0]?.info.name); // group1-shard1of1.bin bias
  */
 export function parseTfjsModel(text: string): TfjsGroup[] {
   const json = new JsonReader(text, "TensorFlow.js model");
@@ -202,6 +211,10 @@ function storedBytes(json: JsonReader, stored: DType, dtype: DType, shape: reado
  * @param bytes Whole elements as stored, at any address.
  * @param target Takes 4 bytes for each of them, little-endian, at any address.
  * @throws TensorwireError `INVALID_ARGUMENT` for lengths that do not agree.
+ * @example
+ * const target = new Float32Array(2);
+ * dequantizeTfjs({ dtype: "U8", scale: 0.5, min: -1, original: "F32" }, Uint8Array.of(0, 4), bytesOf(target));
+ * console.log(target.join(" ")); // -1 1
  */
 export function dequantizeTfjs(stored: TfjsStored, bytes: Uint8Array, target: Uint8Array): void {
   const size = stored.dtype === "U8" ? 1 : 2;

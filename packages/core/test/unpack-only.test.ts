@@ -15,6 +15,8 @@ const made = JSON.parse(
   readFileSync(new URL("./fixtures/zstd-frames.json", import.meta.url), "utf8"),
 ) as Made[];
 
+await unpackOnly.load!();
+
 const frameOf = ({ frame }: Made) => Uint8Array.from(Buffer.from(frame, "base64"));
 
 /** What is behind a frame's header: it has a window, no checksum and no dictionary, or is of a single segment. */

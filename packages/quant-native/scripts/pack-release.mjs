@@ -67,6 +67,7 @@ function packPlatform(platform) {
     version: manifest.version,
     description: `The native addon of ${manifest.name} for ${platform.name}.`,
     license: manifest.license,
+    publishConfig: manifest.publishConfig,
     main: ADDON,
     files: [ADDON, ZSTD_LICENSE],
     engines: manifest.engines,
@@ -78,12 +79,10 @@ function packPlatform(platform) {
 function packMain(platforms) {
   const folder = stage(manifest.name);
   copyFileSync(join(packageRoot, "README.md"), join(folder, "README.md"));
-  // The addon comes from a platform's package; the sources stay, for platforms that have none.
-  const files = manifest.files.filter((name) => !name.endsWith(".node"));
-  for (const name of files) cpSync(join(packageRoot, name), join(folder, name), { recursive: true });
+  // The addon comes from a platform's package; its sources are here, for platforms that have none.
+  for (const name of manifest.files) cpSync(join(packageRoot, name), join(folder, name), { recursive: true });
   pack(folder, {
     ...manifest,
-    files,
     scripts: { build: "node scripts/build-addon.mjs" },
     optionalDependencies: {
       ...manifest.optionalDependencies,

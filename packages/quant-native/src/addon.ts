@@ -171,7 +171,11 @@ function addonAt(path: string): Addon | Error {
   }
 }
 
-/** The instruction sets that the addon has for this processor, fastest first; none where there is no addon. */
+/**
+ * The instruction sets that the addon has for this processor, fastest first; none where there is no addon.
+ * @example
+ * console.log(Array.isArray(instructionSets())); // true
+ */
 export function instructionSets(): readonly string[] {
   const addon = loadAddon();
   return addon instanceof Error ? [] : [...addon.isas];

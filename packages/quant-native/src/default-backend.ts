@@ -11,6 +11,9 @@ let noticed = false;
  * code `TENSORWIRE_PORTABLE`. The environment can choose: `TENSORWIRE_BACKEND` is `native`, `scalar` (the native
  * kernels without vector instructions) or `portable`.
  * @throws TensorwireError `INVALID_ARGUMENT` where the environment asks for a backend that is not there.
+ * @example
+ * const backend = defaultBackend();
+ * console.log((await backend.hash(new Uint8Array(0))).toString(16)); // ef46db3751d8e999
  */
 export function defaultBackend(options: Omit<NativeBackendOptions, "isa"> = {}): CodecBackend {
   const wanted = process.env.TENSORWIRE_BACKEND || undefined;

@@ -263,6 +263,9 @@ export interface NativeBackendOptions {
  * Codecs as native kernels, on as many threads as libuv has (`UV_THREADPOOL_SIZE`). A buffer that is transferred to
  * another thread during a job is freed under its feet: as the contract says, leave a job's buffers alone.
  * @returns undefined where there is no addon, or none for this machine, or the instruction set is not usable.
+ * @example
+ * const backend = loadNativeBackend();
+ * console.log(backend === undefined || backend.name.startsWith("native")); // true
  */
 export function loadNativeBackend(options: NativeBackendOptions = {}): CodecBackend | undefined {
   const addon = loadAddon(options.addon);
@@ -275,6 +278,9 @@ export function loadNativeBackend(options: NativeBackendOptions = {}): CodecBack
 /**
  * The address of the first byte of `buffer`, modulo a power of two: buffers that begin on a cache line are read faster.
  * @returns undefined where there is no addon to tell.
+ * @example
+ * const offset = addressOffset(new ArrayBuffer(64), 64);
+ * console.log(offset === undefined || offset < 64); // true
  */
 export function addressOffset(buffer: ArrayBuffer, modulo: number): number | undefined {
   const addon = loadAddon();

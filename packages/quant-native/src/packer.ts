@@ -28,6 +28,11 @@ const PACKERS: Readonly<Record<string, MakePacker>> = {
  * The best packer that is here: the addon's libzstd, else the package `zstd-napi`, else `node:zlib` where it has zstd,
  * else one that only unpacks. `TENSORWIRE_PACKER` can name one (`addon`, `zstd-napi`, `zlib`, `none`).
  * @throws TensorwireError `INVALID_ARGUMENT` where the environment names one that is not here.
+ * @example
+ * const packer = nodePacker();
+ * const frame = new Uint8Array(1000);
+ * const bytes = packer.pack(new Uint8Array(1000), frame);
+ * console.log(bytes < 1000); // true
  */
 export function nodePacker(addon: Addon | Error = loadAddon()): Packer {
   const wanted = process.env.TENSORWIRE_PACKER || undefined;

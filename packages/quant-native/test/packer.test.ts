@@ -61,6 +61,8 @@ for (const name of ["addon", "zstd-napi", "zlib"] as const) {
   });
 }
 
+await unpackOnly.load!();
+
 describe("nodePacker", () => {
   it("takes the best there is", () => {
     vi.stubEnv("TENSORWIRE_PACKER", "");

@@ -1,4 +1,6 @@
 #!/usr/bin/env node
+// Stacks name the sources that the modules were bundled from.
+if (process.env.TENSORWIRE_DEBUG) process.setSourceMapsEnabled(true);
 let main;
 try {
   ({ main } = await import("../dist/cli/main.js"));

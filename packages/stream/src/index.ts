@@ -1,3 +1,10 @@
+/**
+ * Streams models between processes, one chunk at a time, in bounded memory. {@link streamModel} sends, {@link receiveModel}
+ * receives, {@link transferModel} does both within a process, {@link createModelServer} publishes and takes models by name; sources,
+ * sinks and channels are what they are put together of.
+ *
+ * @module @tensorwire/stream
+ */
 export {
   type Channel,
   type CodecSpec,
@@ -16,6 +23,9 @@ export {
   type TensorInfo,
   TensorwireError,
 } from "@tensorwire/core";
+export { type Agent, createAgent } from "./agent/agent.js";
+export type { AgentOptions } from "./agent/agent-options.js";
+export type { Reference } from "./agent/reference.js";
 export { MemoryBudget } from "./budget/memory-budget.js";
 export { aggregate, type AggregateSource } from "./aggregate/aggregate.js";
 export type { AggregateOptions } from "./aggregate/aggregate-options.js";
@@ -53,10 +63,12 @@ export type {
   Events,
   ObservedConnection,
   ObservedTransfer,
+  ServedModel,
   ServerRefuseMessage,
   TransferCheckpointMessage,
   TransferChunkMessage,
   TransferEndMessage,
+  TransferPosition,
   TransferResumeMessage,
   TransferRetryMessage,
   TransferStartMessage,

@@ -21,8 +21,11 @@ export type OpenArtifactOptions = Omit<ReadingOptions, "chunkBytes">;
 
 /** An artifact of which any part can be read without the rest. */
 export interface OpenArtifact {
+  /** Of the file, for messages. */
   readonly name: string;
+  /** In the order of the manifest. */
   readonly tensors: readonly TensorInfo[];
+  /** The model's. */
   readonly metadata: ReadonlyMap<string, string>;
   /** A tensor, decoded. Memory is taken for it, and for one of its chunks. */
   readTensor(name: string): Promise<ReceivedTensor>;

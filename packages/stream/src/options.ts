@@ -32,6 +32,7 @@ export interface TransferOptions extends TimeoutOptions {
   readonly windowBytes?: number | undefined;
   /** Cancels the transfer; the peer is told. */
   readonly signal?: AbortSignal | undefined;
+  /** Called as chunks are done, at most every 100 ms, and once at the end. */
   readonly onProgress?: ((event: ProgressEvent) => void) | undefined;
   /** What a peer may announce, see `docs/limits.md`. */
   readonly limits?: Partial<Limits> | undefined;

@@ -18,7 +18,7 @@ export type Origin = Endpoint;
  * @throws TensorwireError through `done`, `manifest` and the iterators: the first cause.
  * @example
  * for await (const { name, dtype, shape, data } of receiveModel("ws://host:9000")) use(name, data);
- * await receiveModel("ws://host:9000", { to: "model.safetensors" }).done;
+ * await receiveModel("ws://host:9000", { to: "copy.safetensors" }).done;
  */
 export function receiveModel(
   origin: Origin,

@@ -138,6 +138,7 @@ export class Receiving implements ReceivedModel {
       if (settings.retry) checkReopens(origin);
       if (life.error) throw life.error;
       const progress = new Progress(options.onProgress, (error) => life.fail(error));
+      trace.position = progress;
       reception = new Reception({
         ...settings,
         outputDtype: options.outputDtype,

@@ -53,6 +53,7 @@ export class Sending {
     this.#trace = new TransferTrace("send", options.logger);
     this.#life = new TransferLife(options.signal);
     this.#progress = new Progress(options.onProgress, (error) => this.#life.fail(error));
+    this.#trace.position = this.#progress;
   }
 
   /** Rejects when it fails. */

@@ -25,8 +25,8 @@ export interface TransferModelOptions
  * @param to A path (`*.safetensors`; `*.twire` keeps it encoded), a sink, or a function that says so when it is known what comes.
  * @throws TensorwireError with the first cause, of whichever end; then no buffer is left.
  * @example
- * await transferModel("model.safetensors", "model.twire", { codec: "normfloat4" });
- * await transferModel("model.twire", "smaller.twire", { codec: "linear2" });
+ * await transferModel("model.safetensors", "packed.twire", { codec: "normfloat4" });
+ * await transferModel("packed.twire", "smaller.twire", { codec: "linear2" });
  */
 export async function transferModel(
   source: SourceLike,

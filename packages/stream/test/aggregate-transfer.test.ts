@@ -22,7 +22,7 @@ import { CHUNK, pack, update, values } from "./aggregate-fixture.js";
 import { BreakingProxy } from "./breaking-proxy.js";
 
 const built = new URL("../dist/", import.meta.url);
-const runs = existsSync(new URL("aggregate/aggregate.js", built));
+const runs = existsSync(new URL("index.js", built));
 if (!runs) console.log("SKIPPED: needs npm run build");
 
 const ELEMENTS = 120_000;

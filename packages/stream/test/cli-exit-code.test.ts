@@ -207,6 +207,6 @@ describe("terms", () => {
 test("TENSORWIRE_DEBUG shows where an error comes from", async () => {
   const process = new CliProcess(["send", model, "ws://127.0.0.1:1"], { TENSORWIRE_DEBUG: "1" });
   const { stderr } = await process.ended;
-  expect(stderr).toMatch(/^\s+at .*dist/m);
+  expect(stderr).toMatch(/^\s+at .*src\/channel\/websocket\.ts/m);
   expect(stderr).toContain("caused by");
 });

@@ -1,9 +1,5 @@
-import { execFile, spawn } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { createInterface } from "node:readline";
 import { PassThrough, Readable } from "node:stream";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import {
   BATCH_BYTES,
   CodecRegistry,
@@ -282,52 +278,6 @@ it("docs/errors.md has the command's exit code of every code", () => {
   }
   expect(exits).toEqual(Object.values(EXIT_CODES));
   for (const code of ERROR_CODES) expect(documented.get(code), code).toBe(exitCodeOf(code));
-});
-
-/** The first block of code with this info string. */
-function sample(path: string, info: string): string {
-  const code = new RegExp(`^\`\`\`${info}\n(.*?)^\`\`\`$`, "ms").exec(file(path))?.[1];
-  expect(code, `${path} has a block ${info}`).toBeDefined();
-  return code!;
-}
-
-/** Arguments and options that run code as a module at the root, where the packages are found, built. */
-const asProgram = (code: string) =>
-  [["--input-type=module", "--eval", code], { cwd: fileURLToPath(root) }] as const;
-
-const built = existsSync(new URL("packages/stream/dist/index.js", root));
-if (!built) console.log("SKIPPED: needs npm run build");
-
-describe.runIf(built)("the samples of the READMEs", () => {
-  it.each(["core", "quant-native", "stream"])("packages/%s prints what it says", async (name) => {
-    const code = sample(`packages/${name}/README.md`, "js");
-    const expected = [...code.matchAll(/console\.log.* \/\/ (.*)$/gm)].map(([, line]) => line);
-    const { stdout } = await promisify(execFile)(process.execPath, ...asProgram(code));
-    expect(stdout.trim().split("\n")).toEqual(expected);
-  });
-
-  it("the root's two programs move a model", async () => {
-    const receiver = spawn(
-      process.execPath,
-      ...asProgram(sample("README.md", "js receive.mjs").replace("9000", "0")),
-    );
-    try {
-      const lines = createInterface(receiver.stdout)[Symbol.asyncIterator]();
-      const next = async () => (await lines.next()).value as string;
-      const url = (await next()).replace("listening on ", "");
-      const code = sample("README.md", "js send.mjs").replace("ws://127.0.0.1:9000", url);
-      const { stdout } = await promisify(execFile)(process.execPath, ...asProgram(code));
-      expect(stdout).toMatch(/^4210688 bytes as \d+, digest [0-9a-f]{16}\n$/);
-      const digest = stdout.trim().split(", ")[1];
-      expect([await next(), await next(), await next()]).toEqual([
-        "embedding: F32 [4096,256], 4194304 bytes",
-        "output.bias: F32 [4096], 16384 bytes",
-        digest,
-      ]);
-    } finally {
-      receiver.kill();
-    }
-  });
 });
 
 describe("docs/architecture.md", () => {

@@ -10,7 +10,7 @@ import { cleanup, folder, listing } from "./sink-fixture.js";
 const CHUNKS = 300;
 const KILLS = 25;
 const built = new URL("../dist/", import.meta.url);
-const runs = existsSync(new URL("journal/journal.js", built));
+const runs = existsSync(new URL("index.js", built));
 if (!runs) console.log("SKIPPED: needs npm run build");
 
 /**
@@ -19,7 +19,7 @@ if (!runs) console.log("SKIPPED: needs npm run build");
  */
 const RECEIVER = `
   const [path, state, chunks] = process.argv.slice(1);
-  const { safetensorsSink } = await import(process.env.BUILT + "sink/safetensors.js");
+  const { safetensorsSink } = await import(process.env.BUILT + "index.js");
   const { ChunkPlan, encodeManifest, xxh64 } = await import("@tensorwire/core");
   const info = { name: "tensor", dtype: "U8", shape: [chunks * 32768] };
   const manifest = { kind: "model", chunkBytes: 32768, metadata: new Map(), tensors: [{ ...info, codec: { name: "none" } }] };

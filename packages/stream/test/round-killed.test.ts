@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { CliProcess, json, makeModel, run } from "./cli-process.js";
 
 const SERVER = fileURLToPath(new URL("round-server.mjs", import.meta.url));
-const runs = existsSync(new URL("../dist/server/collection.js", import.meta.url));
+const runs = existsSync(new URL("../dist/index.js", import.meta.url));
 if (!runs) console.log("SKIPPED: needs npm run build");
 
 let folder: string;

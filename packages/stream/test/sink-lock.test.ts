@@ -6,7 +6,10 @@ import { describe, expect, test } from "vitest";
 import { Lock } from "../src/sink/lock.js";
 import { cleanup, failure, folder, listing } from "./sink-fixture.js";
 
-const built = new URL("../dist/sink/part-file.js", import.meta.url);
+const built = new URL("../dist/index.js", import.meta.url);
+
+/** Large enough to be written at once, and not to wait for what adjoins it. */
+const UNFINISHED = Buffer.alloc(2 ** 20, "unfinished ").toString();
 
 const startOf = (pid: number): string =>
   readFileSync(`/proc/${pid}/stat`, "latin1").split(") ")[1]!.split(" ")[19]!;
@@ -35,9 +38,11 @@ async function deadPid(): Promise<number> {
 /** A process that opens a part file, says how that went, and keeps it until it is killed. */
 function receiver(path: string): { child: ChildProcess; said: Promise<string> } {
   const program = `
-    const { PartFile } = await import(${JSON.stringify(built.href)});
-    const said = await PartFile.open(${JSON.stringify(path)}).then(
-      (file) => file.write(Buffer.from("unfinished"), 0).then(() => "open"),
+    const { rawFileSink } = await import(${JSON.stringify(built.href)});
+    const bytes = Buffer.alloc(${UNFINISHED.length}, "unfinished ");
+    const sink = rawFileSink(${JSON.stringify(path)}, { resume: false });
+    const said = await sink.open({ manifest: { kind: "raw" }, plan: { bytes: bytes.length } }).then(
+      () => Promise.resolve(sink.write({ offset: 0 }, bytes)).then(() => "open"),
       (error) => error.code + " " + error.message);
     process.stdout.write(said + "\\n");
     setInterval(() => {}, 1000);`;
@@ -190,7 +195,7 @@ describe("processes", () => {
     expect(listing(at)).toEqual(["model.part", "model.part.lock"]);
     const third = receiver(path);
     expect(await third.said).toBe("open");
-    expect(readFileSync(`${path}.part`, "utf8")).toBe("unfinished");
+    expect(readFileSync(`${path}.part`, "utf8")).toBe(UNFINISHED);
   });
 
   test("race for a dead one's file, and one gets it", async () => {

@@ -8,7 +8,16 @@ const SORTED_VALUES = 64 * 1024;
 const MOST_ELEMENTS = 1024;
 const LEAST_ELEMENTS = 64;
 
-/** Some models' elements at one place of a tensor, from the least to the greatest, and the mean of those in the middle. */
+/**
+ * Some models' elements at one place of a tensor, from the least to the greatest, and the mean of those in the
+ * middle.
+ * @example
+ * const ranked = new RankedMeans(3, 1);
+ * const models = [[1, 10], [2, 20], [300, 30]].map((values) => bytesOf(Float32Array.from(values)));
+ * const median = new Float32Array(2);
+ * ranked.combine("F32", 2, models, [1, 1, 1], bytesOf(median));
+ * console.log(median.join(" ")); // 2 20
+ */
 export class RankedMeans {
   /** A row a model: as many elements of each as are sorted at once. */
   readonly #rows: Float64Array[];

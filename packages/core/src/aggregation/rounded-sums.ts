@@ -7,6 +7,10 @@ const narrowed = new Float32Array(RUN);
  * Writes the first `elements` sums as elements of `dtype`, rounded to nearest even: to float32 first, where that is not what
  * they have or get.
  * @param target takes them from element `first` on; it may be the sums' own memory where nothing is to be rounded.
+ * @example
+ * const half = new Uint16Array(2);
+ * storeSums(Float32Array.of(1, 65_000), "F16", 2, bytesOf(half));
+ * console.log(half[0]?.toString(16)); // 3c00
  */
 export function storeSums(
   sums: Float32Array | Float64Array,

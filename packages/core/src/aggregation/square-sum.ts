@@ -8,6 +8,10 @@ const SCALE = 2 ** -540;
 /**
  * The L2 norm of elements that come run by run, in binary64. It is the same however a tensor was cut, as long as runs begin
  * at multiples of four elements: each of four sums takes every fourth.
+ * @example
+ * const sum = new SquareSum();
+ * sum.add("F32", 2, bytesOf(Float32Array.of(3, 4)));
+ * console.log(sum.norm); // 5
  */
 export class SquareSum {
   readonly #sums = new Float64Array(4);
@@ -53,6 +57,7 @@ export class SquareSum {
     for (let i = 0; i < run.length; i++) this.#scaled[i & 3]! += (run[i]! * SCALE) ** 2;
   }
 
+  /** The root of the sum. */
   get norm(): number {
     const [a, b, c, d] = this.#sums;
     const sum = a! + b! + (c! + d!);

@@ -2,8 +2,14 @@ import { byteLength, type DType } from "../dtype.js";
 
 /** Dtypes of whole numbers: what can be averaged and compared. `BOOL` is 0, or 1 for anything else. */
 export const WHOLE_DTYPES = ["BOOL", "U8", "I8", "I16", "U16", "I32", "U32", "I64", "U64"] as const;
+/** A dtype of whole numbers, or of truth values. */
 export type WholeDType = (typeof WHOLE_DTYPES)[number];
 
+/**
+ * Whether a dtype is of whole numbers.
+ * @example
+ * console.log(isWholeDType("I64"), isWholeDType("F32")); // true false
+ */
 export function isWholeDType(dtype: DType): dtype is WholeDType {
   return (WHOLE_DTYPES as readonly DType[]).includes(dtype);
 }
@@ -55,7 +61,13 @@ function asBits(...runs: readonly Uint8Array[]): void {
   for (const run of runs) for (let i = 0; i < run.length; i++) if (run[i]! > 1) run[i] = 1;
 }
 
-/** Element by element the greater one of `target` and `source`, in `target`. */
+/**
+ * Element by element the greater one of `target` and `source`, in `target`.
+ * @example
+ * const mine = Int32Array.of(1, 5);
+ * takeGreater("I32", 2, bytesOf(mine), bytesOf(Int32Array.of(3, 2)));
+ * console.log(mine.join(" ")); // 3 5
+ */
 export function takeGreater(
   dtype: WholeDType,
   elements: number,
@@ -71,6 +83,12 @@ export function takeGreater(
 /**
  * Adds what `source` is away from `base`, times `weight`, to `sums`. Of differences the mean is exact where numbers agree,
  * however large they are.
+ * @example
+ * // The mean of 10 and 13, each of weight one half.
+ * const [base, sums] = [Int32Array.of(10), new Float64Array(1)];
+ * addDifferences("I32", 1, bytesOf(base), bytesOf(Int32Array.of(13)), 0.5, sums);
+ * addRounded("I32", 1, bytesOf(base), sums);
+ * console.log(base[0]); // 12
  */
 export function addDifferences(
   dtype: WholeDType,
@@ -119,7 +137,13 @@ function rounded(difference: number, fromOdd: boolean): number {
   return (below % 2 !== 0) === fromOdd ? below : below + 1;
 }
 
-/** Adds U32 or I32 elements modulo 2^32. */
+/**
+ * Adds U32 or I32 elements modulo 2^32.
+ * @example
+ * const sums = Uint32Array.of(0xffff_ffff);
+ * addModulo32(1, bytesOf(sums), bytesOf(Uint32Array.of(2)));
+ * console.log(sums[0]); // 1
+ */
 export function addModulo32(elements: number, target: Uint8Array, source: Uint8Array): void {
   eachRun("U32", elements, target, source, (mine, other) => {
     for (let i = 0; i < mine.length; i++) (mine as Uint32Array)[i]! += (other as Uint32Array)[i]!;

@@ -4,9 +4,13 @@ import type { DeviceBytes } from "./device-bytes.js";
 
 /** A run of elements to encode: `source` holds `elements` of `dtype`, `target` takes the payload. */
 export interface EncodeJob {
+  /** The codec to encode by, resolved: with all its parameters. */
   readonly codec: CodecSpec;
+  /** Of the source. */
   readonly dtype: DType;
+  /** How many elements. */
   readonly elements: number;
+  /** The elements, little-endian and contiguous. */
   readonly source: Uint8Array | DeviceBytes;
   /** At least `payloadBytes` long. */
   readonly target: Uint8Array;
@@ -14,6 +18,7 @@ export interface EncodeJob {
   readonly at?: ChunkPosition | undefined;
   /** Takes the packed payload, where packing is wanted: as long as `target`. What does not fit is not worth packing. */
   readonly packed?: Uint8Array | undefined;
+  /** Cancels the job: it rejects with `ABORTED` once its buffers are no longer in use. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -30,9 +35,11 @@ export interface EncodedChunk extends Encoded, Packed {}
 
 /** A payload to verify and decode into `target`, which takes `elements` of `output`. */
 export interface DecodeJob {
+  /** The codec it was encoded by, resolved: with all its parameters. */
   readonly codec: CodecSpec;
   /** The dtype it was encoded from. */
   readonly dtype: DType;
+  /** How many elements. */
   readonly elements: number;
   /** As it travelled. */
   readonly payload: Uint8Array;
@@ -42,15 +49,19 @@ export interface DecodeJob {
   readonly hash?: bigint | undefined;
   /** The dtype to decode to. */
   readonly output: DType;
+  /** Takes the elements. */
   readonly target: Uint8Array | DeviceBytes;
+  /** Cancels the job: it rejects with `ABORTED` once its buffers are no longer in use. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /** A payload to verify, to decode, and to add, times a weight, to sums that are there. */
 export interface AccumulateJob {
+  /** The codec it was encoded by, resolved: with all its parameters. */
   readonly codec: CodecSpec;
   /** The dtype it was encoded from: one of floats. */
   readonly dtype: DType;
+  /** How many elements. */
   readonly elements: number;
   /** As it travelled. */
   readonly payload: Uint8Array;
@@ -62,6 +73,7 @@ export interface AccumulateJob {
   readonly weight: number;
   /** A sum an element, and as many more as there are: those are left alone. */
   readonly accumulator: Float32Array | Float64Array;
+  /** Cancels the job: it rejects with `ABORTED` once its buffers are no longer in use. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -73,9 +85,11 @@ export interface Finiteness {
 
 /** A payload to verify, and to look through for values that are not finite. */
 export interface FiniteJob {
+  /** The codec it was encoded by, resolved: with all its parameters. */
   readonly codec: CodecSpec;
   /** The dtype it was encoded from. What is none of floats is always finite. */
   readonly dtype: DType;
+  /** How many elements. */
   readonly elements: number;
   /** As it travelled. */
   readonly payload: Uint8Array;
@@ -85,25 +99,31 @@ export interface FiniteJob {
   readonly hash?: bigint | undefined;
   /** What the values have to be finite as: that of the sums they will be added to. */
   readonly output: "F32" | "F64";
+  /** Cancels the job: it rejects with `ABORTED` once its buffers are no longer in use. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /** A payload to hash and to pack. */
 export interface PackJob {
+  /** Unpacked. */
   readonly payload: Uint8Array;
   /** Lengths of its parts, which are packed each by itself: see `segmentsOf`. */
   readonly segments: readonly number[];
   /** As long as the payload. */
   readonly packed: Uint8Array;
+  /** Cancels the job: it rejects with `ABORTED` once its buffers are no longer in use. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /** A packed payload to unpack and to hash. */
 export interface UnpackJob {
+  /** As it travelled. */
   readonly packed: Uint8Array;
+  /** Lengths of the payload's parts, unpacked. */
   readonly segments: readonly number[];
   /** Takes the payload: exactly as long as all segments. */
   readonly payload: Uint8Array;
+  /** Cancels the job: it rejects with `ABORTED` once its buffers are no longer in use. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -122,6 +142,10 @@ export interface CodecBackend {
   readonly name: string;
   /** Bytes of elements that were encoded and decoded so far, by the name of what did it, where that is not this backend alone. */
   readonly ran?: Readonly<Record<string, number>>;
+  /**
+   * Encodes, hashes the payload, and packs it where that is asked for. @throws TensorwireError `INVALID_ARGUMENT`,
+   * `ABORTED`.
+   */
   encode(job: EncodeJob): Answer<EncodedChunk>;
   /**
    * Verifies the hash, where there is one, and decodes, in one pass where the backend can: what a job that fails has left in its target

@@ -31,11 +31,20 @@ const QUEUED_BYTES = 16 * 1024;
 /** What jobs have in common that take a payload. */
 type Travelled = Omit<FiniteJob, "output">;
 
-/** The reference codecs as a backend: no addon, no threads, one job a turn of the event loop but for small ones. */
+/**
+ * The reference codecs as a backend: no addon, no threads, one job a turn of the event loop but for small ones.
+ * @example
+ * const backend = new PortableBackend();
+ * const [source, target] = [bytesOf(Float32Array.of(1, -0.5, 0.25)), new Uint8Array(6)];
+ * const codec = normfloat4.resolve({ name: "normfloat4" });
+ * const { bytes, hash } = await backend.encode({ codec, dtype: "F32", elements: 3, source, target });
+ * console.log(bytes, hash.toString(16)); // 6 9b3812a950636f9c
+ */
 export class PortableBackend implements CodecBackend {
   readonly name = "portable";
   readonly #codecs: CodecRegistry;
   readonly #packer: Packer;
+  #unpacks: boolean;
   readonly #queue = new JobQueue();
   /** Jobs run one after the other, each to its end. */
   readonly #decoded = new DecodedRoom();
@@ -47,8 +56,10 @@ export class PortableBackend implements CodecBackend {
   constructor(codecs: CodecRegistry = defaultCodecs, packer: Packer = unpackOnly) {
     this.#codecs = codecs;
     this.#packer = packer;
+    this.#unpacks = packer.load === undefined;
   }
 
+  /** As the reference codec does, in this thread. */
   encode(job: EncodeJob): Answer<EncodedChunk> {
     const bytes = isHostBytes(job.source) ? job.source.length : 0;
     return this.#run(bytes, job.signal, () => {
@@ -65,7 +76,7 @@ export class PortableBackend implements CodecBackend {
   }
 
   decode(job: DecodeJob): Answer<void> {
-    return this.#run(job.payload.length, job.signal, () => {
+    return this.#runUnpacked(job, () => {
       const { codec, dtype, elements, output } = job;
       const target = hostBytes(this.name, job.target);
       this.#codecs.get(codec.name).decode(codec, dtype, elements, this.#verified(job), output, target);
@@ -73,7 +84,7 @@ export class PortableBackend implements CodecBackend {
   }
 
   accumulate(job: AccumulateJob): Answer<Finiteness> {
-    return this.#run(job.payload.length, job.signal, () => {
+    return this.#runUnpacked(job, () => {
       const { codec, dtype, elements, weight, accumulator } = job;
       checkAccumulate(job);
       const payload = this.#verified(job);
@@ -85,7 +96,7 @@ export class PortableBackend implements CodecBackend {
   }
 
   finite(job: FiniteJob): Answer<Finiteness> {
-    return this.#run(job.payload.length, job.signal, () => {
+    return this.#runUnpacked(job, () => {
       const { codec, dtype, elements, output } = job;
       checkElements(codec.name, elements);
       const payload = this.#verified(job);
@@ -111,7 +122,7 @@ export class PortableBackend implements CodecBackend {
   }
 
   unpack({ packed, segments, payload, signal }: UnpackJob): Answer<bigint> {
-    return this.#run(payload.length, signal, () => {
+    return this.#runUnpacked({ payload, unpacked: payload, signal }, () => {
       unpackPayload(packed, segments, this.#packer, payload);
       return xxh64(payload);
     });
@@ -132,6 +143,18 @@ export class PortableBackend implements CodecBackend {
       "CHUNK_CORRUPT",
       `the payload's xxh64 is ${hex(found)} and should be ${hex(hash)}: it changed on its way`,
     );
+  }
+
+  /** Runs what may have an envelope to open, for which the packer may have to be loaded. */
+  #runUnpacked<T>(
+    { payload, unpacked, signal }: Pick<FiniteJob, "payload" | "unpacked" | "signal">,
+    work: () => T,
+  ): Answer<T> {
+    if (unpacked === undefined || this.#unpacks) return this.#run(payload.length, signal, work);
+    return this.#packer.load!().then(() => {
+      this.#unpacks = true;
+      return this.#queue.run(work, signal);
+    });
   }
 
   #run<T>(bytes: number, signal: AbortSignal | undefined, work: () => T): Answer<T> {

@@ -132,6 +132,7 @@ class AdaQuant implements Codec {
   }
 }
 
+/** ADAQUANT: 1, 2 or more bytes an element, as its rule chooses for each chunk (arXiv 2208.05174). */
 export const adaquant: Codec = new AdaQuant();
 
 function weightOf({ weight = DEFAULT_WEIGHT }: CodecSpec): number {

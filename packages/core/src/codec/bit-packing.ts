@@ -8,6 +8,12 @@ export function packedBytes(count: number, bits: number): number {
  * Writes codes of `bits` bits (1 to 8) one behind the other: code i takes the bits from i × `bits` on of a little-endian
  * string of bits.
  * @param codes one code a byte.
+ * @example
+ * const packed = new Uint8Array(packedBytes(3, 4));
+ * packBits(Uint8Array.of(1, 2, 3), 3, 4, packed, 0);
+ * const codes = new Uint8Array(3);
+ * unpackBits(packed, 0, 4, codes, 3);
+ * console.log(packed.length, codes.join(" ")); // 2 1 2 3
  */
 export function packBits(
   codes: Uint8Array,

@@ -58,6 +58,7 @@ export interface Encoded {
  * All buffers are the caller's, may begin at any address, and never overlap; sources are never written.
  */
 export interface Codec {
+  /** What a policy calls it. */
   readonly name: string;
   /** Number on the wire, u16. Never reused. */
   readonly id: number;

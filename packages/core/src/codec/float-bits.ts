@@ -2,6 +2,9 @@
  * Bits of the binary16 nearest to a binary32, ties to even (IEEE 754); overflow gives infinity, a NaN stays one,
  * quieted, with the top of its payload, as x86 and ARM convert.
  * @param bits the binary32's bits, signed or unsigned.
+ * @example
+ * const bits = f32ToF16Bits(0x3f800000); // 1
+ * console.log(bits.toString(16), f16ToF32Bits(bits).toString(16)); // 3c00 3f800000
  */
 export function f32ToF16Bits(bits: number): number {
   const sign = (bits >>> 16) & 0x8000;
@@ -39,6 +42,9 @@ export function f16ToF32Bits(half: number): number {
  * Bits of the bfloat16 nearest to a binary32, ties to even; overflow gives infinity, a NaN stays one, quieted, with the
  * top of its payload, as AVX-512 BF16 and ARM convert.
  * @param bits the binary32's bits, signed or unsigned.
+ * @example
+ * const bits = f32ToBf16Bits(0x3f800000); // 1
+ * console.log(bits.toString(16), bf16ToF32Bits(bits).toString(16)); // 3f80 3f800000
  */
 export function f32ToBf16Bits(bits: number): number {
   if ((bits & 0x7fffffff) > 0x7f800000) return (bits >>> 16) | 0x40;

@@ -6,6 +6,9 @@ const scaledHalves = new Uint16Array(scaled.buffer);
  * Finds, for each value, which of the levels between ascending thresholds it falls in. The top 16 bits of a float32
  * (sign, exponent and 7 bits of its fraction) say it to within one threshold, so that a look-up and one comparison
  * replace a search: code = codes[base[key] + (x > thresholds[base[key]])].
+ * @example
+ * const signs = new LevelSearch([0], [0, 1], 0);
+ * console.log(signs instanceof LevelSearch); // true
  */
 export class LevelSearch {
   readonly #thresholds: Float32Array;

@@ -25,8 +25,12 @@ const found: Extent = { least: 0, largest: 0, finite: true };
  *
  * Payload of n elements in blocks of b: ceil(n / b) float32 scales, as many offsets where affine, then the codes, N bits
  * each. With a shared scale, the codes alone.
+ * @example
+ * const codec = new LinearCodec(4);
+ * console.log(codec.name, codec.payloadBytes(codec.resolve({ name: "linear4" }), "F32", 256)); // linear4 132
  */
 export class LinearCodec implements Codec {
+  /** `linear` and the bits. */
   readonly name: string;
   readonly id: number;
   readonly #bits: number;

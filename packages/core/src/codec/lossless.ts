@@ -104,4 +104,5 @@ function gather(
   }
 }
 
+/** Exact: bytes of equal significance in planes, which packing shrinks by what exponents repeat. */
 export const lossless: Codec = new Lossless();

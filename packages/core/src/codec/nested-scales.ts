@@ -23,11 +23,25 @@ function codesAt(count: number): number {
   return 4 + 4 * Math.ceil(count / NESTED_BLOCK);
 }
 
-/** The mean of scales that are not all there at once, from a float32 sum in an order that suits vectors of any width. */
+/**
+ * The mean of scales that are not all there at once, from a float32 sum in an order that suits vectors of any
+ * width.
+ * @example
+ * const scales = Float32Array.of(1, 2, 3);
+ * const mean = new ScaleMean();
+ * for (const scale of scales) mean.add(scale);
+ * const payload = new Uint8Array(nestedBytes(scales.length));
+ * writeOffset(mean.offset(), payload);
+ * writeNestedBlock(scales.slice(), 0, scales.length, mean.offset(), payload);
+ * const read = new Float32Array(3);
+ * readNestedScales(payload, 0, scales.length, read);
+ * console.log(mean.offset(), read[1], read[2]); // 2 2 3
+ */
 export class ScaleMean {
   readonly #lanes = new Float32Array(LANES);
   #count = 0;
 
+  /** Counts a scale in. */
   add(scale: number): void {
     this.#lanes[this.#count++ % LANES]! += scale;
   }

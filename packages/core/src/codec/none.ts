@@ -66,4 +66,5 @@ class None implements Codec {
   }
 }
 
+/** The source's own bytes: every dtype, exactly. */
 export const none: Codec = new None();

@@ -7,6 +7,7 @@ const ROUNDS = 10;
 
 /** Two words and four, u32 each, the least significant first. */
 export type PhiloxKey = readonly [number, number];
+/** The counter's four words, lowest first. */
 export type PhiloxCounter = readonly [number, number, number, number];
 
 /**
@@ -14,6 +15,10 @@ export type PhiloxCounter = readonly [number, number, number, number];
  * for each counter, which depend on nothing but key and counter.
  * @param first the first counter; the next ones count on in its lower two words.
  * @param words takes four words for each of as many counters as it has room for.
+ * @example
+ * const words = new Uint32Array(4);
+ * philox4x32([0, 0], [0, 0, 0, 0], words);
+ * console.log(words[0]?.toString(16)); // 6627e8d5
  */
 export function philox4x32(key: PhiloxKey, first: PhiloxCounter, words: Uint32Array): void {
   const [low, high, upper0, upper1] = first;
@@ -56,7 +61,11 @@ function upperProduct(a: number, b: number): number {
   return (Math.imul(aHigh, bHigh) + (middle >>> 16) + (carried >>> 16)) | 0;
 }
 
-/** The two u32 of a u64, the lower one first. */
+/**
+ * The two u32 of a u64, the lower one first.
+ * @example
+ * console.log(halvesOf(0x1_0000_0002n).join(" ")); // 2 1
+ */
 export function halvesOf(word: bigint): [number, number] {
   return [Number(BigInt.asUintN(32, word)), Number(BigInt.asUintN(32, word >> 32n))];
 }

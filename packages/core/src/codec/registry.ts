@@ -30,7 +30,12 @@ export const BUILT_IN_CODECS: readonly Codec[] = Object.freeze([
   linear8,
 ]);
 
-/** The codecs that one side knows, by name (in policies and manifests) and by number (in chunk records). */
+/**
+ * The codecs that one side knows, by name (in policies and manifests) and by number (in chunk records).
+ * @example
+ * const registry = new CodecRegistry([...BUILT_IN_CODECS]);
+ * console.log(registry.get("normfloat4").id === normfloat4.id); // true
+ */
 export class CodecRegistry {
   readonly #byName = new Map<string, Codec>();
   readonly #byId = new Map<number, Codec>();
@@ -40,7 +45,7 @@ export class CodecRegistry {
     for (const codec of codecs) this.register(codec);
   }
 
-  /** @throws TensorwireError `INVALID_ARGUMENT` where its name or number is taken, or is not one. */
+  /** Adds a codec. @throws TensorwireError `INVALID_ARGUMENT` where its name or number is taken, or is not one. */
   register(codec: Codec): void {
     if (typeof codec.name !== "string" || codec.name === "") {
       throw new TensorwireError("INVALID_ARGUMENT", "a codec's name is a string that is not empty");
@@ -65,7 +70,7 @@ export class CodecRegistry {
     this.#byId.set(codec.id, codec);
   }
 
-  /** @throws TensorwireError `CODEC_UNSUPPORTED` for a name that is not known. */
+  /** The codec of this name. @throws TensorwireError `CODEC_UNSUPPORTED` for a name that is not known. */
   get(name: string): Codec {
     const codec = this.#byName.get(name);
     if (codec !== undefined) return codec;
@@ -75,7 +80,7 @@ export class CodecRegistry {
     );
   }
 
-  /** @throws TensorwireError `CODEC_UNSUPPORTED` for a number that is not known. */
+  /** The codec of this number on the wire. @throws TensorwireError `CODEC_UNSUPPORTED` for a number that is not known. */
   byId(id: number): Codec {
     const codec = this.#byId.get(id);
     if (codec !== undefined) return codec;

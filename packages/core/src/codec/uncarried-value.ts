@@ -5,6 +5,7 @@ import { loadRun, RUN } from "./float-run.js";
 export interface UncarriedValue {
   /** Its place among the chunk's elements. */
   readonly index: number;
+  /** What it is. */
   readonly value: number;
 }
 
@@ -12,6 +13,8 @@ export interface UncarriedValue {
  * The element that keeps a codec from carrying a chunk: the first one that is NaN, infinite or beyond binary32; where
  * all are finite, the first one of the largest magnitude, which is what `bfloat16` rounds to infinity and `linearN` has no
  * step for. `undefined` of a chunk without elements, and of a dtype that no codec of this library computes with.
+ * @example
+ * console.log(uncarriedValue("F32", 3, bytesOf(Float32Array.of(1, Number.NaN, 2)))?.index); // 1
  */
 export function uncarriedValue(
   dtype: DType,

@@ -3,7 +3,9 @@ import type { FloatDType } from "../dtype.js";
 
 /** Elements of a float dtype that an operation takes, from the beginning of `bytes`. */
 export interface FloatElements {
+  /** Of the elements. */
   readonly dtype: FloatDType;
+  /** The elements, little-endian and contiguous. */
   readonly bytes: Uint8Array;
 }
 
@@ -16,6 +18,12 @@ const doubleBytes = new Uint8Array(doubles.buffer);
 /**
  * a − b, element by element: in binary64 where both are F64, else in binary32; then as `target` has it. Every step rounds to
  * nearest even; what lies beyond a dtype's range becomes infinite.
+ * @example
+ * const run = (...values: number[]) => ({ dtype: "F32", bytes: bytesOf(Float32Array.from(values)) }) as const;
+ * const target = run(0);
+ * subtractElements(run(3), run(1), 1, target);
+ * addElements(target, run(1), 1, target);
+ * console.log(new Float32Array(target.bytes.buffer)[0]); // 3
  */
 export function subtractElements(
   a: FloatElements,

@@ -2,12 +2,18 @@ import { byteLength, DTYPE_BITS, type DType } from "../dtype.js";
 
 /** A run of elements of any dtype: `first` and on of these bytes. */
 export interface ElementRun {
+  /** Of the whole tensor, or of a part that begins with whole bytes. */
   readonly bytes: Uint8Array;
   /** Of a dtype of less than a byte: at the beginning of one. */
   readonly first: number;
 }
 
-/** How many of `elements` elements have other bits. */
+/**
+ * How many of `elements` elements have other bits.
+ * @example
+ * const run = (...values: number[]) => ({ bytes: bytesOf(Float32Array.from(values)), first: 0 });
+ * console.log(differingElements("F32", run(1, 2, 3), run(1, 2, 4), 3)); // 1
+ */
 export function differingElements(dtype: DType, a: ElementRun, b: ElementRun, elements: number): number {
   const bits = DTYPE_BITS[dtype];
   const bytes = byteLength(dtype, elements);

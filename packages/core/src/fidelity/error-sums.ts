@@ -4,6 +4,7 @@ import { FloatValues } from "./float-values.js";
 
 /** How far a tensor, or several, came from the original x to y. */
 export interface ErrorFigures {
+  /** Elements that were compared. */
   readonly elements: number;
   /** Elements that are another value. NaN is the same as NaN here, and 0 the same as −0. */
   readonly differing: number;
@@ -26,8 +27,11 @@ export interface ErrorFigures {
 
 /** Elements of one of the two sides: `first` and on of these bytes. */
 export interface FloatRun {
+  /** Of the elements. */
   readonly dtype: FloatDType;
+  /** The memory that they lie in. */
   readonly bytes: Uint8Array;
+  /** Index of the first one in it. */
   readonly first: number;
 }
 
@@ -38,6 +42,11 @@ const others = new FloatValues();
  * Adds up errors as elements go by, in any number of pieces. In binary64, run by run: what is lost in rounding stays far
  * below what is measured, however long the tensor. Squares overflow above 1e154, which only F64 has: figures are then
  * infinite or NaN.
+ * @example
+ * const run = (...values: number[]) => ({ dtype: "F32", bytes: bytesOf(Float32Array.from(values)), first: 0 }) as const;
+ * const sums = new ErrorSums();
+ * sums.add(run(1, 2), run(1, 2.5), 2);
+ * console.log(sums.figures.differing, sums.figures.maxAbs); // 1 0.5
  */
 export class ErrorSums {
   #elements = 0;
@@ -106,6 +115,7 @@ export class ErrorSums {
     this.#product += sums.#product;
   }
 
+  /** What was found so far. */
   get figures(): ErrorFigures {
     const finite = this.#elements - this.#nonFinite;
     const same = this.#maxAbs === 0;

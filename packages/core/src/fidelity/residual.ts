@@ -21,6 +21,12 @@ function loadExactly(
  * it is, bit for bit; its residual is lost where c is not finite either.
  * @param residuals r; then the sums c.
  * @param corrected takes c in `dtype`, rounded to nearest even; of F32 it may be the memory of `residuals`.
+ * @example
+ * // What `float16` leaves out of a value is added to it the next time.
+ * const [source, residuals, corrected] = [bytesOf(Float32Array.of(1.0001)), new Float32Array(1), new Float32Array(1)];
+ * addResiduals("F32", 1, source, residuals, bytesOf(corrected));
+ * takeRemainders("F32", 1, bytesOf(Float32Array.of(1)), residuals);
+ * console.log(residuals[0]?.toFixed(4)); // 0.0001
  */
 export function addResiduals(
   dtype: FloatDType,

@@ -13,6 +13,7 @@ const TWO_32 = 2 ** 32;
 /** What INDEX says of a chunk: its record, but for what follows from the plan, and where its payload lies in the file. */
 export interface IndexEntry
   extends Pick<ChunkRecord, "codec" | "packing" | "payloadBytes" | "packedBytes" | "hash"> {
+  /** Where its payload begins in the file. */
   readonly position: number;
 }
 
@@ -23,13 +24,20 @@ export function indexBytes({ chunks, tensors }: ChunkPlan, integrity: Integrity)
 
 /** Part of a file, from one position to before another. */
 export interface FilePart {
+  /** Its first byte. */
   readonly from: number;
+  /** The byte behind its last. */
   readonly to: number;
 }
 
 /**
  * Where each chunk of a plan lies in an artifact: the body of INDEX, read and written in place. It grows with the entries
  * that are added, in the plan's order.
+ * @example
+ * const plan = new ChunkPlan([{ name: "x", dtype: "F32", shape: [3] }], 32768);
+ * const index = new ChunkIndex(plan);
+ * index.add({ codec: 0, packing: 0, payloadBytes: 12, packedBytes: 12, hash: 1n, position: 300 });
+ * console.log(index.bytes.length === indexBytes(plan, "xxh64"), encodeIndexHead(1, index.bytes).length); // true 24
  */
 export class ChunkIndex {
   #bytes: Uint8Array;
@@ -112,6 +120,7 @@ export class ChunkIndex {
     view.setBigUint64(at + 20, hash, true);
   }
 
+  /** What is recorded of the chunk at `ordinal`. */
   entry(ordinal: number): IndexEntry {
     const at = this.#at(ordinal);
     const view = this.#view;
@@ -125,11 +134,13 @@ export class ChunkIndex {
     };
   }
 
+  /** Where the payload of the chunk at `ordinal` begins in the file. */
   position(ordinal: number): number {
     const at = this.#at(ordinal);
     return this.#view.getUint32(at, true) + this.#view.getUint32(at + 4, true) * TWO_32;
   }
 
+  /** How long the payload of the chunk at `ordinal` is in the file. */
   packedBytes(ordinal: number): number {
     return this.#view.getUint32(this.#at(ordinal) + 16, true);
   }
@@ -139,6 +150,7 @@ export class ChunkIndex {
     this.bytes.set(sha256, this.#tensorAt(i));
   }
 
+  /** SHA-256 of the tensor, with integrity `sha256`. */
   tensor(i: number): Uint8Array {
     const at = this.#tensorAt(i);
     return this.bytes.subarray(at, at + SHA256_BYTES);

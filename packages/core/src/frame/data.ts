@@ -5,10 +5,12 @@ import { FrameType, HEADER_BYTES, sealHeader } from "./header.js";
 
 /** Bytes of one record, and of the count before them. */
 export const RECORD_BYTES = 36;
+/** Bytes of the count that a DATA frame's body begins with. */
 export const COUNT_BYTES = 4;
 
 /** Small chunks share a frame up to this many bytes and records: the choice of a writer, not a bound of the format. */
 export const BATCH_BYTES = 256 * 1024;
+/** Most records that share a frame of small chunks. */
 export const BATCH_RECORDS = 1024;
 
 const TWO_32 = 2 ** 32;
@@ -20,12 +22,15 @@ export const Packing = { RAW: 0, ZSTD: 1 } as const;
 export interface ChunkRecord {
   /** Index of the tensor in the manifest. */
   readonly tensor: number;
+  /** Index of the chunk's first element in its tensor. */
   readonly firstElement: number;
+  /** How many elements. */
   readonly elements: number;
   /** Number of the codec that made the payload. */
   readonly codec: number;
   /** One of `Packing`. */
   readonly packing: number;
+  /** Length of the payload, unpacked. */
   readonly payloadBytes: number;
   /** Bytes that follow: the payload's, or its packing's. */
   readonly packedBytes: number;
@@ -33,7 +38,17 @@ export interface ChunkRecord {
   readonly hash: bigint;
 }
 
-/** Header and record table of a DATA frame; the packed payloads follow it, in the records' order. */
+/**
+ * Header and record table of a DATA frame; the packed payloads follow it, in the records' order.
+ * @example
+ * const record = { tensor: 0, firstElement: 0, elements: 3, codec: 0, packing: Packing.RAW, payloadBytes: 12, packedBytes: 12, hash: 1n };
+ * const head = encodeDataHead(1, [record]);
+ * const { bodyBytes } = parseHeader(head);
+ * const table = head.subarray(HEADER_BYTES, HEADER_BYTES + dataTableBytes(1, bodyBytes, DEFAULT_LIMITS));
+ * const [parsed] = parseDataTable(table, bodyBytes);
+ * checkPacking(parsed!);
+ * console.log(parsed?.elements, parsed?.hash); // 3 1n
+ */
 export function encodeDataHead(transfer: number, records: readonly ChunkRecord[]): Uint8Array {
   const table = COUNT_BYTES + records.length * RECORD_BYTES;
   const head = new Uint8Array(HEADER_BYTES + table);

@@ -23,6 +23,12 @@ export interface Footer {
   readonly fileBytes: number;
 }
 
+/**
+ * The last bytes of an artifact: where its index is.
+ * @example
+ * const footer = encodeFooter({ headBytes: 300, endPosition: 4000, fileBytes: 5000 });
+ * console.log(parseFooter(footer, 5000)?.endPosition); // 4000
+ */
 export function encodeFooter({ headBytes, endPosition, fileBytes }: Footer): Uint8Array {
   const footer = new Uint8Array(FOOTER_BYTES);
   const view = new DataView(footer.buffer);
@@ -36,6 +42,7 @@ export function encodeFooter({ headBytes, endPosition, fileBytes }: Footer): Uin
 }
 
 /**
+ * Reads what `encodeFooter` wrote.
  * @param bytes The file's last `FOOTER_BYTES`.
  * @param fileBytes Bytes that the file has.
  * @returns Undefined where these bytes are no footer.

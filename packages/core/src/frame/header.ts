@@ -41,17 +41,29 @@ export const HEADER_BYTES = 24;
 const CHECK_AT = 12;
 const CHECKSUM_AT = 16;
 
+/** What every frame begins with. */
 export interface FrameHeader {
+  /** What kind of frame it is. */
   readonly type: FrameType;
+  /** `FLAG_TO_SENDER`, or 0. */
   readonly flags: number;
   /** 0 for frames of the channel itself (HELLO, PING). */
   readonly transfer: number;
+  /** Bytes of the body behind the header. */
   readonly bodyBytes: number;
   /** xxh64 of the header's first 16 bytes and of the body but chunk payloads. */
   readonly checksum: bigint;
 }
 
-/** The bytes of a whole control frame. */
+/**
+ * The bytes of a whole control frame.
+ * @example
+ * const body = encodeCredit({ limit: 65_536, finished: 0 });
+ * const frame = encodeFrame(FrameType.CREDIT, 1, FLAG_TO_SENDER, body);
+ * const header = parseHeader(frame);
+ * verifyFrame(frame.subarray(0, HEADER_BYTES), header, body);
+ * console.log(frameName(header.type), header.transfer, header.bodyBytes); // CREDIT 1 16
+ */
 export function encodeFrame(
   type: FrameType,
   transfer: number,
@@ -64,7 +76,14 @@ export function encodeFrame(
   return frame;
 }
 
-/** Writes a header into the beginning of `frame`; `covered` is the part of the body that its checksum covers. */
+/**
+ * Writes a header into the beginning of `frame`; `covered` is the part of the body that its checksum covers.
+ * @example
+ * const body = encodeAck({ durable: 3 });
+ * const header = new Uint8Array(HEADER_BYTES);
+ * sealHeader(header, { type: FrameType.ACK, transfer: 1, flags: FLAG_TO_SENDER, bodyBytes: body.length }, body);
+ * console.log(parseHeader(header).bodyBytes); // 8
+ */
 export function sealHeader(
   frame: Uint8Array,
   header: Omit<FrameHeader, "checksum">,
@@ -89,7 +108,7 @@ function headerCheck(header: Uint8Array): number {
   return Number(xxh64(header.subarray(0, CHECK_AT)) & 0xffff_ffffn);
 }
 
-/** @throws TensorwireError `FRAME_CORRUPT`, `VERSION_UNSUPPORTED` or `PROTOCOL`. */
+/** Reads a frame's header. @throws TensorwireError `FRAME_CORRUPT`, `VERSION_UNSUPPORTED` or `PROTOCOL`. */
 export function parseHeader(bytes: Uint8Array): FrameHeader {
   const view = new DataView(bytes.buffer, bytes.byteOffset, HEADER_BYTES);
   if (view.getUint32(CHECK_AT, true) !== headerCheck(bytes)) {
@@ -123,7 +142,7 @@ export function parseHeader(bytes: Uint8Array): FrameHeader {
   };
 }
 
-/** @throws TensorwireError `FRAME_CORRUPT`. `header` is the frame's first 24 bytes. */
+/** Holds a frame to its checksum. @throws TensorwireError `FRAME_CORRUPT`. `header` is the frame's first 24 bytes. */
 export function verifyFrame(header: Uint8Array, parsed: FrameHeader, covered: Uint8Array): void {
   if (xxh64(header.subarray(0, CHECKSUM_AT), covered) !== parsed.checksum) {
     throw new TensorwireError(

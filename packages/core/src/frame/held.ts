@@ -21,6 +21,7 @@ export interface ChunkDigest {
 export interface Held {
   /** Ordinal of the first. */
   readonly first: number;
+  /** What they were verified by, one after the other. */
   readonly chunks: readonly ChunkDigest[];
 }
 
@@ -31,7 +32,13 @@ export function chunkDigestBytes(integrity: Integrity): number {
   return integrity === "sha256" ? 10 + SHA256_BYTES : 10;
 }
 
-/** Writes a chunk's digest at `at`. */
+/**
+ * Writes a chunk's digest at `at`.
+ * @example
+ * const view = new DataView(new ArrayBuffer(chunkDigestBytes("xxh64")));
+ * writeChunkDigest(view, 0, { codec: 2, hash: 5n });
+ * console.log(readChunkDigest(view, 0, "xxh64").hash); // 5n
+ */
 export function writeChunkDigest(view: DataView, at: number, { codec, hash, sha256 }: ChunkDigest): void {
   view.setUint16(at, codec, true);
   view.setBigUint64(at + 2, hash, true);
@@ -45,6 +52,15 @@ export function readChunkDigest(view: DataView, at: number, integrity: Integrity
   return { ...digest, sha256: new Uint8Array(view.buffer, view.byteOffset + at + 10, SHA256_BYTES).slice() };
 }
 
+/**
+ * Body of HELD.
+ * @example
+ * const held = { first: 2, chunks: [{ codec: 0, hash: 1n }] };
+ * const body = encodeHeld(held, "xxh64");
+ * console.log(body.length - 8 === chunkDigestBytes("xxh64"), maxHeldChunks(1024, "xxh64")); // true 101
+ * const { first } = parseHeld(body, "xxh64", 0, 5);
+ * console.log(missingRanges([{ first, count: 1 }], 5)); // [ { first: 0, count: 2 }, { first: 3, count: 2 } ]
+ */
 export function encodeHeld({ first, chunks }: Held, integrity: Integrity): Uint8Array {
   const entry = chunkDigestBytes(integrity);
   const body = new Uint8Array(HELD_HEAD + chunks.length * entry);
@@ -63,6 +79,7 @@ export function maxHeldChunks(maxControlBytes: number, integrity: Integrity): nu
 }
 
 /**
+ * Reads a body of HELD.
  * @param from The first ordinal that may be named: after the last of the HELD before it.
  * @param chunks Chunks in the plan: no run may reach past it.
  * @throws TensorwireError `PROTOCOL`.
@@ -99,7 +116,11 @@ export function missingRanges(held: Iterable<ChunkRange>, chunks: number): Chunk
   return missing;
 }
 
-/** What two sets of ordinals have in common, both as ascending ranges. */
+/**
+ * What two sets of ordinals have in common, both as ascending ranges.
+ * @example
+ * console.log(commonRanges([{ first: 0, count: 4 }], [{ first: 2, count: 9 }])); // [ { first: 2, count: 2 } ]
+ */
 export function commonRanges(a: readonly ChunkRange[], b: readonly ChunkRange[]): ChunkRange[] {
   const common: ChunkRange[] = [];
   for (let [i, k] = [0, 0]; i < a.length && k < b.length; ) {

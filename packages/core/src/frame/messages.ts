@@ -11,6 +11,7 @@ const encoder = new TextEncoder();
 /** Bodies that are JSON in UTF-8: HELLO, SOURCE, CANCEL and ERROR. Unknown members are ignored, so that later versions can add some. */
 const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 
+/** What a HELLO is. */
 export const HelloSchema = v.object({
   /** Protocol versions that this side speaks. */
   versions: v.pipe(v.array(v.pipe(v.number(), v.safeInteger())), v.minLength(1), v.maxLength(64)),
@@ -41,8 +42,10 @@ export const HelloSchema = v.object({
   /** The version token of what this side has of the model already: a server that still has that version sends it. */
   holds: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(128))),
 });
+/** What either end says of itself before anything else. */
 export type Hello = v.InferOutput<typeof HelloSchema>;
 
+/** What an ERROR is. */
 export const FaultSchema = v.object({
   code: v.pipe(v.string(), v.maxLength(64)),
   message: v.pipe(v.string(), v.maxLength(4096)),
@@ -53,6 +56,7 @@ export const FaultSchema = v.object({
 /** Body of CANCEL and ERROR. */
 export type Fault = v.InferOutput<typeof FaultSchema>;
 
+/** What a SOURCE is. */
 export const SourceStateSchema = v.object({
   /** The version token: the same as long as the source is in the same state. */
   version: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(128))),
@@ -60,11 +64,20 @@ export const SourceStateSchema = v.object({
 /** Body of SOURCE: what a sender says of its source besides the manifest, and outside the digest. */
 export type SourceState = v.InferOutput<typeof SourceStateSchema>;
 
+/**
+ * Body of HELLO, ERROR and SOURCE: JSON in UTF-8.
+ * @example
+ * const body = encodeJson({ version: "v1" });
+ * console.log(parseJson(FrameType.SOURCE, SourceStateSchema, body).version); // v1
+ */
 export function encodeJson(body: Hello | Fault | SourceState): Uint8Array {
   return encoder.encode(JSON.stringify(body));
 }
 
-/** @throws TensorwireError `PROTOCOL` where the body is not what the schema says. */
+/**
+ * Reads a body of HELLO, ERROR or SOURCE.
+ * @throws TensorwireError `PROTOCOL` where the body is not what the schema says.
+ */
 export function parseJson<const Schema extends v.GenericSchema>(
   type: FrameType,
   schema: Schema,
@@ -102,6 +115,12 @@ const SAME_VERSION = 1;
 const PART = 2;
 const RANGE_BYTES = 8;
 
+/**
+ * Body of WANT.
+ * @example
+ * const want = encodeWant({ windowBytes: 131_072, ranges: [{ first: 0, count: 4 }] });
+ * console.log(parseWant(want, 10).ranges, maxWantRanges(1024)); // [ { first: 0, count: 4 } ] 126
+ */
 export function encodeWant(want: Want): Uint8Array {
   const body = new Uint8Array(WANT_HEAD + want.ranges.length * RANGE_BYTES);
   const view = new DataView(body.buffer);
@@ -120,7 +139,7 @@ export function maxWantRanges(maxControlBytes: number): number {
   return Math.floor((maxControlBytes - WANT_HEAD) / RANGE_BYTES);
 }
 
-/** @param chunks Chunks in the plan: no range may reach past it. */
+/** Reads a body of WANT. @param chunks Chunks in the plan: no range may reach past it. */
 export function parseWant(body: Uint8Array, chunks: number): Want {
   const view = viewOf("WANT", body, WANT_HEAD, body.length);
   const count = view.getUint32(8, true);
@@ -155,6 +174,11 @@ export interface Credit {
 
 const CREDIT_BYTES = 16;
 
+/**
+ * Body of CREDIT.
+ * @example
+ * console.log(parseCredit(encodeCredit({ limit: 65_536, finished: 4096 })).limit); // 65536
+ */
 export function encodeCredit({ limit, finished }: Credit): Uint8Array {
   const body = new Uint8Array(CREDIT_BYTES);
   const view = new DataView(body.buffer);
@@ -163,6 +187,7 @@ export function encodeCredit({ limit, finished }: Credit): Uint8Array {
   return body;
 }
 
+/** Reads a body of CREDIT. @throws TensorwireError `PROTOCOL`. */
 export function parseCredit(body: Uint8Array): Credit {
   const view = viewOf("CREDIT", body, CREDIT_BYTES, CREDIT_BYTES);
   return {
@@ -173,17 +198,24 @@ export function parseCredit(body: Uint8Array): Credit {
 
 /** ACK: source bytes that came on this connection and are durable at the receiver: no interruption takes them back. */
 export interface Acknowledgement {
+  /** How many of them. */
   readonly durable: number;
 }
 
 const ACK_BYTES = 8;
 
+/**
+ * Body of ACK.
+ * @example
+ * console.log(parseAck(encodeAck({ durable: 7 })).durable); // 7
+ */
 export function encodeAck({ durable }: Acknowledgement): Uint8Array {
   const body = new Uint8Array(ACK_BYTES);
   new DataView(body.buffer).setBigUint64(0, BigInt(durable), true);
   return body;
 }
 
+/** Reads a body of ACK. @throws TensorwireError `PROTOCOL`. */
 export function parseAck(body: Uint8Array): Acknowledgement {
   return { durable: safe("ACK", viewOf("ACK", body, ACK_BYTES, ACK_BYTES).getBigUint64(0, true)) };
 }
@@ -194,6 +226,7 @@ export interface Totals {
   readonly digest: bigint;
   /** Chunks sent, or received, on this connection. */
   readonly chunks: number;
+  /** Source bytes of those chunks. */
   readonly sourceBytes: number;
   /** Finite elements that the encoder clamped. */
   readonly clamped: number;
@@ -208,6 +241,12 @@ export function totalsBytes(integrity: Integrity): number {
   return TOTALS_BYTES + (integrity === "sha256" ? SHA256_BYTES : 0);
 }
 
+/**
+ * Body of END and RECEIPT.
+ * @example
+ * const totals = encodeTotals({ digest: 5n, chunks: 1, sourceBytes: 12, clamped: 0 });
+ * console.log(totals.length === totalsBytes("xxh64"), parseTotals("END", totals).digest); // true 5n
+ */
 export function encodeTotals({ digest, chunks, sourceBytes, clamped, sha256 }: Totals): Uint8Array {
   const body = new Uint8Array(TOTALS_BYTES + (sha256 ? SHA256_BYTES : 0));
   const view = new DataView(body.buffer);
@@ -219,6 +258,7 @@ export function encodeTotals({ digest, chunks, sourceBytes, clamped, sha256 }: T
   return body;
 }
 
+/** Reads a body of END or RECEIPT. @throws TensorwireError `PROTOCOL`. */
 export function parseTotals(
   type: "END" | "RECEIPT",
   body: Uint8Array,

@@ -39,6 +39,18 @@ enum At {
 /**
  * Cuts a stream of bytes into frames as they come, whatever their portions, and puts payloads straight into the
  * buffers that the handler lends. Synchronous, and holds at most a header, a control body or a record table of its own.
+ * @example
+ * const parser = new FrameParser(
+ *   {
+ *     admit: () => {},
+ *     control: ({ type }) => console.log(frameName(type)), // ACK
+ *     lend: () => undefined,
+ *     payload: (_header, _record, loan) => loan.release(),
+ *   },
+ *   DEFAULT_LIMITS,
+ * );
+ * parser.push(PREAMBLE);
+ * parser.push(encodeFrame(FrameType.ACK, 1, FLAG_TO_SENDER, encodeAck({ durable: 3 })));
  */
 export class FrameParser {
   #at = At.Preamble;

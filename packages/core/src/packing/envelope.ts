@@ -28,6 +28,15 @@ export function segmentsOf(
  * frame where that is shorter and as it is where not: then its packed length is its length.
  * @param packed as long as the payload.
  * @returns the envelope's length; 0 where it would not be shorter than the payload, which then travels as it is.
+ * @example
+ * import { nodePacker } from "@tensorwire/quant-native";
+ *
+ * const payload = new Uint8Array(10_000);
+ * const segments = segmentsOf(none, none.resolve({ name: "none" }), "F32", 2500, payload.length);
+ * const packed = new Uint8Array(payload.length);
+ * const bytes = packPayload(payload, segments, nodePacker(), packed);
+ * const unpacked = new Uint8Array(payload.length);
+ * if (bytes > 0) unpackPayload(packed.subarray(0, bytes), segments, unpackOnly, unpacked);
  */
 export function packPayload(
   payload: Uint8Array,

@@ -19,6 +19,12 @@ const LARGEST_BLOCK = 128 * 1024;
  * window of more than twice that, or whose blocks hold more: before anything is decompressed, and so before memory or
  * time is taken for it. RFC 8878, section 3.1.1.
  * @throws TensorwireError `PAYLOAD_INVALID`.
+ * @example
+ * try {
+ *   checkFrame(new Uint8Array(20), 100);
+ * } catch (error) {
+ *   console.log((error as TensorwireError).code); // PAYLOAD_INVALID
+ * }
  */
 export function checkFrame(frame: Uint8Array, bytes: number): void {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.length);

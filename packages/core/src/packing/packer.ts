@@ -4,6 +4,8 @@ import { ZSTDDecoder } from "zstddec";
 export interface Packer {
   /** For summaries and notices: `zstd-napi`, … */
   readonly name: string;
+  /** What has to be done, and have ended, before anything is unpacked: once, and again costs nothing. It never rejects. */
+  readonly load?: () => Promise<void>;
   /**
    * Writes one frame with `bytes` and their number to the beginning of `target`.
    * @returns the frame's length; 0 where it does not fit, or where nothing is packed here.
@@ -13,17 +15,27 @@ export interface Packer {
   unpack(frame: Uint8Array, target: Uint8Array): void;
 }
 
-// libzstd's own decoder, compiled once when the module loads, so that every later call is synchronous. Where a page's policy
-// forbids WebAssembly, all else works, and packed payloads are refused.
+// libzstd's own decoder. Compiled by the first who unpacks with it: where codecs are native nobody does, and in Node it takes
+// as long as a third of all else that a transfer needs. Where a page's policy forbids WebAssembly, all else works, and
+// packed payloads are refused.
 const decoder = new ZSTDDecoder();
-const unavailable = await decoder.init().then(
-  () => undefined,
-  (error: unknown) => error,
-);
+let unavailable: unknown = new Error("its decoder is not loaded");
+let loading: Promise<void> | undefined;
 
 /** Undoes what others pack, in any runtime with WebAssembly, and packs nothing itself. */
 export const unpackOnly: Packer = {
   name: "wasm",
+  load() {
+    loading ??= decoder.init().then(
+      () => {
+        unavailable = undefined;
+      },
+      (error: unknown) => {
+        unavailable = error;
+      },
+    );
+    return loading;
+  },
   pack: () => 0,
   unpack(frame, target) {
     if (unavailable !== undefined) throw unavailable;

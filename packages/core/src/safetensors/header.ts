@@ -15,8 +15,11 @@ export const SAFETENSORS_METADATA_KEY = "__metadata__";
 
 /** A tensor of a safetensors file; `begin` and `end` count from the first byte after the header. */
 export interface SafetensorsEntry {
+  /** Name, dtype and shape. */
   readonly info: TensorInfo;
+  /** Its first byte. */
   readonly begin: number;
+  /** The byte behind its last. */
   readonly end: number;
 }
 
@@ -30,6 +33,7 @@ export interface SafetensorsHeader {
   readonly metadata: ReadonlyMap<string, string> | undefined;
   /** In the order of their data: by `begin`, then `end`, then place in the header. */
   readonly tensors: readonly SafetensorsEntry[];
+  /** Bytes of all data. */
   readonly dataBytes: number;
 }
 
@@ -63,6 +67,11 @@ export function safetensorsHeaderLength(prefix: Uint8Array, fileBytes: number): 
  * @param header The JSON's bytes, without the length before them.
  * @param fileBytes Size of the whole file, which the data must fill exactly.
  * @throws TensorwireError `SOURCE_INVALID` naming the tensor, `LIMIT_EXCEEDED`.
+ * @example
+ * const { bytes, dataBytes } = serializeSafetensorsHeader([{ name: "x", dtype: "F32", shape: [3] }]);
+ * const length = safetensorsHeaderLength(bytes, bytes.length + dataBytes);
+ * const { tensors } = parseSafetensorsHeader(bytes.subarray(8, 8 + length), bytes.length + dataBytes);
+ * console.log(tensors[0]?.info.name, tensors[0]?.end); // x 12
  */
 export function parseSafetensorsHeader(
   header: Uint8Array,

@@ -16,6 +16,7 @@ export interface SerializedHeader {
   readonly bytes: Uint8Array;
   /** For each tensor, in the order given: its place in the data, counted from `bytes.length`. */
   readonly offsets: readonly { readonly begin: number; readonly end: number }[];
+  /** Bytes of all data: what the file has behind `bytes`. */
   readonly dataBytes: number;
 }
 
@@ -23,6 +24,9 @@ export interface SerializedHeader {
  * Makes the beginning of a safetensors file that holds these tensors in this order, in the reference implementation's
  * spelling. Only the data's beginning is aligned: put wide dtypes first where every tensor must be.
  * @throws TensorwireError `INVALID_ARGUMENT` for infos or metadata that a file cannot carry, `LIMIT_EXCEEDED` for too many.
+ * @example
+ * const { bytes, offsets } = serializeSafetensorsHeader([{ name: "x", dtype: "F32", shape: [3] }]);
+ * console.log(bytes.length % 8, offsets[0]?.end); // 0 12
  */
 export function serializeSafetensorsHeader(
   infos: readonly TensorInfo[],

@@ -85,6 +85,13 @@ export function serializeShardIndex(
  * divided; one over the limit has a shard to itself. Each shard is a run of the given order, so that shards can be written one
  * after the other; `huggingface_hub`, which sets oversized tensors aside, may need one shard fewer.
  * @throws TensorwireError `INVALID_ARGUMENT`.
+ * @example
+ * const infos = ["a", "b", "c"].map((name) => ({ name, dtype: "F32", shape: [256] }) as const);
+ * const shards = planShards(infos, 2048);
+ * const files = shards.map((_, i) => shardFileName("model", i, shards.length));
+ * console.log(files.join(" ")); // model-00001-of-00002.safetensors model-00002-of-00002.safetensors
+ * const index = serializeShardIndex(shards.flatMap((shard, i) => shard.map(({ name }) => [name, files[i]!] as const)), {});
+ * console.log(parseShardIndex(index).weightMap.get("c")); // model-00002-of-00002.safetensors
  */
 export function planShards(infos: readonly TensorInfo[], maxShardBytes: number): TensorInfo[][] {
   if (!(maxShardBytes >= 1)) {

@@ -1,4 +1,4 @@
-import { expect, it } from "vitest";
+import { beforeAll, expect, it } from "vitest";
 import type { CodecBackend } from "../backend/backend.js";
 import type { CodecSpec } from "../codec/codec.js";
 import type { CodecRegistry } from "../codec/registry.js";
@@ -25,6 +25,8 @@ export function packingTests(
   packs: boolean,
   backendOf: () => CodecBackend,
 ): void {
+  beforeAll(() => unpackOnly.load!());
+
   /** One chunk, packed and unpacked in every way; returns the part of its bytes that was left. */
   async function roundTrip(
     spec: CodecSpec,

@@ -14,6 +14,7 @@ import { ordinary } from "./samples.js";
 type HostEncodeJob = EncodeJob & { readonly source: Uint8Array };
 type HostDecodeJob = DecodeJob & { readonly target: Uint8Array };
 
+/** What a backend is held to. */
 export interface BackendSuiteOptions {
   /** The reference codecs; the built-in ones by default. */
   readonly codecs?: CodecRegistry;
@@ -23,7 +24,12 @@ export interface BackendSuiteOptions {
   readonly packs?: boolean;
 }
 
-/** Registers the tests that any backend must pass: above all, that it gives the reference codecs' bytes. */
+/**
+ * Registers the tests that any backend must pass: above all, that it gives the reference codecs' bytes.
+ * @example
+ * // not run: a suite is of a test file, which vitest runs
+ * backendSuite("portable", () => new PortableBackend());
+ */
 export function backendSuite(
   name: string,
   makeBackend: () => CodecBackend | Promise<CodecBackend>,

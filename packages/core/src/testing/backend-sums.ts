@@ -1,4 +1,4 @@
-import { expect, it } from "vitest";
+import { beforeAll, expect, it } from "vitest";
 import type { AccumulateJob, CodecBackend, FiniteJob } from "../backend/backend.js";
 import type { CodecSpec } from "../codec/codec.js";
 import type { CodecRegistry } from "../codec/registry.js";
@@ -65,6 +65,8 @@ export function sumTests(
   names: readonly string[],
   backendOf: () => CodecBackend,
 ): void {
+  beforeAll(() => unpackOnly.load!());
+
   /** A payload through the reference's decoder and the contract's arithmetic, and through the backend. */
   async function compare(job: FiniteJob, where: string, offset: number, weight: number): Promise<void> {
     const { codec, dtype, elements, output } = job;

@@ -4,7 +4,9 @@ import { KiB, pause, Recorder, within } from "./channel-recorder.js";
 
 /** Two ends of one new channel, neither of them opened. */
 export interface ChannelPair {
+  /** One end. */
   readonly left: Channel;
+  /** The other. */
   readonly right: Channel;
   /** Keeps the right end's process from taking bytes off the wire, until the function that it returns is called. */
   stall?(): () => void;
@@ -14,6 +16,7 @@ export interface ChannelPair {
   dispose?(): void | Promise<void>;
 }
 
+/** What the suite makes allowance for. */
 export interface ChannelSuiteOptions {
   /** False for a channel within one process: its pairs can neither be stalled nor vanish. */
   readonly wire?: boolean;

@@ -6,11 +6,21 @@ import { expectSame, expectTrue, expectUntouched, UNTOUCHED } from "./expectatio
 
 /** What encoding gave: the payload has no bytes where the codec declined. */
 export interface Made {
+  /** Of exactly its length. */
   readonly payload: Uint8Array;
+  /** What `encode` said of it. */
   readonly encoded: Encoded;
 }
 
-/** A codec between guarded buffers: every call checks what holds for all of them. */
+/**
+ * A codec between guarded buffers: every call checks what holds for all of them.
+ * @example
+ * // not run: a suite is of a test file, which vitest runs
+ * const probe = new CodecProbe(normfloat4);
+ * const { payload } = probe.encode({ name: "normfloat4", block: 64 }, "F32", 99, ordinary("F32", 99, 1));
+ * expectCode("PAYLOAD_INVALID", () => probe.decode({ name: "normfloat4", block: 64 }, "F32", 98, payload, "F32"));
+ * console.log(joined([payload, payload]).length);
+ */
 export class CodecProbe {
   readonly #codec: Codec;
 
@@ -61,6 +71,7 @@ export class CodecProbe {
     return { payload: room.slice(offset, end), encoded };
   }
 
+  /** Decodes a payload to a dtype. */
   decode(
     spec: CodecSpec,
     dtype: DType,

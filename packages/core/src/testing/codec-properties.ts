@@ -10,7 +10,9 @@ import { decodeFloats, encodeFloats, ordinary, shifted } from "./samples.js";
 
 /** What is known of a run of values. */
 export interface Spread {
+  /** The least value. */
   readonly least: number;
+  /** The largest value. */
   readonly largest: number;
   /** The largest magnitude. */
   readonly absmax: number;

@@ -6,6 +6,7 @@ import { floatTests, hostileTests, type Spread } from "./codec-properties.js";
 import { expectSame, expectTrue } from "./expectations.js";
 import { EDGE_LENGTHS, ordinary, shifted } from "./samples.js";
 
+/** What a codec is held to. */
 export interface CodecSuiteOptions {
   /** Specs to test; the default one where none are given. */
   readonly specs?: readonly CodecSpec[];
@@ -29,7 +30,12 @@ export interface CodecSuiteOptions {
   readonly chunked?: "payload" | "values" | "nothing";
 }
 
-/** Registers the tests that any codec must pass. */
+/**
+ * Registers the tests that any codec must pass.
+ * @example
+ * // not run: a suite is of a test file, which vitest runs
+ * codecSuite(none, { specs: [{ name: "none" }], errorBound: () => 0 });
+ */
 export function codecSuite(codec: Codec, options: CodecSuiteOptions): void {
   const specs = options.specs ?? [codec.resolve({ name: codec.name })];
   const dtypes = (Object.keys(DTYPE_BITS) as DType[]).filter((dtype) => codec.supports(dtype));

@@ -15,6 +15,9 @@ const EXPONENT: Partial<Record<DType, number>> = { F16: 0x7c00, BF16: 0x7f80, F3
 /**
  * Index of the first element whose bits differ, -1 where none does. Any NaN equals any other, since what a NaN computed
  * from numbers looks like is the processor's choice; zeros of different sign differ.
+ * @example
+ * const [a, b] = [encodeFloats("F32", Float32Array.of(1, 2)), encodeFloats("F32", Float32Array.of(1, 3))];
+ * console.log(firstDifference(a, b), firstDifferentElement("F32", a, b)); // 6 1
  */
 export function firstDifferentElement(dtype: DType, left: Uint8Array, right: Uint8Array): number {
   if (left.length !== right.length) return Math.floor(Math.min(left.length, right.length) / width(dtype));

@@ -12,12 +12,20 @@ import { byteLength, type DType, isFloatDType } from "../dtype.js";
 
 /** Named source bytes for the suites: `bytes` holds `elements` elements of the dtype it was made for. */
 export interface Sample {
+  /** What it is, for a test's name. */
   readonly label: string;
+  /** How many elements. */
   readonly elements: number;
+  /** The elements, little-endian. */
   readonly bytes: Uint8Array;
 }
 
-/** Numbers in [0, 1) that are the same everywhere (mulberry32). */
+/**
+ * Numbers in [0, 1) that are the same everywhere (mulberry32).
+ * @example
+ * const next = pseudoRandom(7);
+ * console.log(next() === pseudoRandom(7)()); // true
+ */
 export function pseudoRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -28,7 +36,13 @@ export function pseudoRandom(seed: number): () => number {
   };
 }
 
-/** Ordinary elements of any dtype: weights of a bell-like spread around 0 where it is a float dtype, else any bytes. */
+/**
+ * Ordinary elements of any dtype: weights of a bell-like spread around 0 where it is a float dtype, else any bytes.
+ * @example
+ * const bytes = shifted(ordinary("BF16", 100, 1), 3);
+ * const values = decodeFloats("BF16", bytes, 100);
+ * console.log(encodeFloats("BF16", values).length, adversarial("BF16").length > 5); // 200 true
+ */
 export function ordinary(dtype: DType, elements: number, seed: number): Uint8Array {
   const random = pseudoRandom(seed);
   if (!isFloatDType(dtype)) {

@@ -51,7 +51,8 @@ async function main(): Promise<number> {
   console.log(`\nAfter round ${rounds}, seeds ${seeds.join(", ")}:\n\n${accuracyTable(outcomes)}\n`);
   if (write) {
     await writeFile(PLOT, await accuracyPlot(outcomes));
-    await writeInto(PAGE, accuracyTable(outcomes));
+    if (!(await writeInto(PAGE, "bench:accuracy", accuracyTable(outcomes))))
+      throw new Error(`${PAGE} has no place for the table, between its two comments`);
     for (const path of [PLOT, PAGE]) console.log(`Wrote ${relative(process.cwd(), path)}`);
   }
   const found = verdicts(outcomes);

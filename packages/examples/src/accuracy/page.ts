@@ -1,12 +1,14 @@
 import { readFile, writeFile } from "node:fs/promises";
 
-const BEGIN = "<!-- written by npm run bench:accuracy -->";
 const END = "<!-- end of what was written -->";
 
-/** Puts text between the marks of a page, in the place of what was there. */
-export async function writeInto(path: string, text: string): Promise<void> {
+/** Puts what a command wrote between its marks on a page, in the place of what was there. @returns whether it has them. */
+export async function writeInto(path: string, command: string, text: string): Promise<boolean> {
   const page = await readFile(path, "utf8");
-  const [begin, end] = [page.indexOf(BEGIN), page.indexOf(END)];
-  if (begin < 0 || end < begin) throw new Error(`${path} has no place for it, between ${BEGIN} and ${END}`);
-  await writeFile(path, `${page.slice(0, begin + BEGIN.length)}\n\n${text}\n\n${page.slice(end)}`);
+  const mark = `<!-- written by npm run ${command} -->`;
+  const begin = page.indexOf(mark);
+  const end = page.indexOf(END, begin);
+  if (begin < 0 || end < 0) return false;
+  await writeFile(path, `${page.slice(0, begin + mark.length)}\n\n${text}\n\n${page.slice(end)}`);
+  return true;
 }

@@ -1,14 +1,14 @@
 import { type Mark, parse, type Spec, View } from "vega";
+import { INK } from "../benchmark/theme.js";
 import { type Arrangement, labelOf } from "./arrangement.js";
 import type { Outcome } from "./trials.js";
 import { mean } from "./verdict.js";
 
-/** Okabe and Ito's colours, which colour-blind readers tell apart. */
 const COLOURS: Readonly<Record<string, string>> = {
-  none: "#000000",
-  float16: "#009e73",
-  blockwise8: "#0072b2",
-  normfloat4: "#d55e00",
+  none: INK.text,
+  float16: INK.green,
+  blockwise8: INK.blue,
+  normfloat4: INK.orange,
 };
 
 const WIDTH = 560;
@@ -22,13 +22,14 @@ const dashOf = ({ feedback, updates, base }: Arrangement): number[] => {
 
 /** Accuracy after each round as SVG: a curve for each arrangement, the mean of its seeds. */
 export async function accuracyPlot(outcomes: readonly Outcome[]): Promise<string> {
-  const view = new View(parse(plotSpec(outcomes)), { renderer: "none" });
+  const view = new View(parse(accuracySpec(outcomes)), { renderer: "none" });
   const svg = await view.toSVG();
   view.finalize();
   return `${svg}\n`;
 }
 
-function plotSpec(outcomes: readonly Outcome[]): Spec {
+/** The same as Vega's specification. */
+export function accuracySpec(outcomes: readonly Outcome[]): Spec {
   const curves = outcomes.map(({ arrangement, results }) => ({
     arrangement,
     points: results[0]!.accuracy.map((_, i) => ({
@@ -40,10 +41,10 @@ function plotSpec(outcomes: readonly Outcome[]): Spec {
   const percents = all.map(({ percent }) => percent);
   const [least, most] = [5 * Math.floor(Math.min(...percents) / 5), Math.min(100, Math.max(...percents) + 1)];
   const labels = outcomes.map(({ arrangement }) => labelOf(arrangement));
-  const colours = outcomes.map(({ arrangement }) => COLOURS[arrangement.codec] ?? "#888888");
+  const colours = outcomes.map(({ arrangement }) => COLOURS[arrangement.codec] ?? INK.grey);
   return {
     $schema: "https://vega.github.io/schema/vega/v5.json",
-    background: "white",
+    background: INK.ground,
     padding: 12,
     width: WIDTH,
     height: HEIGHT,
@@ -73,7 +74,7 @@ function plotSpec(outcomes: readonly Outcome[]): Spec {
     ],
     axes: [
       { scale: "x", orient: "bottom", title: "round", format: "d", tickMinStep: 1 },
-      { scale: "y", orient: "left", title: "accuracy, percent", grid: true, gridColor: "#eee" },
+      { scale: "y", orient: "left", title: "accuracy, percent", grid: true, gridColor: INK.grid },
     ],
     legends: [
       {
@@ -84,7 +85,7 @@ function plotSpec(outcomes: readonly Outcome[]): Spec {
         symbolSize: 400,
         symbolStrokeWidth: 2,
         labelLimit: 0,
-        fillColor: "white",
+        fillColor: INK.ground,
         padding: 6,
       },
     ],

@@ -38,8 +38,11 @@ export const elementsOf = ({ shape }: TensorInfo): number => shape.reduce((produ
 const PIECE_ELEMENTS = 1024 * 1024;
 
 /** Writes the model as a safetensors file. */
-export async function writeNoiseModel(path: string, size: NoiseModelSize): Promise<void> {
-  const tensors = noiseTensors(size);
+export const writeNoiseModel = (path: string, size: NoiseModelSize): Promise<void> =>
+  writeNoise(path, noiseTensors(size));
+
+/** Writes F32 tensors of noise as a safetensors file. */
+export async function writeNoise(path: string, tensors: readonly TensorInfo[]): Promise<void> {
   const { bytes } = serializeSafetensorsHeader(tensors);
   const piece = new Float32Array(PIECE_ELEMENTS);
   const file = await open(path, "wx");

@@ -1,5 +1,6 @@
 /** A client whose model is in an aggregate. */
 export interface TakenClient {
+  /** As it was given. */
   readonly id: string;
   /** Its part: the weights of all that are taken add up to one. Of sums, one each. */
   readonly weight: number;
@@ -11,7 +12,9 @@ export interface TakenClient {
 
 /** A client whose model is not in it. */
 export interface ExcludedClient {
+  /** As it was given. */
   readonly id: string;
+  /** What was found in its model. */
   readonly reason: string;
   /** Where the first value is that is not finite. */
   readonly tensor?: string | undefined;
@@ -21,7 +24,9 @@ export interface ExcludedClient {
 
 /** Who is in an aggregate. */
 export interface AggregateReport {
+  /** Whose models are in it. */
   readonly taken: readonly TakenClient[];
+  /** Whose are not, and why. */
   readonly excluded: readonly ExcludedClient[];
   /** Where weights come from: the caller, the metadata's `num_examples`, or nowhere, so that they are the same. */
   readonly weighting: "given" | "num_examples" | "equal";

@@ -32,6 +32,9 @@ interface Waiting {
  * Memory for all transfers of a process together. Each reserves its minimum before it takes or promises any, or waits in
  * turn; beyond that it grows step by step. No share waits for the memory of another to grow while a third waits for its
  * minimum; and what rests keeps nobody waiting.
+ * @example
+ * const budget = new MemoryBudget(256 * 2 ** 20);
+ * await Promise.all(["a", "b"].map((name) => streamModel("model.safetensors", `ws://host:9000/models/${name}`, { budget })));
  */
 export class MemoryBudget implements Reserve {
   #reserved = 0;
@@ -51,6 +54,7 @@ export class MemoryBudget implements Reserve {
    * @throws TensorwireError `INVALID_ARGUMENT`.
    */
   constructor(
+    /** What all of its transfers may take together. */
     readonly bytes: number,
     private readonly within?: MemoryBudget,
   ) {
@@ -182,6 +186,7 @@ export class MemoryBudget implements Reserve {
     this.serve();
   }
 
+  /** Something needs the share again. */
   wake(share: Share): void {
     this.#resting.delete(share);
   }

@@ -18,7 +18,9 @@ const HEADERS = ["websocket", "http"];
 
 export const SOFTWARE = "tensorwire/0.1.0";
 
-export interface ConnectOptions extends Pick<ConnectionOptions, "discreet">, Pick<OpenOptions, "tensors"> {
+export interface ConnectOptions
+  extends Pick<ConnectionOptions, "discreet" | "served">,
+    Pick<OpenOptions, "tensors"> {
   /** What this end shows in HELLO, where the channel has no headers to show it in. */
   readonly token?: string | undefined;
   /** The version token of what this end has of the model already. */
@@ -30,7 +32,7 @@ export function connect(
   channel: Channel,
   role: Role | "any",
   settings: ResolvedOptions,
-  { token, holds, discreet, tensors }: ConnectOptions = {},
+  { token, holds, discreet, served, tensors }: ConnectOptions = {},
 ): Connection {
   const { registry, limits, windowBytes, maxBytesPerSecond: rate, idleTimeoutMs } = settings;
   const inHello = token !== undefined && !HEADERS.includes(channel.kind);
@@ -50,7 +52,7 @@ export function connect(
     ...(holds !== undefined && { holds }),
   };
   const paced = rate === undefined ? channel : throttledChannel(channel, rate);
-  return new Connection(paced, { hello, limits, discreet, idleTimeoutMs });
+  return new Connection(paced, { hello, limits, discreet, served, idleTimeoutMs });
 }
 
 /** @returns what is wrong where a token could not be shown. */

@@ -8,7 +8,9 @@ import { socketPeer } from "./peer.js";
 
 /** A pair of streams: either may be missing, which makes a channel without a way back. */
 export interface StreamPair {
+  /** Where the peer's bytes come from. */
   readonly readable?: Readable | undefined;
+  /** Where bytes for the peer go. */
   readonly writable?: Writable | undefined;
 }
 
@@ -16,6 +18,13 @@ export interface StreamPair {
  * A Node stream pair as a channel: sockets, pipes, stdin and stdout. A `Duplex` is both of its own sides.
  * @param kind What the channel calls itself.
  * @param peer The other end, where it is known. Of a socket it is found out.
+ * @example
+ * import { connect } from "node:net";
+ *
+ * const listener = await listen({ url: "tcp://127.0.0.1:9000" });
+ * const received = receiveModel(listener, { to: "copy.safetensors" }).done;
+ * await streamModel("model.safetensors", duplexChannel(connect(Number(new URL(listener.url).port), "127.0.0.1")));
+ * await received;
  */
 export function duplexChannel(streams: Duplex | StreamPair, kind = "duplex", peer?: ChannelPeer): Channel {
   const duplex = streams as Duplex;

@@ -9,6 +9,7 @@ import { statusOf } from "./refusal-status.js";
 import { isForeignPage, peerOf } from "./request-peer.js";
 import type { Visitors } from "./server.js";
 
+/** What a server bears of HTTP channels. */
 export interface HttpChannelsOptions {
   /** Channels that are open at once. Default 256. */
   readonly maxChannels?: number | undefined;
@@ -22,7 +23,13 @@ interface Entry {
   readonly shown: string;
 }
 
-/** The HTTP channels of a server, whatever else it serves. */
+/**
+ * The HTTP channels of a server, whatever else it serves.
+ * @example
+ * // not run: `createModelServer` and `listen` have one; by itself it is for servers of another kind
+ * declare const visitors: ConstructorParameters<typeof HttpChannels>[0];
+ * const channels = new HttpChannels(visitors, { maxChannels: 16 });
+ */
 export class HttpChannels {
   readonly #entries = new Map<string, Entry>();
   readonly #maxChannels: number;

@@ -6,13 +6,18 @@ import { type HttpAnswer, HttpLine, type HttpLineOptions } from "./http-line.js"
 import { statusError } from "./refusal-status.js";
 import { isCertificateFault } from "./tls-options.js";
 
+/** How an HTTP channel is opened. */
 export interface HttpDialOptions extends HttpLineOptions {
+  /** Cancels opening it. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
  * Opens an HTTP channel at a URL. Open it within seconds: to the server, a client that asks for nothing is gone.
  * @throws TensorwireError `CHANNEL_OPEN`, or what the server's status stands for; `ABORTED`.
+ * @example
+ * const channel = await dialHttp("http://host:9000/models/base", { token });
+ * await receiveModel(channel, { to: "copy.safetensors" }).done;
  */
 export async function dialHttp(url: string, options: HttpDialOptions = {}): Promise<Channel> {
   const dialled = await tryHttp(url, options);

@@ -2,11 +2,13 @@ import type { IncomingHttpHeaders } from "node:http";
 import { isIP } from "node:net";
 import type { Readable } from "node:stream";
 import type { ConnectionOptions } from "node:tls";
-import { Agent, buildConnector, type Dispatcher, ProxyAgent, request } from "undici";
+import type { buildConnector, Dispatcher } from "undici";
 import { headersWith } from "../door/credential.js";
 import { withoutBrackets } from "./address.js";
 import { proxyFor } from "./proxy.js";
 import { clientTls, type TlsOptions } from "./tls-options.js";
+
+type Undici = typeof import("undici");
 
 /** Connections of one channel: two PUTs, two GETs, and one for what ends it. */
 const CHANNEL_CONNECTIONS = 5;
@@ -40,7 +42,9 @@ export interface Asking {
 /** Requests to one server, directly or through the proxy that the environment names. */
 export class HttpLine {
   readonly #headers: Readonly<Record<string, string>>;
-  readonly #dispatcher: Dispatcher;
+  readonly #dispatch: (undici: Undici) => Dispatcher;
+  #dispatcher: Dispatcher | undefined;
+  #closed = false;
   /** Connections that are being made. */
   readonly #making = new Set<AbortController>();
 
@@ -52,12 +56,25 @@ export class HttpLine {
     connections = CHANNEL_CONNECTIONS,
   ) {
     this.#headers = headersWith(url, shown);
-    this.#dispatcher = dispatcherFor(url, tls, connections, this.#making);
+    this.#dispatch = dispatcherFor(url, tls, connections, this.#making);
   }
 
   /** No clock but the caller's: a slow answer is no dead one. */
-  ask(url: URL, { method, headers, body, signal, headersTimeout = 0 }: Asking): Promise<HttpAnswer> {
-    const answer = request(url, {
+  ask(url: URL, asking: Asking): Promise<HttpAnswer> {
+    const answer = this.#request(url, asking);
+    return asking.signal ? unless(asking.signal, answer) : answer;
+  }
+
+  async #request(
+    url: URL,
+    { method, headers, body, signal, headersTimeout = 0 }: Asking,
+  ): Promise<HttpAnswer> {
+    // Loaded by whoever asks: it takes as long as all else that a transfer needs, which over a WebSocket needs none of it.
+    const undici = await import("undici");
+    this.#dispatcher ??= this.#dispatch(undici);
+    // Closed before it was there: it refuses, as it does after that.
+    if (this.#closed) this.close();
+    return undici.request(url, {
       method,
       headers: { ...this.#headers, ...headers },
       body: body ?? null,
@@ -66,13 +83,13 @@ export class HttpLine {
       headersTimeout,
       bodyTimeout: 0,
     });
-    return signal ? unless(signal, answer) : answer;
   }
 
   /** Ends every connection at once, also those that are being made. */
   close(): void {
+    this.#closed = true;
     for (const attempt of this.#making) attempt.abort();
-    void this.#dispatcher.destroy().catch(() => {});
+    void this.#dispatcher?.destroy().catch(() => {});
   }
 }
 
@@ -96,26 +113,25 @@ async function unless(signal: AbortSignal, answer: Promise<HttpAnswer>): Promise
   }
 }
 
+/** Checks what it is to be made of, and says how. */
 function dispatcherFor(
   url: URL,
   tls: TlsOptions | undefined,
   connections: number,
   making: Set<AbortController>,
-): Dispatcher {
+): (undici: Undici) => Dispatcher {
   const proxy = proxyFor(url);
   const secure = tls ? clientTls(tls) : {};
   if (!proxy) {
-    return new Agent({ connections, connect: interruptible(secure, making) });
+    return ({ Agent, buildConnector }) =>
+      new Agent({ connections, connect: interruptible(buildConnector, secure, making) });
   }
   const host = withoutBrackets(url.hostname);
   // A URL without TLS is asked of the proxy itself, as everybody does: many make tunnels to the port of TLS only.
-  return new ProxyAgent({
-    uri: proxy.href,
-    connections,
-    proxyTunnel: false,
-    requestTls: { ...(!isIP(host) && { servername: host }), ...secure, timeout: CONNECT_MS },
-    proxyTls: { timeout: CONNECT_MS },
-  });
+  const requestTls = { ...(!isIP(host) && { servername: host }), ...secure, timeout: CONNECT_MS };
+  const proxyTls = { timeout: CONNECT_MS };
+  return ({ ProxyAgent }) =>
+    new ProxyAgent({ uri: proxy.href, connections, proxyTunnel: false, requestTls, proxyTls });
 }
 
 /**
@@ -123,6 +139,7 @@ function dispatcherFor(
  * listener on one for as long as the signal lives.
  */
 function interruptible(
+  connector: Undici["buildConnector"],
   settings: Omit<ConnectionOptions, "port">,
   making: Set<AbortController>,
 ): buildConnector.connector {
@@ -131,7 +148,7 @@ function interruptible(
     const attempt = new AbortController();
     making.add(attempt);
     const { signal } = attempt;
-    const connect = buildConnector({
+    const connect = connector({
       ...settings,
       timeout: CONNECT_MS,
       signal,

@@ -14,7 +14,12 @@ import { serveWebSocket } from "./websocket-server.js";
 // Connections that nobody has taken yet; one more is turned away.
 const MAX_WAITING = 64;
 
-/** Takes connections and hands them out as channels. */
+/**
+ * Takes connections and hands them out as channels.
+ * @example
+ * const listener = await listen({ url: "tcp://127.0.0.1:9000" });
+ * await listener.close();
+ */
 export class Listener {
   readonly #waiting: Channel[] = [];
   #server!: ChannelServer;
@@ -126,7 +131,15 @@ function serve(
   }
 }
 
-/** Listens for connections; pass the listener to `streamModel` or `receiveModel`. */
+/**
+ * Listens for connections; pass the listener to `streamModel` or `receiveModel`.
+ * @example
+ * const listener = await listen({ port: 9000 });
+ * const received = receiveModel(listener, { to: "copy.safetensors" });
+ * await streamModel("model.safetensors", listener.url);
+ * console.log((await received.done).confirmed); // true
+ * await listener.close();
+ */
 export function listen(options?: ListenOptions): Promise<Listener> {
   return Listener.open(options);
 }

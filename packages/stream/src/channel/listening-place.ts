@@ -11,6 +11,7 @@ import {
 } from "./address.js";
 import { isMutual, type TlsOptions } from "./tls-options.js";
 
+/** Where to listen, and who may come. */
 export interface ListenOptions {
   /**
    * `ws://host:port`, `wss:`, `http:`, `https:`, `tcp:`, `tls:`, or `unix:/path.sock`: instead of `host` and `port`, or `path`. Port 0 is any

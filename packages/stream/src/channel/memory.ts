@@ -3,6 +3,11 @@ import { type Channel, type ChannelReceiver, TensorwireError } from "@tensorwire
 /**
  * Two channels joined in memory: what one sends, the other delivers, in portions of `portionBytes` (to see that bounds
  * mean nothing). For tests, and for transfers within one process.
+ * @example
+ * const [here, there] = memoryChannelPair();
+ * const sending = streamModel("model.safetensors", here);
+ * await receiveModel(there, { to: "copy.safetensors" }).done;
+ * await sending;
  */
 export function memoryChannelPair(portionBytes = Number.POSITIVE_INFINITY): [Channel, Channel] {
   const a = new MemoryChannel(portionBytes);

@@ -1,6 +1,5 @@
 import type { Agent } from "node:http";
 import { quote, TensorwireError } from "@tensorwire/core";
-import { HttpsProxyAgent } from "https-proxy-agent";
 import { getProxyForUrl } from "proxy-from-env";
 import { isLoopback } from "./address.js";
 
@@ -27,7 +26,9 @@ export function proxyFor(url: URL): URL | undefined {
 }
 
 /** What a WebSocket's connection is made by, where a proxy leads to it. */
-export function tunnelTo(url: URL): Agent | undefined {
+export async function tunnelTo(url: URL): Promise<Agent | undefined> {
   const proxy = proxyFor(url);
-  return proxy && new HttpsProxyAgent(proxy);
+  if (!proxy) return undefined;
+  const { HttpsProxyAgent } = await import("https-proxy-agent");
+  return new HttpsProxyAgent(proxy);
 }

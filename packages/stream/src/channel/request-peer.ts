@@ -52,3 +52,14 @@ export function isForeignPage(request: IncomingMessage): boolean {
     isLoopback(hostOf(socketPeer(request.socket))) && !isForwarded(request) && !isLoopback(page.hostname)
   );
 }
+
+/**
+ * Whether a browser was led here by somebody's name for this machine's loopback: to the browser that page and ours are of one
+ * site, so that it would let that page read ours.
+ */
+export function isForeignHost(request: IncomingMessage): boolean {
+  const { host = "" } = request.headers;
+  if (!isLoopback(hostOf(socketPeer(request.socket))) || isForwarded(request)) return false;
+  const asked = `http://${host}`;
+  return !URL.canParse(asked) || !isLoopback(new URL(asked).hostname);
+}

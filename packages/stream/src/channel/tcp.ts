@@ -6,7 +6,15 @@ import { admitSockets, dialSocket, type SocketKind } from "./socket.js";
 
 const TCP: SocketKind = { kind: "tcp", connected: "connect", accepted: "connection" };
 
-/** Dials `tcp://host:port`. @throws TensorwireError `INVALID_ARGUMENT`, `CHANNEL_OPEN`. */
+/**
+ * Dials `tcp://host:port`.
+ * @throws TensorwireError `INVALID_ARGUMENT`, `CHANNEL_OPEN`.
+ * @example
+ * const listener = await listen({ url: "tcp://127.0.0.1:9000" });
+ * const received = receiveModel(listener, { to: "copy.safetensors" }).done;
+ * await streamModel("model.safetensors", await dialTcp(listener.url));
+ * await received;
+ */
 export async function dialTcp(url: string, signal?: AbortSignal): Promise<Channel> {
   const { host, port } = hostAddress(url);
   return dialSocket(url, TCP, () => connect(port, host), signal);

@@ -5,6 +5,9 @@ import { ByteRate } from "./byte-rate.js";
  * A channel that leaves room on its line for others: at most `maxBytesPerSecond` each way. What is sent waits in its call,
  * and nothing is queued; what comes is kept to the pace by the credit that is given back, or by the channel's own pause
  * where it has no way back.
+ * @example
+ * const channel = throttledChannel(await dialWebSocket("ws://host:9000/models/slow"), 50e6);
+ * await streamModel("model.safetensors", channel);
  */
 export function throttledChannel(channel: Channel, maxBytesPerSecond: number): Channel {
   checkRate(maxBytesPerSecond);

@@ -8,7 +8,15 @@ import { clientTls, serverTls, type TlsOptions } from "./tls-options.js";
 
 const TLS: SocketKind = { kind: "tls", connected: "secureConnect", accepted: "secureConnection" };
 
-/** Dials `tls://host:port`. @throws TensorwireError `INVALID_ARGUMENT`, `CHANNEL_OPEN`. */
+/**
+ * Dials `tls://host:port`.
+ * @throws TensorwireError `INVALID_ARGUMENT`, `CHANNEL_OPEN`.
+ * @example
+ * const listener = await listen({ url: "tls://127.0.0.1:9000", tls });
+ * const received = receiveModel(listener, { to: "copy.safetensors" }).done;
+ * await streamModel("model.safetensors", await dialTls(listener.url, { ca }));
+ * await received;
+ */
 export async function dialTls(
   url: string,
   options: TlsOptions | undefined,

@@ -4,14 +4,23 @@ import { withinGrace } from "../session/grace.js";
 
 /** A pair of Web streams of bytes: either may be missing, which makes a channel without a way back. */
 export interface WebStreamPair {
+  /** Where the peer's bytes come from. */
   readonly readable?: ReadableStream<Uint8Array> | undefined;
+  /** Where bytes for the peer go. */
   readonly writable?: WritableStream<Uint8Array> | undefined;
 }
 
 /** Bytes of one write: a stream says after each whether it has room for more. */
 const WRITE_BYTES = 256 * 1024;
 
-/** A pair of Web streams as a channel: a stream of WebTransport, two `TransformStream`s, a compression in between. */
+/**
+ * A pair of Web streams as a channel: a stream of WebTransport, two `TransformStream`s, a compression in between.
+ * @example
+ * const [there, back] = [new TransformStream<Uint8Array, Uint8Array>(), new TransformStream<Uint8Array, Uint8Array>()];
+ * const sending = streamModel("model.safetensors", webStreamsChannel({ readable: back.readable, writable: there.writable }));
+ * await receiveModel(webStreamsChannel({ readable: there.readable, writable: back.writable }), { to: "copy.safetensors" }).done;
+ * await sending;
+ */
 export function webStreamsChannel(streams: WebStreamPair): Channel {
   if (!streams.readable && !streams.writable) {
     throw new TensorwireError("INVALID_ARGUMENT", "a pair of Web streams needs a readable or a writable");

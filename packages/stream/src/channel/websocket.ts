@@ -20,7 +20,9 @@ const MESSAGE_BYTES = 256 * 1024;
  */
 export type Masking = "auto" | "random" | "zero";
 
+/** How a URL is dialled. */
 export interface DialOptions {
+  /** How what is sent is masked. Default `auto`. */
   readonly masking?: Masking | undefined;
   /** For `wss:`, `https:` and `tls:`. */
   readonly tls?: TlsOptions | undefined;
@@ -29,6 +31,7 @@ export interface DialOptions {
    * text beyond loopback.
    */
   readonly token?: string | undefined;
+  /** Cancels dialling. */
   readonly signal?: AbortSignal | undefined;
   /** Sent with every request, and with the one that opens a WebSocket. */
   readonly headers?: Readonly<Record<string, string>> | undefined;
@@ -39,12 +42,15 @@ export interface DialOptions {
 /**
  * Opens a WebSocket and makes it a channel.
  * @throws TensorwireError `INVALID_ARGUMENT`, `CHANNEL_OPEN`, `UNAUTHORIZED`, `FORBIDDEN`, `NOT_FOUND`, `SERVER_BUSY`, `ABORTED`.
+ * @example
+ * const channel = await dialWebSocket("wss://host:9000/models/base", { token });
+ * await receiveModel(channel, { to: "copy.safetensors" }).done;
  */
 export async function dialWebSocket(url: string, options: DialOptions = {}): Promise<Channel> {
   const { signal, token } = options;
-  signal?.throwIfAborted();
   const at = new URL(url);
-  const agent = tunnelTo(at);
+  const agent = await tunnelTo(at);
+  signal?.throwIfAborted();
   const socket = new WebSocket(url, {
     ...(agent && { agent }),
     ...options.client,
@@ -104,6 +110,10 @@ function maskFor({ protocol, hostname }: URL, masking: Masking): (mask: Buffer) 
 
 /**
  * An open, or opening, WebSocket as a channel. It can be opened once, from either side.
+ * @example
+ * import WebSocket from "ws";
+ *
+ * await receiveModel(webSocketChannel(new WebSocket("ws://host:9000/models/base", "tensorwire")), { to: "copy.safetensors" }).done;
  */
 export function webSocketChannel(socket: WebSocket, known: WebSocketSurroundings = {}): Channel {
   return new WebSocketChannel(socket, known);

@@ -57,7 +57,7 @@ export async function listeningOptions(flags: Flags, address: string): Promise<L
 }
 
 /** TLS as the flags have it, which name files. */
-async function tlsOptions(flags: Flags): Promise<TlsOptions | undefined> {
+export async function tlsOptions(flags: Flags): Promise<TlsOptions | undefined> {
   const { tlsCa, tlsCert, tlsKey, tlsServername: servername } = flags;
   if ([tlsCa, tlsCert, tlsKey, servername].every((flag) => flag === undefined)) return undefined;
   const [ca, cert, key] = await Promise.all([

@@ -70,6 +70,7 @@ const REASONS: Record<ErrorCode, ExitReason> = {
   UNAUTHORIZED: "door",
   FORBIDDEN: "door",
   NOT_FOUND: "door",
+  REFERENCE_EXPIRED: "door",
   DEVICE_UNAVAILABLE: "device",
   DEVICE_LOST: "device",
   DEVICE_FAILED: "device",

@@ -30,7 +30,7 @@ export async function runTransfer(
   transfer: (options: Pick<TransferOptions, "signal" | "onProgress" | "retry">) => Promise<TransferSummary>,
   attempts = 0,
 ): Promise<void> {
-  const view = openProgressView(output, words.counter);
+  const view = await openProgressView(output, words.counter);
   let summary: TransferSummary;
   try {
     const onRetry = (event: RetryEvent): void => {

@@ -1,6 +1,7 @@
 import { createRequire } from "node:module";
 import { asTensorwireError, TensorwireError } from "@tensorwire/core";
 import { Command, CommanderError } from "commander";
+import { declareAgent } from "./agent.js";
 import { declareCompare } from "./compare.js";
 import { declareEvaluate } from "./evaluate.js";
 import { EXIT_CODES, exitCodeHelp, exitCodeOf } from "./exit-code.js";
@@ -42,7 +43,7 @@ function declare(invocation: Invocation): Command {
     .configureOutput({ outputError: () => {} })
     .showSuggestionAfterError()
     .addHelpText("after", `\n${exitCodeHelp()}\n\nSizes are bytes, or powers of 1024 as in 4M and 32MiB.`);
-  const transfers = [declareSend, declareReceive, declareServe, declarePack, declareUnpack];
+  const transfers = [declareSend, declareReceive, declareServe, declareAgent, declarePack, declareUnpack];
   const measurements = [declareInspect, declareCompare, declareEvaluate];
   for (const declareCommand of [...transfers, ...measurements]) declareCommand(program, invocation);
   return program;

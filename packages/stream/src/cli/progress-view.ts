@@ -1,7 +1,6 @@
 import type { ProgressEvent } from "../session/progress.js";
 import type { Output } from "./output.js";
 import type { PositionCounter } from "./position.js";
-import { ProgressBar } from "./progress-bar.js";
 import { ProgressLines } from "./progress-lines.js";
 
 /** Shows a transfer's progress on stderr. */
@@ -12,7 +11,9 @@ export interface ProgressView {
 }
 
 /** A bar on a terminal, lines elsewhere, nothing where nothing is asked for. */
-export function openProgressView(output: Output, counter: PositionCounter): ProgressView {
+export async function openProgressView(output: Output, counter: PositionCounter): Promise<ProgressView> {
   if (output.quiet) return { show() {}, stop() {} };
-  return process.stderr.isTTY ? new ProgressBar(counter) : new ProgressLines(counter, output);
+  if (!process.stderr.isTTY) return new ProgressLines(counter, output);
+  const { ProgressBar } = await import("./progress-bar.js");
+  return new ProgressBar(counter);
 }

@@ -16,6 +16,7 @@ import { formatRate, formatSize } from "./sizes.js";
 export interface ServeFlags extends Flags {
   readonly uploads?: string;
   readonly metrics?: boolean | string;
+  readonly dashboard?: boolean | string;
   readonly spool?: string;
 }
 
@@ -33,6 +34,10 @@ export function declareServe(program: Command, invocation: Invocation): void {
     .option("--uploads <folder>", "take models that peers send, into this folder (default: none are taken)")
     .option("--spool <folder>", "encode each model once, into artifacts in this folder, and serve those")
     .option("--metrics [path]", "answer Prometheus, at /metrics or another path, for whoever may come in")
+    .option(
+      "--dashboard [path]",
+      "show transfers, rates and memory in a browser, at /dashboard or another path, to whoever may come in and watch",
+    )
     .action((folder: string, flags: ServeFlags) => serve(folder, flags, invocation));
   addTransferFlags(addCodecFlags(addListeningFlags(command)));
 }
@@ -49,10 +54,12 @@ async function serve(folder: string, flags: ServeFlags, invocation: Invocation):
     ...{ windowBytes, budget, maxBytesPerSecond, modelLimits, stallTimeoutMs },
     uploads: flags.uploads,
     metrics: flags.metrics,
+    dashboard: flags.dashboard,
     find: (name) => models.find(name),
   });
   tell(server, flags, invocation);
   output.note(`tensorwire: listening on ${server.url}`);
+  if (server.dashboardUrl) output.note(`tensorwire: dashboard at ${server.dashboardUrl}`);
   const force = interrupt.stage();
   await aborted(interrupt.signal);
   if (server.transfers > 0) output.note("tensorwire: waiting for transfers to end; once more to end them");

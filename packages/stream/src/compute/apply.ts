@@ -32,7 +32,7 @@ export interface ApplyOptions extends BaseOptions {
  * `baseDigest` says it.
  * @throws TensorwireError `INVALID_ARGUMENT` here for the options; as a source `BASE_MISMATCH` for another base,
  * `SOURCE_MISMATCH` where the two have not the same tensors or the delta is none, and what reading them throws.
- * @example await streamModel(apply("round-7.safetensors", "update.twire"), "round-8.twire");
+ * @example await streamModel(apply("round-7.twire", "update.twire"), "round-8.twire");
  */
 export function apply<B extends SourceLike, D extends SourceLike>(
   base: B,

@@ -31,7 +31,7 @@ export interface DeltaOptions extends BaseOptions {
  * `baseDigest` says it.
  * @throws TensorwireError `INVALID_ARGUMENT` here for the options; as a source `SOURCE_MISMATCH` where the two have not the same
  * tensors, and what reading them throws.
- * @example await streamModel(delta("trained.safetensors", "round-7.safetensors"), url, { codec: "normfloat4" });
+ * @example await streamModel(delta("trained.safetensors", "round-7.twire"), destination, { codec: "normfloat4" });
  */
 export function delta<M extends SourceLike, B extends SourceLike>(
   model: M,

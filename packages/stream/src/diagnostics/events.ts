@@ -10,15 +10,40 @@ export interface WaitingBytes {
   readonly queuedBytes: number;
 }
 
+/** How far a transfer has come. Source bytes are those of the model, decoded. */
+export interface TransferPosition {
+  /** Of the whole model; 0 until it is known. */
+  readonly totalBytes: number;
+  /** Sent, or received, so far, and those that were there before. */
+  readonly sourceBytes: number;
+  /** Those that an earlier call had brought already. */
+  readonly resumedBytes: number;
+  /** On the wire so far, in all attempts. */
+  readonly wireBytes: number;
+}
+
+/** Of a transfer that a server makes with a peer: what the peer came for. */
+export interface ServedModel {
+  /** The model's, as the peer asked for it: checked to be a name, and a stranger's word. */
+  readonly name: string;
+  /** Whose credential the peer has shown. */
+  readonly principal: string | undefined;
+}
+
 /** One call, however many attempts it takes: the same object in every message about it. What it says grows with it. */
 export interface ObservedTransfer extends WaitingBytes {
   /** Of this process, from 1. */
   readonly id: number;
+  /** What this end does. */
   readonly role: "send" | "receive";
   /** The kind of channel that it goes over, once there is one: `websocket`, `tcp`, `file`, … */
   readonly channel: string | undefined;
   /** The other end, as far as the channel knows it. An address, and a stranger's word: for logs, never for a label. */
   readonly peer: string | undefined;
+  /** What a server makes it for; `undefined` of the caller's own. */
+  readonly served: ServedModel | undefined;
+  /** How far it is at this moment; `undefined` before anything is known of it. */
+  readonly position: TransferPosition | undefined;
   /** What is sent, once it is known. */
   readonly manifest: Manifest | undefined;
   /** Of this process' `performance.now()`. */
@@ -31,21 +56,29 @@ export interface ObservedConnection {
   readonly id: number;
   /** The kind of its channel. */
   readonly channel: string;
+  /** Which way it carries bytes. */
   readonly direction: "both" | "send" | "receive";
+  /** Who is at the other end, as far as it is known. */
   readonly peer: string | undefined;
 }
 
+/** A connection is there. */
 export interface ConnectionOpenMessage {
+  /** The same object until it closes. */
   readonly connection: ObservedConnection;
 }
 
+/** A connection is over. */
 export interface ConnectionCloseMessage extends ConnectionOpenMessage {
   /** Why: `CHANNEL_CLOSED` also where the peer was done first; `undefined` where this side was. */
   readonly error: TensorwireError | undefined;
+  /** How long there was one. */
   readonly seconds: number;
 }
 
+/** A call has begun. */
 export interface TransferStartMessage {
+  /** The same object in all messages of the call. */
   readonly transfer: ObservedTransfer;
 }
 
@@ -53,7 +86,9 @@ export interface TransferStartMessage {
 export interface TransferChunkMessage extends TransferStartMessage {
   /** The tensor's place in the manifest, and the chunk's place in the plan. */
   readonly tensor: number;
+  /** The chunk's place in the plan. */
   readonly ordinal: number;
+  /** Its bytes before encoding. */
   readonly sourceBytes: number;
   /** As it travelled, packed or not. */
   readonly wireBytes: number;
@@ -75,15 +110,21 @@ export interface TransferResumeMessage extends TransferStartMessage {
 export interface TransferRetryMessage extends TransferStartMessage {
   /** Which attempt in a row without progress the next one is, from 1. */
   readonly attempt: number;
+  /** How long it waits before the next attempt. */
   readonly delayMs: number;
+  /** What ended the one before. */
   readonly error: TensorwireError;
 }
 
+/** A call is over. */
 export interface TransferEndMessage extends TransferStartMessage {
+  /** What this end did. */
   readonly role: "send" | "receive";
+  /** Why it failed; undefined where it did not. */
   readonly error: TensorwireError | undefined;
   /** What came of it; `undefined` where it failed. */
   readonly summary: TransferSummary | undefined;
+  /** How long it took. */
   readonly seconds: number;
   /** Pooled buffers that were not given back: anything but 0 is a defect. */
   readonly loans: number;
@@ -93,25 +134,37 @@ export interface TransferEndMessage extends TransferStartMessage {
 export interface ServerRefuseMessage {
   /** Whose server it is, for subscribers that look after one of several. */
   readonly server: object;
+  /** Why, as the peer hears it. */
   readonly code: ErrorCode;
   /** Why, without what the peer showed. */
   readonly reason: string;
+  /** Whom, as far as it is known. */
   readonly peer: string | undefined;
 }
 
 /** Every event with its message. Names are a contract: they never change their meaning. */
 export interface Events {
+  /** A channel was opened. */
   "tensorwire:connection:open": ConnectionOpenMessage;
+  /** A channel was closed. */
   "tensorwire:connection:close": ConnectionCloseMessage;
+  /** A call has begun. */
   "tensorwire:transfer:start": TransferStartMessage;
+  /** A chunk was sent, or has arrived and is written. */
   "tensorwire:transfer:chunk": TransferChunkMessage;
+  /** A sink has made durable what it has. */
   "tensorwire:transfer:checkpoint": TransferCheckpointMessage;
+  /** Chunks are there from an earlier attempt. */
   "tensorwire:transfer:resume": TransferResumeMessage;
+  /** An attempt has failed, and another one follows. */
   "tensorwire:transfer:retry": TransferRetryMessage;
+  /** The call is over, either way. */
   "tensorwire:transfer:end": TransferEndMessage;
+  /** A server has turned a peer away. */
   "tensorwire:server:refuse": ServerRefuseMessage;
 }
 
+/** The name of an event's channel. */
 export type EventName = keyof Events;
 
 const CHANNELS: Record<EventName, Channel> = {

@@ -6,9 +6,13 @@ type Log = (details: object, message: string) => void;
 
 /** Where logs go: pino, `console`, and whatever else takes an object and a message. */
 export interface Logger {
+  /** What is of interest to who looks for a fault. */
   readonly debug: Log;
+  /** What went as it should. */
   readonly info: Log;
+  /** What is gone on after. */
   readonly warn: Log;
+  /** What ended a transfer. */
   readonly error: Log;
 }
 

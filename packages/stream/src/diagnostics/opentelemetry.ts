@@ -1,3 +1,8 @@
+/**
+ * Metrics and spans of all transfers of a process for OpenTelemetry: `docs/guides/observability.md`.
+ *
+ * @module @tensorwire/stream/opentelemetry
+ */
 import {
   context,
   type Histogram,
@@ -24,9 +29,11 @@ import {
 } from "./metrics.js";
 import { redacted } from "./redaction.js";
 
+/** Where spans and metrics go. */
 export interface OpenTelemetryOptions {
   /** Default: the global one. */
   readonly tracerProvider?: TracerProvider | undefined;
+  /** Default: the one that is registered globally. */
   readonly meterProvider?: MeterProvider | undefined;
 }
 
@@ -36,6 +43,10 @@ const SCOPE = "@tensorwire/stream";
  * Tells OpenTelemetry of this process' transfers, from now on: a span for each, whose parent is what was active when it was
  * called, and metrics.
  * @returns What ends that.
+ * @example
+ * const stop = bridgeToOpenTelemetry();
+ * await transferModel("model.safetensors", "traced.twire", { codec: "normfloat4" });
+ * stop();
  */
 export function bridgeToOpenTelemetry({
   tracerProvider = trace.getTracerProvider(),

@@ -1,3 +1,8 @@
+/**
+ * Metrics of all transfers of a process for Prometheus: `docs/guides/observability.md`.
+ *
+ * @module @tensorwire/stream/prometheus
+ */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import { Meter } from "./meter.js";

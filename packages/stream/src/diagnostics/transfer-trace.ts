@@ -1,7 +1,13 @@
 import type { Chunk, ChunkRecord, Manifest, TensorwireError } from "@tensorwire/core";
 import type { Connection } from "../session/connection.js";
 import type { TransferSummary } from "../session/summary.js";
-import { type ObservedTransfer, publish, type WaitingBytes } from "./events.js";
+import {
+  type ObservedTransfer,
+  publish,
+  type ServedModel,
+  type TransferPosition,
+  type WaitingBytes,
+} from "./events.js";
 import { type Logger, logTo } from "./logger.js";
 
 const NOTHING: WaitingBytes = { inFlightBytes: 0, queuedBytes: 0 };
@@ -16,6 +22,7 @@ export class TransferTrace implements ObservedTransfer {
   readonly id = ++transfers;
   readonly startedAt = performance.now();
   manifest: Manifest | undefined;
+  position: TransferPosition | undefined;
   #connection: Connection | undefined;
   #waiting = NOTHING;
   readonly #stopLogging: () => void;
@@ -35,6 +42,10 @@ export class TransferTrace implements ObservedTransfer {
 
   get peer(): string | undefined {
     return this.#connection?.channel.peer?.address;
+  }
+
+  get served(): ServedModel | undefined {
+    return this.#connection?.options.served;
   }
 
   get inFlightBytes(): number {

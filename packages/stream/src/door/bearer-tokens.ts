@@ -14,14 +14,17 @@ const TokensSchema = v.record(
     sha256: v.optional(v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/i, "64 hexadecimal digits"))),
     publish: Rights,
     fetch: Rights,
+    watch: v.optional(v.boolean()),
   }),
 );
 
 /**
  * The token of a principal, or the SHA-256 of it, so that whoever reads the list has no token; and what the principal may do.
  */
-export interface TokenGrant extends Pick<Principal, "publish" | "fetch"> {
+export interface TokenGrant extends Pick<Principal, "publish" | "fetch" | "watch"> {
+  /** In clear text; or else `sha256`. */
   readonly token?: string | undefined;
+  /** SHA-256 of the token, 64 hexadecimal digits. */
   readonly sha256?: string | undefined;
 }
 
@@ -36,6 +39,10 @@ interface Entry {
  * @param tokens By principal's name, or the path of a JSON file with the same. A file is read again when it changes; while it
  * cannot be used, nobody gets in.
  * @throws TensorwireError `INVALID_ARGUMENT`, in which no token stands.
+ * @example
+ * const authorize = await bearerTokens({ "site-1": { token, publish: ["site-1/*"], fetch: true } });
+ * const server = await createModelServer({ port: 9000, authorize, uploads: "rounds" });
+ * await streamModel("update.safetensors", server.urlOf("site-1/update"), { dial: { token } });
  */
 export async function bearerTokens(
   tokens: string | Readonly<Record<string, TokenGrant>> | ReadonlyMap<string, TokenGrant>,
@@ -101,12 +108,12 @@ function parsed(tokens: unknown, where: string): Entry[] {
   return entries;
 }
 
-function entry(name: string, { token, sha256, publish, fetch }: TokenGrant, where: string): Entry {
+function entry(name: string, { token, sha256, publish, fetch, watch }: TokenGrant, where: string): Entry {
   if ((token === undefined) === (sha256 === undefined)) {
     throw invalid(`${where}: ${quote(name)} takes a token, or the sha256 of one`);
   }
   const digest = sha256 === undefined ? digestOf(checkToken(token!)) : Buffer.from(sha256, "hex");
-  return { digest, principal: { name, publish, fetch } };
+  return { digest, principal: { name, publish, fetch, watch } };
 }
 
 function match(entries: readonly Entry[], credential: string | undefined): Principal | undefined {

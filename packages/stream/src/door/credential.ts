@@ -45,6 +45,14 @@ export function tokenOfHeader(header: string | undefined): string | undefined {
   return token !== undefined && token.length <= MAX_TOKEN_LENGTH ? token : undefined;
 }
 
+/** The token that a browser has asked its user for as a password: it cannot show one otherwise. Any user's name will do. */
+export function passwordOfHeader(header: string | undefined): string | undefined {
+  const [, encoded] = /^Basic +([A-Za-z0-9+/=]+)$/i.exec(header ?? "") ?? [];
+  if (encoded === undefined) return undefined;
+  const [, token] = /^[^:]*:(\S+)$/.exec(Buffer.from(encoded, "base64").toString("utf8")) ?? [];
+  return token !== undefined && token.length <= MAX_TOKEN_LENGTH ? token : undefined;
+}
+
 /**
  * A token is not shown where others can read it.
  * @param where For the message.

@@ -8,6 +8,8 @@ export interface Principal {
   readonly publish?: boolean | readonly string[] | undefined;
   /** The models that it may have: all, none, or those whose name matches one of the patterns. Default none. */
   readonly fetch?: boolean | readonly string[] | undefined;
+  /** Whether it may look at the dashboard, on which are the names and peers of all transfers. Default false. */
+  readonly watch?: boolean | undefined;
 }
 
 /**

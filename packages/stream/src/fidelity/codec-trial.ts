@@ -15,6 +15,7 @@ import type { ResolvedOptions } from "../options.js";
 
 /** What a codec makes of a model. */
 export interface CodecEvaluation {
+  /** With all of its parameters. */
   readonly codec: CodecSpec;
   /** Tensors that get the codec; the others travel as `none`. */
   readonly tensors: number;
@@ -26,6 +27,7 @@ export interface CodecEvaluation {
   readonly packedBytes: number;
   /** `bytes` in bits an element. */
   readonly bitsPerWeight: number;
+  /** `packedBytes` in bits an element. */
   readonly packedBitsPerWeight: number;
   /** Chunks that the codec could not carry, or that it declined: they travel exactly. */
   readonly exactChunks: number;
@@ -35,6 +37,7 @@ export interface CodecEvaluation {
   readonly error: ErrorFigures;
   /** Source bytes a second, chunk after chunk, of the chunks that it carries; 0 where there are none. */
   readonly encodeBytesPerSecond: number;
+  /** The same of decoding them. */
   readonly decodeBytesPerSecond: number;
 }
 

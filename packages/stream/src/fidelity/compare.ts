@@ -23,10 +23,15 @@ export interface ComparedSide {
 
 /** A tensor of one model beside that of the other. */
 export interface TensorComparison {
+  /** Of the tensor. */
   readonly name: string;
+  /** The same in both. */
   readonly shape: readonly number[];
+  /** How many. */
   readonly elements: number;
+  /** The first model's. */
   readonly a: ComparedSide & { readonly dtype: DType };
+  /** The other's. */
   readonly b: ComparedSide & { readonly dtype: DType };
   /** Elements that are not the same. */
   readonly differing: number;
@@ -38,6 +43,7 @@ export interface TensorComparison {
 export interface Comparison {
   /** In the order in which they were read. */
   readonly tensors: readonly TensorComparison[];
+  /** Of all tensors together. */
   readonly total: {
     readonly a: ComparedSide;
     readonly b: ComparedSide;

@@ -12,6 +12,7 @@ import type { SourceLike } from "../source/open.js";
 import { type CodecEvaluation, CodecTrial, type TrialBuffers } from "./codec-trial.js";
 import { ModelReader, type ReadingOptions } from "./model-reader.js";
 
+/** Which codecs are tried, and on how much of the model. */
 export interface EvaluateOptions extends ReadingOptions {
   /** The codecs to try, by name or with parameters. Default: `EVALUATED_CODECS`, those of them that are known. */
   readonly codecs?: readonly (string | CodecSpec)[] | undefined;
@@ -21,13 +22,17 @@ export interface EvaluateOptions extends ReadingOptions {
 
 /** What each codec makes of a model. */
 export interface Evaluation {
+  /** Tensors that codecs were tried on. */
   readonly tensors: number;
+  /** Elements of those. */
   readonly elements: number;
   /** The model's size. */
   readonly bytes: number;
+  /** Source bytes of the chunks that they were tried on. */
   readonly chunkBytes: number;
   /** Where the codecs ran. */
   readonly backend: string;
+  /** One for each codec, in the order that was asked for. */
   readonly codecs: readonly CodecEvaluation[];
 }
 

@@ -14,6 +14,11 @@ export interface Plotter {
 /**
  * Loads `vega`, which is no dependency: few who stream models draw plots of codecs.
  * @throws TensorwireError `INVALID_ARGUMENT` where it is not installed.
+ * @example
+ * import { writeFile } from "node:fs/promises";
+ *
+ * const plotter = await openPlotter();
+ * await writeFile("tradeoff.svg", await plotter.draw(await evaluateModel("model.safetensors", { codecs: ["blockwise8", "normfloat4"] })));
  */
 export async function openPlotter(): Promise<Plotter> {
   let vega: Vega;

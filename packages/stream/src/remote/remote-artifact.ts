@@ -36,7 +36,7 @@ export interface RemoteArtifactOptions extends RangeOptions, Omit<ArtifactOption
  * @throws TensorwireError `INVALID_ARGUMENT`; when it is opened `CHANNEL_OPEN`, `NOT_FOUND`, `UNAUTHORIZED`, `FORBIDDEN`,
  * `SERVER_BUSY`, `IDLE_TIMEOUT`, `SOURCE_INVALID`; when it is read `SOURCE_CHANGED` and `CHANNEL_CLOSED` too.
  * @example
- * await transferModel(remoteArtifact("https://host/model.twire"), "model.safetensors");
+ * await transferModel(remoteArtifact("https://host/model.twire"), "copy.safetensors");
  */
 export function remoteArtifact(url: string | URL, options: RemoteArtifactOptions = {}): ArtifactSource {
   const at = checkWebUrl(String(url));

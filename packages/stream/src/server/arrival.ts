@@ -8,12 +8,15 @@ import { receiveUpload, type TransferOfPeer, type TransferTerms } from "./served
 
 /** How it stands with a client of a round. */
 export interface ClientStatus {
+  /** Its name. */
   readonly client: string;
   /** `interrupted`: what has arrived waits for the rest of it. */
   readonly state: "arriving" | "interrupted" | "arrived" | "failed";
   /** Of the model's bytes, as far as they are known: 0 to 100. */
   readonly percent: number;
+  /** Source bytes that have arrived. */
   readonly sourceBytes: number;
+  /** Source bytes of its model, once that is announced. */
   readonly totalBytes: number;
   /** Why the last upload ended, where it did not arrive. */
   readonly error?: TensorwireError | undefined;

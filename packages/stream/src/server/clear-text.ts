@@ -16,7 +16,8 @@ export function guardedBy({ server, authorize, insecure = false }: WebPlaceOptio
     if (authorize) return authorize(credential, peer);
     // A proxy's word that it was asked over TLS says nothing of by whom, and may be the stranger's own.
     const here = isLoopback(hostOf(peer)) && !peer.forwarded;
-    if (here || peer.subject !== undefined) return { name: hostOf(peer), publish: true, fetch: true };
+    if (here || peer.subject !== undefined)
+      return { name: hostOf(peer), publish: true, fetch: true, watch: true };
     throw new TensorwireError("UNAUTHORIZED", "without `authorize` only peers of this host may come in");
   };
 }

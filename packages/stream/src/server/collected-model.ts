@@ -6,9 +6,11 @@ import type { EncodedSource } from "../source/source.js";
 
 /** A model that has arrived in a round. */
 export interface CollectedModel {
+  /** Whose it is. */
   readonly client: string;
   /** Of the artifact, as the client sent it. */
   readonly path: string;
+  /** Of the artifact. */
   readonly bytes: number;
   /** Of the transfer, as the client's summary has it. */
   readonly digest: string;

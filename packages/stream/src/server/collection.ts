@@ -14,10 +14,15 @@ import { sourceBytes, type TransferOfPeer, type TransferTerms } from "./served-t
 
 /** How a round stands. */
 export interface CollectionStatus {
+  /** Its name. */
   readonly round: string;
+  /** How far it has got. */
   readonly state: "open" | "complete" | "failed";
+  /** How many are expected. */
   readonly expect: number;
+  /** How many are enough at the deadline. */
   readonly quorum: number;
+  /** When it closes with whoever is there; `undefined` where it waits for all. */
   readonly deadline: Date | undefined;
   /** How many have arrived. */
   readonly arrived: number;
@@ -25,6 +30,7 @@ export interface CollectionStatus {
   readonly clients: readonly ClientStatus[];
 }
 
+/** What a round tells of its clients. */
 export interface CollectionEvents {
   /** A client's model is here, whole. */
   arrived: [CollectedModel];
@@ -47,6 +53,10 @@ const MAX_FAILED = 1024;
 /**
  * The updates of a round's clients, on their way in: each is kept as the artifact that it is. It ends when all have arrived, or
  * at its deadline with whoever has.
+ * @example
+ * const round = await server.collect("round-7", { expect: 16, quorum: 12, deadline: 600_000, model: "model.safetensors" });
+ * round.on("failed", ({ client, error }) => console.log(client, error.code));
+ * console.log(round.status().state); // open
  */
 export class Collection extends EventEmitter<CollectionEvents> {
   readonly #done = deferred<CollectedModel[]>();
@@ -59,6 +69,7 @@ export class Collection extends EventEmitter<CollectionEvents> {
 
   /** @internal */
   constructor(
+    /** Its name. */
     readonly round: string,
     private readonly options: CollectOptions,
     private readonly terms: CollectTerms,

@@ -1,6 +1,7 @@
 import { EventEmitter, setMaxListeners } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { TensorwireError } from "@tensorwire/core";
+import type { Dashboard } from "../dashboard/dashboard.js";
 import { publish } from "../diagnostics/events.js";
 import { logTo } from "../diagnostics/logger.js";
 import { Gate, type PublicPeer } from "../door/gate.js";
@@ -28,14 +29,19 @@ import { type WebPlace, webPlace } from "./web-place.js";
 
 /** A peer that got nothing: it was not let in, or had no right, or asked for what there is not, or too much. */
 export interface Refusal {
+  /** What it was told. */
   readonly error: TensorwireError;
+  /** Who it was, as far as that is known. */
   readonly peer: PublicPeer;
 }
 
+/** What a server tells its owner. */
 export interface ModelServerEvents {
+  /** A transfer has begun. */
   transfer: [ServedTransfer];
   /** Parts of an artifact, too, are answers: they are not put together here. */
   answer: [ServedAnswer];
+  /** A peer was turned away. */
   refused: [Refusal];
 }
 
@@ -52,6 +58,14 @@ export async function createModelServer(options: ModelServerOptions = {}): Promi
   return ModelServer.open(options);
 }
 
+/**
+ * A server of models, as `createModelServer` gives it.
+ * @example
+ * const server: ModelServer = await createModelServer({ port: 9000 });
+ * server.publish("llama", "model.safetensors", { codec: "normfloat4" });
+ * await receiveModel(server.urlOf("llama"), { to: "llama.safetensors" }).done;
+ * await server.close();
+ */
 export class ModelServer extends EventEmitter<ModelServerEvents> {
   readonly #publications: Publications;
   readonly #collections: Collections;
@@ -66,6 +80,7 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
   #closing: Promise<void> | undefined;
   readonly #stopLogging: () => void;
   #metrics: MetricsPage | undefined;
+  #dashboard: Dashboard | undefined;
 
   private constructor(options: ModelServerOptions, terms: TransferTerms) {
     super();
@@ -100,7 +115,7 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
 
   /** @internal */
   static async open(options: ModelServerOptions): Promise<ModelServer> {
-    const { receive = {}, onReceive, uploads, metrics } = options;
+    const { receive = {}, onReceive, uploads, metrics, dashboard } = options;
     const transfer = transferOptions(options);
     const settings = await resolveOptions(transfer);
     const folder = uploads === undefined ? undefined : await UploadFolder.open(uploads);
@@ -114,11 +129,17 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
     });
     if (metrics) server.#metrics = await MetricsPage.open(metrics, server.#gate);
     try {
+      if (dashboard) {
+        // Whoever has no such page need not load what makes it.
+        const { Dashboard } = await import("../dashboard/dashboard.js");
+        const { windowBytes, budget } = settings;
+        server.#dashboard = await Dashboard.open({ at: dashboard, gate: server.#gate, windowBytes, budget });
+      }
       server.#place = await webPlace(options, {
         prefix: server.#prefix,
         visitors: server.#gate,
         download: (request, response) => void server.#download(request, response),
-        pages: server.#metrics ? [server.#metrics] : [],
+        pages: [...(server.#metrics ? [server.#metrics] : []), ...(server.#dashboard?.pages ?? [])],
         maxConnections: server.#limits.maxConnections,
       });
     } catch (error) {
@@ -131,6 +152,11 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
   /** What the names of models stand behind, for peers to dial: `ws://host:port/models/`. */
   get url(): string {
     return this.#place.url + this.#prefix;
+  }
+
+  /** Where a browser finds the dashboard, if there is one: `http://host:port/dashboard/`. */
+  get dashboardUrl(): string | undefined {
+    return this.#dashboard && this.#place.url.replace(/^ws/, "http") + this.#dashboard.path;
   }
 
   /** What a peer dials for the model of that name; of one that is spooled, for that version of it, in that codec. */
@@ -237,6 +263,7 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
 
   #unwatch(): void {
     this.#metrics?.close();
+    this.#dashboard?.close();
     this.#stopLogging();
   }
 

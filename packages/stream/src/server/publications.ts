@@ -27,6 +27,7 @@ export type PublishOptions = Pick<
 export interface Publication {
   /** With a `spool` it is encoded once, and again only when `version` is another. */
   readonly options: PublishOptions | SpoolOptions;
+  /** Opens the model: for each receiver, or once for an artifact. */
   open(): SourceLike | Promise<SourceLike>;
   /** The artifact that it is served from, where it is one: whoever asks by HTTP alone may have parts of it. */
   file?(): Promise<ServedFile>;

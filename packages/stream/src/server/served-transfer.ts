@@ -74,12 +74,13 @@ export function receiveUpload(
 }
 
 async function onConnection(
-  { visitor }: TransferOfPeer,
+  { visitor, name }: TransferOfPeer,
   role: "send" | "receive",
   { settings, discreet }: TransferTerms,
   run: (connection: ReturnType<typeof connect>) => Promise<TransferSummary>,
 ): Promise<TransferSummary> {
-  const connection = connect(visitor.channel, role, settings, { discreet });
+  const served = { name, principal: visitor.principal?.name };
+  const connection = connect(visitor.channel, role, settings, { discreet, served });
   try {
     return await run(connection);
   } catch (cause) {

@@ -14,6 +14,7 @@ export interface ServerLimits {
   readonly maxSpoolBytes: number;
 }
 
+/** What a server bears at once unless its owner says otherwise. */
 export const DEFAULT_SERVER_LIMITS: ServerLimits = Object.freeze({
   maxConnections: 1024,
   maxTransfers: 256,

@@ -22,6 +22,10 @@ export interface ModelServerOptions
   readonly receive?: UploadOptions | undefined;
   /** Answers Prometheus, at `/metrics` or another path: whoever is let in may read it. Default false. */
   readonly metrics?: boolean | string | undefined;
+  /**
+   * A page on which transfers are seen, at `/dashboard` or another path: for whoever is let in and may `watch`. Default false.
+   */
+  readonly dashboard?: boolean | string | undefined;
   /** What the server bears at once, see `docs/limits.md`. */
   readonly limits?: Partial<ServerLimits> | undefined;
   /** What a peer may announce, see `docs/limits.md`. */
@@ -30,7 +34,8 @@ export interface ModelServerOptions
 
 /** What is a server's own affair left out, the rest is for its transfers. */
 export function transferOptions(options: ModelServerOptions): TransferOptions {
-  const { prefix, find, onReceive, uploads, receive, limits, modelLimits, metrics, ...others } = options;
+  const { prefix, find, onReceive, uploads, receive, limits, modelLimits, metrics, dashboard, ...others } =
+    options;
   const { server, url, host, port, tls, insecure, authorize, ...transfer } = others;
   const { stallTimeoutMs = SERVER_STALL_TIMEOUT_MS } = transfer;
   return { ...transfer, stallTimeoutMs, limits: modelLimits };

@@ -14,7 +14,9 @@ import type { Wish } from "./wish.js";
 
 /** What is known of a version of a published model. */
 export interface PublishedVersion {
+  /** Counts from 1. */
   readonly version: number;
+  /** When it was published. */
   readonly published: Date;
   /** Those that may be had of it. */
   readonly codecs: readonly string[];
@@ -28,7 +30,9 @@ export interface PublishedVersion {
 
 /** What is known of a published model: its newest version, and the others that are still there. */
 export interface PublishedModel extends PublishedVersion {
+  /** What receivers ask for. */
   readonly name: string;
+  /** Older versions that are kept. */
   readonly earlier: readonly PublishedVersion[];
 }
 

@@ -16,8 +16,11 @@ import { transferModel } from "../transfer-model.js";
 
 /** An artifact of a version: it never changes. */
 export interface SpooledArtifact {
+  /** Of its tensors. */
   readonly codec: string;
+  /** In the spool. */
   readonly path: string;
+  /** Of the file. */
   readonly bytes: number;
   /** Of the transfer, as both ends' summaries have it. */
   readonly digest: string;

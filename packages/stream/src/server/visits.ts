@@ -24,14 +24,19 @@ export interface ServedTransfer {
   readonly id: number;
   /** `fetch`: the peer has asked for a published model. `upload`: it sends one. */
   readonly direction: "fetch" | "upload";
+  /** Of the model. */
   readonly name: string;
+  /** Who is at the other end. */
   readonly peer: ServedPeer;
+  /** Resolves when the transfer is over, and rejects with what ended it. */
   readonly done: Promise<TransferSummary>;
 }
 
 /** An artifact, or a part of it, that was sent to who asked by HTTP alone. */
 export interface ServedAnswer extends Answered {
+  /** Of the model. */
   readonly name: string;
+  /** Who asked. */
   readonly peer: ServedPeer;
 }
 

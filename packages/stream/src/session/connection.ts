@@ -21,6 +21,7 @@ import {
   TensorwireError,
 } from "@tensorwire/core";
 import { ConnectionTrace } from "../diagnostics/connection-trace.js";
+import type { ServedModel } from "../diagnostics/events.js";
 import { Announcements } from "./announcements.js";
 import { faultOf, peerError } from "./fault.js";
 import { checkAddress } from "./frame-address.js";
@@ -36,6 +37,8 @@ export interface ConnectionOptions {
   readonly limits: Limits;
   /** Takes what the peer need not know out of the words that it is told. */
   readonly discreet?: ((message: string) => string) | undefined;
+  /** What a server's peer came for: told to whoever watches. */
+  readonly served?: ServedModel | undefined;
   /** How long a peer may be silent, on a channel with both directions. 0: for ever. */
   readonly idleTimeoutMs: number;
 }

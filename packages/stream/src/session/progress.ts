@@ -23,6 +23,7 @@ export interface ProgressEvent {
   readonly wireBytes: number;
   /** Tensors whose last chunk was sent, or received, and all of them. */
   readonly tensors: number;
+  /** Tensors of the transfer. */
   readonly totalTensors: number;
   /** Source bytes a second over the last seconds. */
   readonly bytesPerSecond: number;

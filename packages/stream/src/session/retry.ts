@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { TensorwireError } from "@tensorwire/core";
-import { ExponentialBackoff, type IBackoff } from "cockatiel";
+import type { IBackoff } from "cockatiel";
 import type { TransferTrace } from "../diagnostics/transfer-trace.js";
 import { isInterruption } from "./interruption.js";
 import type { TransferLife } from "./transfer.js";
@@ -23,6 +23,7 @@ export interface RetryEvent {
   readonly error: TensorwireError;
   /** Which attempt in a row without progress the next one is, from 1, and how many there will be. */
   readonly attempt: number;
+  /** How many there may be without progress. */
   readonly attempts: number;
   /** How long until then, in milliseconds; 0 where a listener waits for the next peer. */
   readonly delayMs: number;
@@ -66,14 +67,15 @@ export class Retries {
   #complete = false;
   #furthest = 0;
   #failures: TensorwireError[] = [];
-  #backoff: IBackoff<unknown>;
+  /** From the first wait since there was progress. */
+  #backoff: IBackoff<unknown> | undefined;
 
-  constructor(private readonly settings: RetrySettings) {
-    this.#backoff = this.#freshBackoff();
-  }
+  constructor(private readonly settings: RetrySettings) {}
 
-  #freshBackoff(): IBackoff<unknown> {
+  async #freshBackoff(): Promise<IBackoff<unknown>> {
     const { options } = this.settings;
+    // Loaded when something has failed, which most transfers never do.
+    const { ExponentialBackoff } = await import("cockatiel");
     return new ExponentialBackoff({
       initialDelay: options?.initialDelayMs ?? RETRY_DEFAULTS.initialDelayMs,
       maxDelay: options?.maxDelayMs ?? RETRY_DEFAULTS.maxDelayMs,
@@ -116,7 +118,7 @@ export class Retries {
     if (position() > this.#furthest) {
       this.#furthest = position();
       this.#failures = [];
-      this.#backoff = this.#freshBackoff();
+      this.#backoff = undefined;
     }
     this.#failures.push(error);
     const { attempts = RETRY_DEFAULTS.attempts } = options;
@@ -125,7 +127,8 @@ export class Retries {
 
   async #pause(error: TensorwireError): Promise<void> {
     const { options, life, trace, listening } = this.settings;
-    const delayMs = listening ? 0 : this.#backoff.duration;
+    if (!listening) this.#backoff ??= await this.#freshBackoff();
+    const delayMs = this.#backoff?.duration ?? 0;
     const { attempts = RETRY_DEFAULTS.attempts } = options!;
     trace.retry(this.#failures.length, delayMs, error);
     try {
@@ -135,7 +138,7 @@ export class Retries {
       throw life.error;
     }
     if (listening) return;
-    this.#backoff = this.#backoff.next(undefined);
+    this.#backoff = this.#backoff?.next(undefined);
     // Aborted with the transfer, whose error it is then.
     await sleep(delayMs, undefined, { signal: life.jobs }).catch(() => {});
     if (life.error) throw life.error;

@@ -12,7 +12,9 @@ import type { Progress } from "./progress.js";
 
 /** What a codec carried: of chunks that travelled in this call, each as often as it did. */
 export interface CodecSummary {
+  /** Tensors that travelled by it. */
   tensors: number;
+  /** Source bytes of its chunks. */
   sourceBytes: number;
   /** Bytes that travelled: of payloads as they are, scale data included, or packed. */
   wireBytes: number;
@@ -26,7 +28,9 @@ export interface CodecSummary {
  * interruption took back.
  */
 export interface TransferSummary {
+  /** Tensors of the transfer. */
   tensors: number;
+  /** Chunks of the transfer. */
   chunks: number;
   /** The model's size, decoded. */
   sourceBytes: number;
@@ -34,6 +38,7 @@ export interface TransferSummary {
   wireBytes: number;
   /** Payloads without their scale data, before packing. */
   codeBytes: number;
+  /** Bytes of payloads that are scales. */
   scaleBytes: number;
   /**
    * Chunks that travelled exactly, as `lossless` or `none`, and not in their tensor's codec: it could not carry a value
@@ -53,9 +58,11 @@ export interface TransferSummary {
   resumedBytes: number;
   /** How often this call has connected again after an interruption. */
   retries: number;
+  /** From the call to its end. */
   seconds: number;
   /** The process's peak resident set so far. */
   peakRssBytes: number;
+  /** What travelled by each codec, by its name. */
   codecs: Record<string, CodecSummary>;
   /** Sixteen hexadecimal digits; the same at both ends. */
   digest: string;

@@ -51,6 +51,8 @@ const MAX_FRAME_BYTES = 2 ** 32 - 1;
 /**
  * Keeps a model encoded, as it travelled: the file is what a channel without a way back would carry, and behind it an index.
  * The same chunks give the same file, whenever they come.
+ * @example
+ * await transferModel("model.safetensors", artifactSink("packed.twire"), { codec: "blockwise8" });
  */
 export function artifactSink(path: string, options: ArtifactOptions = {}): EncodedSink {
   return new ArtifactSink(path, options);

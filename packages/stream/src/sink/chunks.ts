@@ -6,11 +6,15 @@ import type { ModelSink, SinkModel } from "./sink.js";
 export interface ReceivedChunk {
   /** Name of the tensor. */
   readonly name: string;
+  /** Of its elements. */
   readonly dtype: DType;
+  /** Of its tensor. */
   readonly shape: readonly number[];
   /** First element, how many, and where they lie in the tensor's bytes. */
   readonly first: number;
+  /** How many. */
   readonly elements: number;
+  /** Byte of the tensor that it begins at. */
   readonly offset: number;
   /** The chunk ends its tensor. */
   readonly last: boolean;

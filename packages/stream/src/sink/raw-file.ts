@@ -4,7 +4,11 @@ import { AdjoiningWrites } from "./adjoining-writes.js";
 import { PartFile, type TargetOptions } from "./part-file.js";
 import type { ModelSink, Resumable, SinkModel } from "./sink.js";
 
-/** Writes a raw file as it was. */
+/**
+ * Writes a raw file as it was.
+ * @example
+ * await transferModel(rawFileSource("weights.bin"), rawFileSink("copy.bin"));
+ */
 export function rawFileSink(path: string, options: TargetOptions = {}): ModelSink {
   return new RawFileSink(path, options);
 }

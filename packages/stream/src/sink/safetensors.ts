@@ -16,6 +16,8 @@ import type { ModelSink, Resumable, SinkModel } from "./sink.js";
 /**
  * Writes one safetensors file, each chunk in its place. Where the source was one and no dtype changes, the file gets the
  * source's header as it was, and is byte for byte the source; else a header of its own, tensors in the manifest's order.
+ * @example
+ * await transferModel("model.twire", safetensorsSink("unpacked.safetensors"));
  */
 export function safetensorsSink(path: string, options: TargetOptions = {}): ModelSink {
   return new SafetensorsSink(path, options);

@@ -43,6 +43,8 @@ const SINGLE = ".safetensors";
  * and get their names together, once all are complete.
  *
  * @param path A folder (`dir/`, where the stem is `model`), `STEM.safetensors.index.json` or `STEM.safetensors`.
+ * @example
+ * await transferModel("model.safetensors", shardedSafetensorsSink("parts/", { maxShardBytes: 100_000 }));
  */
 export function shardedSafetensorsSink(path: string, options: ShardedOptions): ModelSink {
   return new ShardedSink(path, options);

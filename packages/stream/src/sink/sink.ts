@@ -16,9 +16,11 @@ import type {
 
 /** What a sink is told before any data. */
 export interface SinkModel {
+  /** What was announced. */
   readonly manifest: Manifest;
   /** The manifest's bytes, as the digest takes them: another encoder's need not be the ones that ours would make. */
   readonly bytes: Uint8Array;
+  /** How it is cut into chunks. */
   readonly plan: ChunkPlan;
   /** The dtype that each tensor arrives in: the source's, or what the receiver asked for. */
   readonly dtypes: readonly DType[];
@@ -103,6 +105,7 @@ export interface ModelSink extends AnySink {
 /** Takes chunks as they travelled, verified but not decoded. */
 export interface EncodedSink extends AnySink {
   /**
+   * Takes a chunk as it travelled; its bytes are lent until the promise resolves.
    * @param payload packed as the record says.
    * @param sha256 of the unpacked payload, with a manifest of that integrity.
    */
@@ -114,6 +117,7 @@ export interface EncodedSink extends AnySink {
   ): Promise<void> | undefined;
 }
 
+/** Where a model goes: decoded, or as it travelled. */
 export type Sink = ModelSink | EncodedSink;
 
 export function isEncodedSink(sink: Sink): sink is EncodedSink {

@@ -62,6 +62,8 @@ type IndexedRecord = Required<Omit<EncodedRecord, "sha256">>;
 /**
  * An encoded model as a file (`.twire`), or somewhere else, from which chunks are read by position. Opening it reads what it
  * begins and ends with, and verifies everything but the payloads; each payload is verified when it is read.
+ * @example
+ * await transferModel(artifactSource("model.twire"), "unpacked.safetensors");
  */
 export function artifactSource(
   artifact: string | ArtifactBytes,

@@ -7,7 +7,9 @@ export function slabsAhead(readAheadBytes: number | undefined, slabBytes: number
 
 /** A run of bytes, by position. */
 export interface ByteRange {
+  /** Of its first byte. */
   readonly position: number;
+  /** How many. */
   readonly bytes: number;
 }
 
@@ -15,6 +17,7 @@ export interface ByteRange {
 export interface ByteReader {
   /** For messages: a path, a URL. */
   readonly name: string;
+  /** Bytes that there are. */
   readonly size: number;
   /** The version token of what is read, as of a `ModelSource`. None where nothing vouches for its state. */
   readonly version?: string | undefined;
@@ -36,7 +39,10 @@ export interface ByteReader {
   readonly unvouched?: boolean | undefined;
   /** Gives back what was read ahead; parts of it that are lent stay with their owners. */
   forget(): void;
-  /** @throws TensorwireError `SOURCE_CHANGED` where the bytes are known to be other ones than when it was opened. */
+  /**
+   * Fails with `SOURCE_CHANGED` where the bytes are not those that were opened.
+   * @throws TensorwireError `SOURCE_CHANGED` where the bytes are known to be other ones than when it was opened.
+   */
   verify(): Promise<void>;
   /** A read that is under way still delivers, to its caller alone. Idempotent. */
   close(): Promise<void>;

@@ -32,6 +32,12 @@ interface Lent {
  * A container stream: names, dtypes and shapes up front, data tensor by tensor, in that order. The next tensor is asked
  * for only when there is credit for its first chunk; each one stays the caller's, and is not read after the next is asked
  * for. It can be read once: a transfer of it that is interrupted does not go on by itself (`retry`).
+ * @example
+ * const info = { name: "weight", dtype: "F32", shape: [1000] } as const;
+ * async function* made() {
+ *   yield { ...info, data: new Float32Array(1000).fill(0.5) };
+ * }
+ * await streamModel(fromTensors([info], made()), destination, { codec: "normfloat4" });
  */
 export function fromTensors(
   infos: readonly TensorInfo[],

@@ -3,7 +3,11 @@ import type { BufferPool, Chunk, Loan, ModelInfo } from "@tensorwire/core";
 import { FileReader } from "./file-reader.js";
 import type { ModelSource } from "./source.js";
 
-/** Any file, as its bytes: one U8 tensor with the file's base name. */
+/**
+ * Any file, as its bytes: one U8 tensor with the file's base name.
+ * @example
+ * await streamModel(rawFileSource("weights.bin"), "weights.twire");
+ */
 export function rawFileSource(path: string): ModelSource {
   return new RawFileSource(path);
 }

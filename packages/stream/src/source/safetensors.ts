@@ -24,6 +24,8 @@ export interface FileSourceOptions {
 /**
  * A safetensors file. Its tensors travel in the order of their data, and its header as it stands, so that a sink of the
  * same format writes the same file.
+ * @example
+ * await streamModel(safetensorsSource("model.safetensors"), destination, { codec: "blockwise8" });
  */
 export function safetensorsSource(path: string, options: FileSourceOptions = {}): ModelSource {
   return new SafetensorsSource(path, options);

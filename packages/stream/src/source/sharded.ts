@@ -22,6 +22,9 @@ import { readTextFile } from "./text-file.js";
 /**
  * A safetensors model in shards, by its `*.index.json`. Tensors travel shard by shard, in the order of their data. Index
  * and shards must agree on every tensor.
+ * @example
+ * await transferModel("model.safetensors", "sharded.safetensors", { maxShardBytes: 100_000 });
+ * await transferModel(shardedSafetensorsSource("sharded.safetensors.index.json"), "joined.safetensors");
  */
 export function shardedSafetensorsSource(indexPath: string, options: FileSourceOptions = {}): ModelSource {
   return new ShardedSource(indexPath, options);

@@ -80,6 +80,7 @@ export type EncodedRecord = Pick<ChunkRecord, "codec" | "payloadBytes" | "hash">
 
 /** A source whose chunks are encoded already; its manifest, codecs and chunk size are what they are. */
 export interface EncodedSource {
+  /** For messages. */
   readonly name: string;
   /** As of a `ModelSource`. */
   readonly version?: string | undefined;
@@ -87,6 +88,7 @@ export interface EncodedSource {
   readonly finite?: boolean | undefined;
   /** As of a `ModelSource`. */
   memory?(plan: ChunkPlan): SourceMemory;
+  /** Validates what can be before any data, and says what the model is. */
   open(): Promise<Manifest>;
   /** As of a `ModelSource`. */
   want?(runs: readonly ChunkRange[]): void;
@@ -96,6 +98,7 @@ export interface EncodedSource {
   readEncoded(chunk: Chunk, pool: BufferPool): Promise<{ record: EncodedRecord; loan: Loan }>;
   /** Called when the last chunk has been read, as of a `ModelSource`. */
   verify?(): Promise<void>;
+  /** Frees what it holds. */
   close(): Promise<void>;
 }
 

@@ -25,7 +25,9 @@ export type SourceValue = Omit<SourceTensor, "name">;
 /** A model in memory. */
 export type TensorMap = Readonly<Record<string, SourceValue>> | ReadonlyMap<string, SourceValue>;
 
+/** What goes with tensors in memory. */
 export interface TensorsOptions {
+  /** The model's. */
   readonly metadata?: Readonly<Record<string, string>> | ReadonlyMap<string, string> | undefined;
   /**
    * What to do with two names for the same memory (tied tensors): `notice` sends both and warns once, `refuse` throws
@@ -34,7 +36,12 @@ export interface TensorsOptions {
   readonly tied?: "notice" | "refuse" | undefined;
 }
 
-/** A model in memory, of the host or of a device, as a source. Its memory is read in place, never copied, never written. */
+/**
+ * A model in memory, of the host or of a device, as a source. Its memory is read in place, never copied, never written.
+ * @example
+ * const bias = { dtype: "F32", shape: [4], data: Float32Array.of(1, 2, 3, 4) } as const;
+ * await streamModel(tensorsSource({ bias }, { metadata: { num_examples: "2707" } }), destination);
+ */
 export function tensorsSource(tensors: TensorMap, options: TensorsOptions = {}): ModelSource {
   return new TensorsSource(tensors, options);
 }

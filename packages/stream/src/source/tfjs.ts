@@ -21,6 +21,8 @@ import { readTextFile } from "./text-file.js";
 /**
  * A TensorFlow.js model by its `model.json`: the weights alone, in the manifest's order. Quantized weights are
  * dequantized chunk by chunk, as TensorFlow.js does.
+ * @example
+ * await transferModel(tensorflowJsSource("tfjs/model.json"), "from-tfjs.safetensors");
  */
 export function tensorflowJsSource(modelJsonPath: string): ModelSource {
   return new TensorflowJsSource(modelJsonPath);

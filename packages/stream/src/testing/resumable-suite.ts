@@ -24,6 +24,7 @@ export interface PlaceUnderTest {
   leftovers(): Promise<readonly string[]>;
 }
 
+/** What the suite makes allowance for. */
 export interface ResumableSuiteOptions {
   /** A chunk that is held can be replaced. Default true; where it cannot, only chunks of the same version are held. */
   readonly forgets?: boolean | undefined;
@@ -37,7 +38,14 @@ const CHUNK_BYTES = 32_768;
 
 /**
  * What any sink must do that can be interrupted. `make` gives a new place for each test.
- * @example resumableSuite("raw file", async () => ({ sink: () => rawFileSink(path), ... }));
+ * @example
+ * // not run: a suite is of a test file, which vitest runs
+ * resumableSuite("raw file", async () => ({
+ *   sink: () => rawFileSink("copy.bin"),
+ *   forsake: async () => {},
+ *   result: async () => undefined,
+ *   leftovers: async () => [],
+ * }));
  */
 export function resumableSuite(
   name: string,

@@ -25,7 +25,11 @@ export function sampleTensors(): SampleTensor[] {
   });
 }
 
-/** The same as a model. */
+/**
+ * The same as a model.
+ * @example
+ * console.log(sampleModel().tensors.length === sampleTensors().length); // true
+ */
 export function sampleModel(): ModelInfo {
   const tensors = sampleTensors().map(({ name, dtype, shape }) => ({ name, dtype, shape }));
   return { kind: "model", tensors, metadata: new Map([["format", "pt"]]) };

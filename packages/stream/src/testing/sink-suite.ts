@@ -12,6 +12,7 @@ import { type SampleTensor, sampleModel, sampleTensors } from "./sample-model.js
 
 /** A fresh sink, not open, with a way to see what became of it. */
 export interface SinkUnderTest {
+  /** A new one, not open. */
   readonly sink: ModelSink;
   /** What stands in its place now: the tensors of a complete model, or `undefined` where there is nothing at all. */
   result(): Promise<readonly SampleTensor[] | undefined>;
@@ -24,7 +25,13 @@ const FAULT = new TensorwireError("CHANNEL_CLOSED", "the suite ends the transfer
 
 /**
  * What any sink of decoded chunks must do. `make` gives a new one, in a place of its own, for each test.
- * @example sinkSuite("safetensors file", async () => ({ sink: safetensorsSink(path), result: () => read(path) }));
+ * @example
+ * // not run: a suite is of a test file, which vitest runs
+ * sinkSuite("safetensors file", async () => ({
+ *   sink: safetensorsSink("copy.safetensors"),
+ *   result: async () => undefined,
+ *   leftovers: async () => [],
+ * }));
  */
 export function sinkSuite(name: string, make: () => Promise<SinkUnderTest>): void {
   describe(`sink suite: ${name}`, () => {

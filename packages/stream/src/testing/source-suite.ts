@@ -12,6 +12,7 @@ import type { SampleTensor } from "./sample-model.js";
 
 /** A fresh source of a model, not open, and what it must give. */
 export interface SourceUnderTest {
+  /** A new one, not open. */
   readonly source: ModelSource;
   /** In any order. */
   readonly tensors: readonly SampleTensor[];
@@ -19,7 +20,9 @@ export interface SourceUnderTest {
 
 /**
  * What any source must do. `make` gives a new one for each test.
- * @example sourceSuite("safetensors file", async () => ({ source: safetensorsSource(path), tensors }));
+ * @example
+ * // not run: a suite is of a test file, which vitest runs
+ * sourceSuite("safetensors file", async () => ({ source: safetensorsSource("sample.safetensors"), tensors: sampleTensors() }));
  */
 export function sourceSuite(name: string, make: () => Promise<SourceUnderTest>): void {
   describe(`source suite: ${name}`, () => {

@@ -1,0 +1,100 @@
+import { asTensorwireError, TensorwireError } from "@tensorwire/core";
+import { setMaxListeners } from "node:events";
+import type { ProgressEvent } from "../session/progress.js";
+import { abortError } from "../session/transfer.js";
+import { faultOf, type TransferRecord } from "./transfer-record.js";
+
+/** What a transfer has come to. */
+export type Outcome = Partial<
+  Pick<TransferRecord, "ref" | "path" | "owned" | "held" | "sourceBytes" | "totalBytes" | "wireBytes">
+>;
+
+/** What whoever moves a model is given. */
+export interface MoveContext {
+  readonly signal: AbortSignal;
+  /** It was under way already when the agent was started. */
+  readonly resumed: boolean;
+  progress(event: ProgressEvent): void;
+  /** It goes on trying; undefined: it moves again. */
+  interrupted(error: TensorwireError | undefined): void;
+}
+
+export type Move = (record: TransferRecord, context: MoveContext) => Promise<Outcome>;
+
+/** Takes back what a transfer leaves that has come to nothing. Never rejects. */
+export type Undo = (record: TransferRecord) => Promise<void>;
+
+/** One transfer of an agent, as long as it is not forgotten. */
+export class AgentTransfer {
+  readonly #abort = new AbortController();
+  /** The agent ends: what is under way goes on when it is started again. */
+  #leaving = false;
+  #over: Promise<void> = Promise.resolve();
+
+  constructor(
+    public record: TransferRecord,
+    private readonly save: (record: TransferRecord) => Promise<void>,
+  ) {
+    setMaxListeners(0, this.#abort.signal);
+  }
+
+  /** Resolves when it is over; never rejects. */
+  get over(): Promise<void> {
+    return this.#over;
+  }
+
+  start(move: Move, undo: Undo, resumed = false): void {
+    this.#over = this.#run(move, undo, resumed);
+  }
+
+  async #run(move: Move, undo: Undo, resumed: boolean): Promise<void> {
+    const { signal } = this.#abort;
+    let end: Partial<TransferRecord>;
+    try {
+      const outcome = await move(this.record, {
+        signal,
+        resumed,
+        progress: ({ totalBytes, acknowledgedBytes, wireBytes }) =>
+          this.#set({ totalBytes, sourceBytes: acknowledgedBytes, wireBytes }),
+        interrupted: (error) => this.#set({ error: error && faultOf(error) }),
+      });
+      end = { ...outcome, state: "done", error: undefined };
+    } catch (cause) {
+      if (this.#leaving) return;
+      const error = asTensorwireError(cause, "INTERNAL");
+      const state = signal.aborted ? "cancelled" : "failed";
+      await undo(this.record);
+      end = { state, error: faultOf(error) };
+    }
+    this.#set(end);
+    // Where the disk refuses the record there still is a program that waits for an answer.
+    await this.save(this.record).catch(() => {});
+  }
+
+  #set(change: Partial<TransferRecord>): void {
+    this.record = { ...this.record, ...change };
+  }
+
+  /** It is over, or so many milliseconds are. */
+  async wait(ms: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, ms);
+    });
+    await Promise.race([this.#over, late]);
+    clearTimeout(timer);
+  }
+
+  async cancel(): Promise<void> {
+    this.#abort.abort(
+      new TensorwireError("ABORTED", "the transfer was cancelled by a program of this machine"),
+    );
+    await this.#over;
+  }
+
+  async leave(): Promise<void> {
+    this.#leaving = true;
+    this.#abort.abort(abortError("the agent ends"));
+    await this.#over;
+  }
+}

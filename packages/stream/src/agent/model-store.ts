@@ -1,0 +1,216 @@
+import { stat, unlink } from "node:fs/promises";
+import { quote, TensorwireError } from "@tensorwire/core";
+import * as v from "valibot";
+import { PART_SUFFIX } from "../journal/leftover.js";
+import type { Publication } from "../server/publications.js";
+import { artifactSource } from "../source/artifact.js";
+import { safetensorsSource } from "../source/safetensors.js";
+import type { EncodedSource, ModelSource } from "../source/source.js";
+import type { Exchange } from "./exchange.js";
+import { RecordFolder } from "./record-folder.js";
+import { REFERENCE_FORM, type Reference, ReferenceSchema, TransferId } from "./reference.js";
+
+const StoredSchema = v.object({
+  id: TransferId,
+  name: v.string(),
+  /** In the agent's own folder of the exchange directory: the model as it was, or encoded. */
+  file: v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]+\.(?:safetensors|twire)$/)),
+  digest: ReferenceSchema.entries.digest,
+  /** Of its tensors, decoded. */
+  bytes: v.number(),
+  storedBytes: v.number(),
+  /** What has to be the same whenever it is sent again, so that its digest is. */
+  chunkBytes: v.number(),
+  integrity: v.picklist(["xxh64", "sha256"]),
+  compress: v.optional(v.picklist(["auto", "never"])),
+  /** In milliseconds since 1970. */
+  created: v.number(),
+  expires: v.number(),
+  /** It is to be had no more, and goes with the last who is having it. */
+  freed: v.optional(v.boolean()),
+});
+
+/** A model that is published from here. */
+export type StoredModel = v.InferOutput<typeof StoredSchema>;
+
+export interface StoreParts {
+  readonly exchange: Exchange;
+  readonly records: RecordFolder<typeof StoredSchema>;
+  /** A label for references. */
+  readonly home: () => string | null;
+}
+
+/** The models that are published from here: their files, and for how long those stay. */
+export class ModelStore {
+  readonly #models = new Map<string, StoredModel>();
+  readonly #readers = new Map<string, number>();
+  /** Ids of files that are being written. */
+  readonly #making = new Set<string>();
+  /** Ids of models whose very file a program has been given. */
+  held: (id: string) => boolean = () => false;
+
+  private constructor(private readonly parts: StoreParts) {}
+
+  /** @param directory The agent's. @throws TensorwireError `TARGET_WRITE`, `TARGET_EXISTS`. */
+  static async open(directory: string, parts: Omit<StoreParts, "records">): Promise<ModelStore> {
+    const records = await RecordFolder.open(directory, StoredSchema);
+    const store = new ModelStore({ ...parts, records });
+    for (const [id, model] of await records.all()) {
+      const there = await stat(store.pathOf(model)).catch(() => undefined);
+      // What lay in memory does not outlast the machine.
+      if (there) store.#models.set(id, model);
+      else await records.remove(id);
+    }
+    return store;
+  }
+
+  pathOf({ file }: Pick<StoredModel, "file">): string {
+    return this.parts.exchange.own(file);
+  }
+
+  list(): { readonly ref: Reference; readonly storedBytes: number; readonly readers: number }[] {
+    return [...this.#models.values()]
+      .filter(({ freed }) => !freed)
+      .map((model) => ({
+        ref: this.reference(model),
+        storedBytes: model.storedBytes,
+        readers: this.#readers.get(model.id) ?? 0,
+      }));
+  }
+
+  reference({ name, id, digest, bytes, expires }: StoredModel): Reference {
+    const home = this.parts.home();
+    return {
+      ...{ tensorwire: REFERENCE_FORM, name, transfer: id, digest, bytes, home },
+      expires: Math.ceil(expires / 1000),
+    };
+  }
+
+  /** The model of that id, whatever its name. */
+  get(id: string): StoredModel | undefined {
+    const model = this.#models.get(id);
+    return model && !model.freed && model.expires > Date.now() ? model : undefined;
+  }
+
+  /** @throws TensorwireError `NOT_FOUND`. */
+  find(name: string, id: string): StoredModel {
+    const model = this.get(id);
+    if (model?.name === name) return model;
+    throw new TensorwireError(
+      "NOT_FOUND",
+      `there is no model ${quote(name)} of transfer ${id} here: it was freed, or never here`,
+    );
+  }
+
+  /** Somebody writes the files of that id: they are not swept meanwhile. */
+  async making<T>(id: string, make: () => Promise<T>): Promise<T> {
+    this.#making.add(id);
+    try {
+      return await make();
+    } finally {
+      this.#making.delete(id);
+    }
+  }
+
+  /** Its file is there, whole: from when that is durable it is published. */
+  async add(model: Omit<StoredModel, "storedBytes">): Promise<StoredModel> {
+    const { size: storedBytes } = await stat(this.pathOf(model));
+    const stored = { ...model, storedBytes };
+    await this.parts.records.write(model.id, stored);
+    this.#models.set(model.id, stored);
+    return stored;
+  }
+
+  /** For who fetches it: from when it is opened it stays until that is over. */
+  publication(model: StoredModel): Publication {
+    const { id, chunkBytes, integrity, compress } = model;
+    const encoded = model.file.endsWith(".twire");
+    let leave: (() => void) | undefined;
+    const enter = (): void => {
+      leave ??= this.#enter(id);
+    };
+    return {
+      options: encoded ? { version: id } : { codec: "none", chunkBytes, integrity, compress, version: id },
+      open: () => {
+        enter();
+        return this.source(model);
+      },
+      ...(encoded && {
+        file: async () => {
+          enter();
+          return { path: this.pathOf(model), tag: id };
+        },
+      }),
+      leave: () => leave?.(),
+    };
+  }
+
+  /** Somebody has it from now on. @returns what to call, once, when that is over. */
+  #enter(id: string): () => void {
+    this.#readers.set(id, (this.#readers.get(id) ?? 0) + 1);
+    return () => {
+      this.#readers.set(id, this.#readers.get(id)! - 1);
+      void this.release(id);
+    };
+  }
+
+  /** The same, for who reads it here. @throws what `read` does. */
+  async reading<T>(
+    model: StoredModel,
+    read: (source: ModelSource | EncodedSource) => Promise<T>,
+  ): Promise<T> {
+    const leave = this.#enter(model.id);
+    try {
+      return await read(this.source(model));
+    } finally {
+      leave();
+    }
+  }
+
+  source(model: StoredModel): ModelSource | EncodedSource {
+    const path = this.pathOf(model);
+    return model.file.endsWith(".twire") ? artifactSource(path) : safetensorsSource(path);
+  }
+
+  /** @returns how many there were of that name, and of that id where one is given. */
+  async free(name: string, id?: string): Promise<number> {
+    const found = [...this.#models.values()].filter(
+      (model) => model.name === name && !model.freed && (id === undefined || model.id === id),
+    );
+    for (const model of found) await this.#free(model);
+    return found.length;
+  }
+
+  async #free(model: StoredModel): Promise<void> {
+    model.freed = true;
+    await this.parts.records.write(model.id, model);
+    await this.release(model.id);
+  }
+
+  /** Removes the model if it was freed, and nobody has it any more. */
+  async release(id: string): Promise<void> {
+    const model = this.#models.get(id);
+    if (!model?.freed || this.#readers.get(id) || this.held(id)) return;
+    this.#models.delete(id);
+    this.#readers.delete(id);
+    await unlink(this.pathOf(model)).catch(() => {});
+    await this.parts.records.remove(id);
+  }
+
+  /** Frees what has expired, and removes files that belong to no model. @param before What was touched later stays. */
+  async sweep(now: number, before: number): Promise<void> {
+    for (const model of [...this.#models.values()]) {
+      if (!model.freed && model.expires <= now) await this.#free(model);
+      else await this.release(model.id);
+    }
+    const ours = new Set([...this.#models.values()].map(({ file }) => file));
+    for (const file of await this.parts.exchange.ownFiles()) {
+      if (file.startsWith(".") || ours.has(file) || this.#making.has(file.split(".")[0]!)) continue;
+      const path = this.parts.exchange.own(file);
+      const stats = await stat(path).catch(() => undefined);
+      // One that is whole, and of no model, is of a process that died before it could say so; others may be gone on with.
+      const stray = stats && (!file.includes(PART_SUFFIX) || stats.mtimeMs < before);
+      if (stray) await unlink(path).catch(() => {});
+    }
+  }
+}

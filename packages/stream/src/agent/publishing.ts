@@ -1,0 +1,170 @@
+import { chmod, lstat, rename, rm, unlink } from "node:fs/promises";
+import { DEFAULT_CHUNK_BYTES, quote, TensorwireError } from "@tensorwire/core";
+import type { TransferOptions } from "../options.js";
+import type { TransferSummary } from "../session/summary.js";
+import { artifactSink } from "../sink/artifact.js";
+import { safetensorsSink } from "../sink/safetensors.js";
+import { isErrno, targetError } from "../sink/target-error.js";
+import { safetensorsSource } from "../source/safetensors.js";
+import { streamModel } from "../stream-model.js";
+import { transferModel } from "../transfer-model.js";
+import type { Move, MoveContext, Outcome } from "./agent-transfer.js";
+import { discardSink } from "./discard-sink.js";
+import type { Exchange, HandedFile } from "./exchange.js";
+import type { Home } from "./home.js";
+import type { ModelStore } from "./model-store.js";
+import { patiently } from "./patience.js";
+import { REFERENCE_FORM } from "./reference.js";
+import { encodingOf, type Encoding, type PublishRequest } from "./requests.js";
+import type { TransferRecord } from "./transfer-record.js";
+
+export interface PublishingParts {
+  readonly exchange: Exchange;
+  readonly store: ModelStore;
+  readonly home: Home | undefined;
+  readonly options: TransferOptions;
+  readonly patienceMs: number;
+}
+
+/** Where a file is that the agent has been given, until it is published. */
+export const takenFile = (id: string): string => `${id}.taken`;
+
+/** Publishes a file: at the home, or here. */
+export function publishing(parts: PublishingParts): Move {
+  const { store, home } = parts;
+  // From its first moment on, so that nothing of it is swept.
+  return (record, context) =>
+    store.making(record.id, () => (home ? uploaded : stored)(record, context, parts));
+}
+
+/** Takes back what is left of a publication that came to nothing; a file that was given for it is the program's again. */
+export function unpublished({ exchange }: PublishingParts): (record: TransferRecord) => Promise<void> {
+  return async ({ id, request }) => {
+    const { body, path } = request as unknown as PublishRequest;
+    const taken = exchange.own(takenFile(id));
+    if (!body) await exchange.giveBack(taken, path);
+    await rm(taken, { force: true }).catch(() => {});
+    for (const name of [`${id}.safetensors`, `${id}.twire`]) await exchange.discard(exchange.own(name));
+  };
+}
+
+/** The file, wherever it is by now: an agent that died may have taken it over already. */
+async function input({ path, body }: PublishRequest, id: string, exchange: Exchange): Promise<HandedFile> {
+  const taken = exchange.own(takenFile(id));
+  const stats = await lstat(taken).catch(() => undefined);
+  if (!stats && !body) return exchange.source(path);
+  return { path: taken, bytes: stats?.size ?? 0, open: () => safetensorsSource(taken) };
+}
+
+async function uploaded(
+  record: TransferRecord,
+  context: MoveContext,
+  { exchange, home, options, patienceMs }: PublishingParts,
+): Promise<Outcome> {
+  const { id, name, expires } = record;
+  const request = record.request as unknown as PublishRequest;
+  const file = await input(request, id, exchange);
+  const seconds = String(Math.max(1, Math.ceil((expires - Date.now()) / 1000)));
+  const url = home!.urlOf(name, id, { expires: seconds });
+  const summary = await patiently(patienceMs, context, (onProgress) =>
+    streamModel(file.open(), url, {
+      ...{ ...options, ...encodingOf(request), retry: false },
+      ...{ dial: home!.dial, signal: context.signal, onProgress },
+    }),
+  );
+  if (request.consume || request.body) await unlink(file.path).catch(() => {});
+  const ref = {
+    tensorwire: REFERENCE_FORM,
+    name,
+    transfer: id,
+    ...identity(summary),
+    home: home!.label,
+  } as const;
+  return { ...sizes(summary), ref: { ...ref, expires: Math.ceil(expires / 1000) } };
+}
+
+/** Publishes it here: as the file that it is where its codec leaves it so, else encoded. */
+async function stored(
+  record: TransferRecord,
+  { signal, progress: onProgress }: MoveContext,
+  { exchange, store, options }: PublishingParts,
+): Promise<Outcome> {
+  const { id, name, created, expires } = record;
+  const request = record.request as unknown as PublishRequest;
+  const encoding = encodingOf(request);
+  const { windowBytes = Number.POSITIVE_INFINITY } = options;
+  const chunkBytes = Math.min(DEFAULT_CHUNK_BYTES, Math.floor(windowBytes / 2));
+  // The rate is for the line: within the machine there is none.
+  const terms = { ...options, maxBytesPerSecond: undefined, ...encoding, chunkBytes, signal, onProgress };
+  const consumed = request.consume || request.body;
+  // What an agent that died had published already, and had not said so.
+  const known = store.get(id);
+  if (known) return { ref: store.reference(known), sourceBytes: known.bytes, totalBytes: known.bytes };
+  let file = await input(request, id, exchange);
+  const asItIs = isAsItIs(encoding);
+  const target = `${id}.${asItIs ? "safetensors" : "twire"}`;
+  const path = exchange.own(target);
+  // One of that name that is no model's was made by an agent that died before it could say so.
+  await rm(path, { force: true });
+  let summary: TransferSummary;
+  if (!asItIs) {
+    await exchange.checkRoom(0);
+    summary = await transferModel(file.open(), artifactSink(path), terms);
+    if (consumed) await unlink(file.path).catch(() => {});
+  } else if (consumed) {
+    file = await takenOver(file, id, request, exchange);
+    // Read once, for its digest.
+    summary = await transferModel(file.open(), discardSink(), terms);
+    await rename(file.path, path);
+  } else {
+    await exchange.checkRoom(file.bytes);
+    summary = await transferModel(file.open(), safetensorsSink(path), terms);
+  }
+  // Programs get this very file, where they are of this machine.
+  await chmod(path, 0o400);
+  const { compress, integrity = "xxh64" } = encoding;
+  const model = { id, name, file: target, ...identity(summary), chunkBytes, integrity, compress };
+  const added = await store.add({ ...model, created, expires });
+  return { ...sizes(summary), ref: store.reference(added) };
+}
+
+/** The file among the agent's own: moved there, or, from another file system, copied. */
+async function takenOver(
+  file: HandedFile,
+  id: string,
+  { path }: PublishRequest,
+  exchange: Exchange,
+): Promise<HandedFile> {
+  const taken = exchange.own(takenFile(id));
+  const own = { path: taken, bytes: file.bytes, open: () => safetensorsSource(taken) };
+  if (file.path === taken) return own;
+  try {
+    await rename(file.path, taken);
+  } catch (cause) {
+    if (!isErrno(cause, "EXDEV")) throw targetError(cause, file.path, "cannot move");
+    await exchange.checkRoom(file.bytes);
+    const draft = `${taken}.safetensors`;
+    await transferModel(file.open(), safetensorsSink(draft, { overwrite: true, resume: false }));
+    await rename(draft, taken);
+    await unlink(file.path).catch(() => {});
+    return own;
+  }
+  // What was looked at may have been replaced since.
+  if ((await lstat(taken)).isFile()) return own;
+  await unlink(taken);
+  throw new TensorwireError("FORBIDDEN", `${quote(path)} is no plain file`);
+}
+
+/** Whether a receiver gets the file that it was, bit for bit, and with every codec that there is. */
+function isAsItIs({ codec, policy }: Encoding): boolean {
+  const name = typeof codec === "string" ? codec : codec?.name;
+  return policy === undefined && (name === undefined || name === "none");
+}
+
+function identity({ digest, sha256, sourceBytes }: TransferSummary): { digest: string; bytes: number } {
+  return { digest: sha256 === undefined ? digest : `sha256:${sha256}`, bytes: sourceBytes };
+}
+
+function sizes({ sourceBytes, wireBytes }: TransferSummary): Outcome {
+  return { sourceBytes, totalBytes: sourceBytes, wireBytes };
+}

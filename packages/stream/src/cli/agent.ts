@@ -1,0 +1,40 @@
+import type { Command } from "commander";
+import { createAgent } from "../agent/agent.js";
+import { readToken } from "./token.js";
+import { addAgentFlags, agentOptions, type AgentFlags } from "./agent-flags.js";
+import { addCodecFlags, streamOptions } from "./codec-flags.js";
+import { listeningOptions, tlsOptions } from "./endpoint.js";
+import type { Invocation } from "./invocation.js";
+import { addPeerFlags } from "./peer-flags.js";
+import { addTransferFlags } from "./transfer-flags.js";
+
+export function declareAgent(program: Command, invocation: Invocation): void {
+  const command = program
+    .command("agent")
+    .summary("move models for programs of this machine")
+    .description(
+      "A daemon beside a trainer: programs hand it files to publish, and get those that they fetch, over HTTP and JSON on a Unix socket or on loopback. " +
+        "What is under way when it is stopped, or killed, goes on when it is started again.",
+    )
+    .action((flags: AgentFlags) => agent(flags, invocation));
+  addTransferFlags(addCodecFlags(addPeerFlags(addAgentFlags(command))));
+}
+
+async function agent(flags: AgentFlags, { output, signal }: Invocation): Promise<void> {
+  const { codec, policy, minElements, compress, nonFinite, integrity, ...transfer } =
+    await streamOptions(flags);
+  const { windowBytes, budget, limits, maxBytesPerSecond, idleTimeoutMs, stallTimeoutMs } = transfer;
+  const dial = { tls: await tlsOptions(flags), token: await readToken(flags.tokenFile) };
+  const running = await createAgent({
+    ...agentOptions(flags),
+    listen: flags.listen === undefined ? undefined : await listeningOptions(flags, flags.listen),
+    dial,
+    encoding: { codec, policy, minElements, compress, nonFinite, integrity },
+    transfer: { windowBytes, budget, limits, maxBytesPerSecond, idleTimeoutMs, stallTimeoutMs },
+  });
+  if (running.url !== null) output.note(`tensorwire: listening on ${running.url}`);
+  output.note(`tensorwire: agent on ${running.local}`);
+  if (!signal.aborted)
+    await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+  await running.close();
+}
