@@ -14,6 +14,7 @@ export const PAGES: readonly { readonly group: string; readonly pages: readonly 
       "guides/federated",
       "guides/reliability",
       "guides/security",
+      "guides/gpu",
       "guides/observability",
     ],
   },

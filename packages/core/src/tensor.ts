@@ -19,7 +19,7 @@ export interface Tensor extends TensorInfo {
 
 /** A tensor's data in a buffer of a device, a `GPUBuffer`; all of the buffer, where nothing else is said. */
 export interface DeviceData {
-  /** A `GPUBuffer`. */
+  /** The `GPUBuffer`. */
   readonly buffer: object;
   /** A multiple of 4. Default 0. */
   readonly byteOffset?: number | undefined;
@@ -29,7 +29,7 @@ export interface DeviceData {
 
 /** A tensor that is sent: its data are the host's, or a device's. */
 export interface SourceTensor extends TensorInfo {
-  /** The elements, little-endian and contiguous; the library never writes to them. */
+  /** The elements: bytes in any view, or a run of a device's buffer. The library never writes to them. */
   readonly data: ArrayBufferView | DeviceData;
 }
 

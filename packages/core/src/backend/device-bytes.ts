@@ -5,12 +5,19 @@ import { TensorwireError } from "../errors.js";
  * at a multiple of 4; what it is short of one at its end belongs to it, is read with it, and may be overwritten.
  */
 export interface DeviceBytes {
+  /** The `GPUBuffer`. */
   readonly buffer: object;
+  /** Where in it they begin: a multiple of 4. */
   readonly byteOffset: number;
+  /** How many there are. */
   readonly byteLength: number;
 }
 
-/** By its shape a `Uint8Array` is one of those too: this tells them apart. */
+/**
+ * By its shape a `Uint8Array` is one of those too: this tells them apart.
+ * @example
+ * console.log(isHostBytes(new Uint8Array(4))); // true
+ */
 export function isHostBytes(bytes: Uint8Array | DeviceBytes): bytes is Uint8Array {
   return bytes instanceof Uint8Array;
 }
@@ -19,6 +26,8 @@ export function isHostBytes(bytes: Uint8Array | DeviceBytes): bytes is Uint8Arra
  * A job's bytes, for backends that run on this machine's own processor.
  * @param backend its name.
  * @throws TensorwireError `INVALID_ARGUMENT` for bytes of a device.
+ * @example
+ * console.log(hostBytes("portable", Uint8Array.of(1, 2)).length); // 2
  */
 export function hostBytes(backend: string, bytes: Uint8Array | DeviceBytes): Uint8Array {
   if (isHostBytes(bytes)) return bytes;

@@ -69,6 +69,7 @@ export class GpuBackend implements CodecBackend {
     this.#settings = settings;
   }
 
+  /** What it has done so far. */
   get traffic(): GpuTraffic {
     const { mappedBytes, staging } = this.#transport;
     return {

@@ -52,6 +52,11 @@ export interface GpuCodecsOptions {
  * Each codec is tried on the device first. One whose bits differ from the reference's runs on the CPU, with a notice.
  * @param device of `navigator.gpu`, or of `openGpuDevice()`.
  * @throws TensorwireError `DEVICE_LOST`; `INVALID_ARGUMENT` for options that cannot be used.
+ * @example
+ * // not run: needs a GPU
+ * const backend = await gpuCodecs(device, { host: defaultBackend(), only: ["normfloat4"] });
+ * const source = { buffer, byteOffset: 0, byteLength: 4 * elements };
+ * const { hash } = await backend.encode({ codec: { name: "normfloat4" }, dtype: "F32", elements, source, target });
  */
 export async function gpuCodecs(device: GpuDevice, options: GpuCodecsOptions = {}): Promise<GpuBackend> {
   const { only = GPU_CODECS, hostJobs = false, codecs = defaultCodecs, reciprocalError = 0 } = options;

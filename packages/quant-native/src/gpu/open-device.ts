@@ -31,6 +31,9 @@ export interface OpenGpuDevice {
  * Opens a GPU, with buffers as large as it allows. Dawn keeps a process alive, and aborts it where nothing holds on to
  * what made the device: keep what this returns, and close it.
  * @throws TensorwireError `DEVICE_UNAVAILABLE`.
+ * @example
+ * // not run: needs a GPU
+ * const { device, close } = await openGpuDevice();
  */
 export async function openGpuDevice(options: OpenGpuDeviceOptions = {}): Promise<OpenGpuDevice> {
   let gpu: Gpu | undefined = options.gpu ?? browserGpu() ?? (await dawn(options.flags ?? []));

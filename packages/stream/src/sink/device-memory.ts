@@ -4,6 +4,7 @@ import type { TensorIn, TensorMemory } from "./tensors.js";
 
 /** A `GPUBuffer` with a tensor in it, from its beginning on. */
 export interface DeviceMemory extends DeviceBytes {
+  /** The `GPUBuffer`: `STORAGE`, `COPY_SRC` and `COPY_DST`. */
   readonly buffer: ReturnType<GpuDevice["createBuffer"]>;
 }
 

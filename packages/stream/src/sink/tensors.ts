@@ -19,6 +19,7 @@ export interface ReceivedTensor extends Tensor {
 
 /** The same, wherever it was put together. */
 export interface TensorIn<M> extends TensorInfo {
+  /** Its elements. */
   readonly data: M;
 }
 
