@@ -15,11 +15,12 @@ export const PAGES: readonly { readonly group: string; readonly pages: readonly 
       "guides/reliability",
       "guides/security",
       "guides/observability",
+      "agent",
     ],
   },
   {
     group: "Measured",
-    pages: ["memory"],
+    pages: ["benchmarks", "memory"],
   },
   {
     group: "Specifications",
