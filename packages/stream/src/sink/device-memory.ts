@@ -4,6 +4,7 @@ import type { TensorIn, TensorMemory } from "./tensors.js";
 
 /** A `GPUBuffer` with a tensor in it, from its beginning on. */
 export interface DeviceMemory extends DeviceBytes {
+  /** Of the device that the caller gave. */
   readonly buffer: ReturnType<GpuDevice["createBuffer"]>;
 }
 
