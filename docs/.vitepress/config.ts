@@ -47,7 +47,7 @@ export default defineConfig({
     nav: [
       { text: "Guides", link: "/guides/getting-started", activeMatch: "/guides/" },
       { text: "Codecs", link: "/codecs" },
-      { text: "Memory", link: "/memory" },
+      { text: "Benchmarks", link: "/benchmarks" },
       { text: "API", link: "/api/", activeMatch: "/api/" },
     ],
     sidebar: {

@@ -16,11 +16,12 @@ export const PAGES: readonly { readonly group: string; readonly pages: readonly 
       "guides/security",
       "guides/gpu",
       "guides/observability",
+      "agent",
     ],
   },
   {
     group: "Measured",
-    pages: ["memory"],
+    pages: ["benchmarks", "memory"],
   },
   {
     group: "Specifications",

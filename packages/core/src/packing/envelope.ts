@@ -36,7 +36,7 @@ export function segmentsOf(
  * const packed = new Uint8Array(payload.length);
  * const bytes = packPayload(payload, segments, nodePacker(), packed);
  * const unpacked = new Uint8Array(payload.length);
- * if (bytes > 0) unpackPayload(packed.subarray(0, bytes), segments, unpackOnly, unpacked);
+ * if (bytes > 0) unpackPayload(packed.subarray(0, bytes), segments, nodePacker(), unpacked);
  */
 export function packPayload(
   payload: Uint8Array,

@@ -38,7 +38,13 @@ import { sweeping } from "./sweep.js";
 import { type Deeds, TransferList } from "./transfer-list.js";
 import { type TransferKind, transferJson } from "./transfer-record.js";
 
-/** A daemon beside a trainer, which does the moving: docs/agent.md. */
+/**
+ * A daemon beside a trainer, which does the moving: docs/agent.md.
+ * @example
+ * const agent = await createAgent({ directory: "agent" });
+ * console.log(agent.url); // null
+ * await agent.close();
+ */
 export class Agent implements LocalDeeds {
   #local!: LocalServer;
   #peers: Peers | undefined;
@@ -116,6 +122,7 @@ export class Agent implements LocalDeeds {
     return this.#peers?.url ?? null;
   }
 
+  /** What it is doing, and what it has: the answer of `GET /v1/status`. */
   async status(): Promise<object> {
     const { exchange, store, transfers, home } = this.parts;
     return {
@@ -127,6 +134,7 @@ export class Agent implements LocalDeeds {
     };
   }
 
+  /** Publishes a file, as `POST /v1/models` does. */
   async publish(body: unknown): Promise<AgentTransfer> {
     const asked = this.#encoded(parsePublish(body));
     const { name, path } = asked.request;
@@ -136,6 +144,7 @@ export class Agent implements LocalDeeds {
     return this.#begin("publish", name, asked, asked.request.expiresSeconds);
   }
 
+  /** Publishes what a request carries, as `PUT /v1/models/NAME` does. */
   async publishBody(given: string, query: URLSearchParams, request: IncomingMessage): Promise<AgentTransfer> {
     const name = checkModelName(given);
     const asked = this.#encoded(parsePublishQuery(name, query));
@@ -150,6 +159,7 @@ export class Agent implements LocalDeeds {
     });
   }
 
+  /** Fetches what a reference names, as `POST /v1/fetches` does. */
   async fetch(body: unknown): Promise<AgentTransfer> {
     const asked = parseFetch(body);
     const { ref, to, overwrite, expiresSeconds } = asked.request;
@@ -161,6 +171,7 @@ export class Agent implements LocalDeeds {
     return this.#begin("fetch", ref.name, asked, expiresSeconds);
   }
 
+  /** Sends a file to a peer, as `POST /v1/sends` does. */
   async send(body: unknown): Promise<AgentTransfer> {
     const asked = this.#encoded(parseSend(body));
     const { path, to } = asked.request;
@@ -193,15 +204,18 @@ export class Agent implements LocalDeeds {
     return transfers.begin({ id, kind, name, request, lifetimeMs }, deeds[kind]);
   }
 
+  /** One of its transfers. @throws TensorwireError `NOT_FOUND`. */
   transfer(id: string): AgentTransfer {
     return this.parts.transfers.get(id);
   }
 
+  /** Cancels a transfer, and frees what it fetched. */
   async remove(id: string): Promise<object> {
     const { transfers } = this.parts;
     return transferJson(await transfers.remove(transfers.get(id)));
   }
 
+  /** Frees what is published under a name; gives how many models that were. */
   async free(name: string, transfer: string | undefined): Promise<number> {
     const { home, store, transfers } = this.parts;
     if (!home) return store.free(name, transfer);

@@ -43,6 +43,14 @@ export function blocksOf(page: string): Block[] {
     if (!LANGUAGES.includes(language)) return [];
     const before = text.slice(0, found.index) + all.slice(0, all.lastIndexOf(code));
     const where = `${page}:${before.split("\n").length}`;
+    // A program of the workspace takes minutes, or installs it: that there is such a script is looked at.
+    const script =
+      language === "sh" &&
+      code
+        .trim()
+        .split("\n")
+        .every((line) => /^(npm|#)/.test(line));
+    if (script) return [];
     return [{ where, language, name, code, reason, home: "@tensorwire/stream" }];
   });
 }

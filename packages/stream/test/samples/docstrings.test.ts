@@ -71,7 +71,9 @@ function exportsOf(): Exported[] {
     const module = checker.getSymbolAtLocation(program.getSourceFile(ROOT + entry)!)!;
     return checker.getExportsOfModule(module).flatMap((found) => {
       const symbol = found.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(found) : found;
-      const declared = symbol.declarations![0]!.getSourceFile().fileName.slice(ROOT.length);
+      const [declaration] = symbol.declarations ?? [];
+      if (!declaration) throw new Error(`${entry} exports ${found.name}, which is nowhere`);
+      const declared = declaration.getSourceFile().fileName.slice(ROOT.length);
       // What another package gives on is known by what was built of it.
       const file = declared.replace("/dist/", "/src/").replace(/\.d\.ts$/, ".ts");
       const shown = symbol.getJsDocTags(checker).some(({ name }) => name === "example");

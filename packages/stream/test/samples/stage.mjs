@@ -83,6 +83,8 @@ export async function writeFiles(folder, { ca, server, client }) {
     "here.pem": server.cert,
     "here.key": server.key,
     "c.pem": server.cert,
+    "cert.pem": server.cert,
+    "key.pem": server.key,
     "k.pem": server.key,
   };
   for (const [name, text] of Object.entries({
@@ -142,7 +144,12 @@ export function onThisMachine(code, { plain, secure, port, folder }) {
         if (own && /:9000|:9001/.test(all) && name !== "hub.example") {
           return `${scheme}://127.0.0.1:${port + Number(all.includes(":9001"))}${path}`;
         }
-        const there = /\.twire$|^\/models\//.test(path) ? path : `/models${path || `/any-${port}`}`;
+        const bare = /createAgent\(|tensorwire agent/.test(code);
+        const there = bare
+          ? path
+          : /\.twire$|^\/models\//.test(path)
+            ? path
+            : `/models${path || `/any-${port}`}`;
         return `${scheme}://127.0.0.1:${encrypted ? secure : plain}${there}`;
       },
     )
