@@ -147,7 +147,7 @@ def _bytes_of(value: Any) -> memoryview:
         torch: Any = torch_module()
         flat = value.detach().cpu().contiguous().reshape(-1)
         return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else memoryview(b"")
-    array = np.ascontiguousarray(value)
+    array: Any = np.ascontiguousarray(value)
     if array.dtype.byteorder == ">" or (array.dtype.byteorder == "=" and not _LITTLE):
         array = array.astype(array.dtype.newbyteorder("<"))
     return memoryview(array.reshape(-1).view(np.uint8)) if array.size else memoryview(b"")
