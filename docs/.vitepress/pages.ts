@@ -17,6 +17,8 @@ export const PAGES: readonly { readonly group: string; readonly pages: readonly 
       "guides/gpu",
       "guides/observability",
       "agent",
+      "guides/nvflare",
+      "guides/flower",
     ],
   },
   {

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import signal
 import threading
 import time
@@ -186,7 +187,7 @@ def test_a_node_that_may_not_speak_to_its_agent_fails_in_flowers_log(agents: Age
     assert "Received 1 results and 1 failures" in said
 
 
-def test_a_client_that_is_killed_fails_alone(agents: Agents, tmp_path: Path) -> None:
+def test_a_client_that_is_killed_is_flowers_to_replace(agents: Agents, tmp_path: Path) -> None:
     agents.start("site-2")
     folder = tmp_path / "run"
     folder.mkdir()
@@ -203,4 +204,5 @@ def test_a_client_that_is_killed_fails_alone(agents: Agents, tmp_path: Path) -> 
     said = run_flower(
         str(folder), Model(8, mixed=False), clients=2, rounds=1, log=str(folder / "log"), agents=agents.environment, began=began, seconds=100
     )
-    assert "Received 1 results and 1 failures" in said, said[-3000:]
+    # Flower starts the app again where it can, and counts a failure where it cannot.
+    assert re.search("Received (2 results and 0|1 results and 1) failures", said), said[-3000:]
