@@ -15,6 +15,8 @@ export interface MoveContext {
   /** It was under way already when the agent was started. */
   readonly resumed: boolean;
   progress(event: ProgressEvent): void;
+  /** Does so when the outcome outlasts the process, and not if there is none. */
+  afterwards(work: () => Promise<void>): void;
   /** It goes on trying; undefined: it moves again. */
   interrupted(error: TensorwireError | undefined): void;
 }
@@ -50,10 +52,14 @@ export class AgentTransfer {
   async #run(move: Move, undo: Undo, resumed: boolean): Promise<void> {
     const { signal } = this.#abort;
     let end: Partial<TransferRecord>;
+    let afterwards = async (): Promise<void> => {};
     try {
       const outcome = await move(this.record, {
         signal,
         resumed,
+        afterwards: (work) => {
+          afterwards = work;
+        },
         progress: ({ totalBytes, acknowledgedBytes, wireBytes }) =>
           this.#set({ totalBytes, sourceBytes: acknowledgedBytes, wireBytes }),
         interrupted: (error) => this.#set({ error: error && faultOf(error) }),
@@ -63,12 +69,15 @@ export class AgentTransfer {
       if (this.#leaving) return;
       const error = asTensorwireError(cause, "INTERNAL");
       const state = signal.aborted ? "cancelled" : "failed";
+      afterwards = async () => {};
       await undo(this.record);
       end = { state, error: faultOf(error) };
     }
     this.#set(end);
     // Where the disk refuses the record there still is a program that waits for an answer.
-    await this.save(this.record).catch(() => {});
+    await this.save(this.record)
+      .then(afterwards)
+      .catch(() => {});
   }
 
   #set(change: Partial<TransferRecord>): void {

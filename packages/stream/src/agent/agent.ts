@@ -18,7 +18,7 @@ import { fetching, unfetched } from "./fetching.js";
 import { Home } from "./home.js";
 import { API_VERSION, LocalApi, type LocalDeeds } from "./local-api.js";
 import { type LocalServer, localServer, localToken } from "./local-server.js";
-import { ModelStore } from "./model-store.js";
+import { ModelStore, takenError } from "./model-store.js";
 import { Peers } from "./peers.js";
 import { processMemory } from "./process-memory.js";
 import { publishing, unpublished } from "./publishing.js";
@@ -140,6 +140,7 @@ export class Agent implements LocalDeeds {
     const { name, path } = asked.request;
     const known = this.#same("publish", name, asked);
     if (known) return known;
+    this.#checkUnpublished(asked);
     await this.parts.exchange.source(path);
     return this.#begin("publish", name, asked, asked.request.expiresSeconds);
   }
@@ -150,6 +151,7 @@ export class Agent implements LocalDeeds {
     const asked = this.#encoded(parsePublishQuery(name, query));
     const known = this.#same("publish", name, asked);
     if (known) return known;
+    this.#checkUnpublished(asked);
     const { transfers, store, exchange } = this.parts;
     transfers.checkRoom();
     const id = asked.id ?? randomUUID();
@@ -193,6 +195,11 @@ export class Agent implements LocalDeeds {
     return this.parts.transfers.same({ id, kind, name, request });
   }
 
+  /** The transfer may be forgotten, and its model be here. */
+  #checkUnpublished({ id }: Asked<object>): void {
+    if (id !== undefined && this.parts.store.has(id)) throw takenError(id);
+  }
+
   #begin(
     kind: TransferKind,
     name: string,
@@ -223,9 +230,9 @@ export class Agent implements LocalDeeds {
       .map(({ record }) => record)
       .filter((record) => record.kind === "publish" && record.name === name && record.ref !== undefined)
       .map(({ id }) => id);
-    const ids = transfer === undefined ? known : [transfer];
-    for (const id of ids) await home.free(name, id);
-    return ids.length;
+    let freed = 0;
+    for (const id of transfer === undefined ? known : [transfer]) if (await home.free(name, id)) freed++;
+    return freed;
   }
 
   /** Takes no more requests. What is under way goes on when an agent has its directory again. */
@@ -257,7 +264,7 @@ interface AgentParts {
 /**
  * Starts an agent.
  * @throws TensorwireError `INVALID_ARGUMENT`, `TARGET_BUSY` where another one has its directory, `TARGET_FULL` where the exchange
- * directory has too little room, `TARGET_WRITE`, `CHANNEL_OPEN`.
+ * directory has too little room, `FORBIDDEN` where it is another user's, `TARGET_WRITE`, `CHANNEL_OPEN`.
  * @example
  * const agent = await createAgent({ directory: "agent", home: "wss://server:9000", dial: { token } });
  */

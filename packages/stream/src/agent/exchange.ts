@@ -13,6 +13,9 @@ import { UploadFolder } from "../server/upload-folder.js";
 const OWN = ".models";
 const MODEL = ".safetensors";
 
+/** What is swept: of other files that lie there nobody has said that the agent may have them. */
+const LEFT = /\.safetensors(?:\.part(?:\..*)?)?$/;
+
 /** File systems in memory, by their numbers in `statfs`: tmpfs, ramfs. */
 const IN_MEMORY: readonly number[] = [0x01021994, 0x858458f6];
 
@@ -49,6 +52,7 @@ export class Exchange {
       throw targetError(cause, path);
     }
     const own = await UploadFolder.open(path);
+    await checkOwn(join(own.path, OWN));
     const others = await Promise.all(allow.map((folder) => UploadFolder.open(folder)));
     const exchange = new Exchange(own.path, [own, ...others], reserveBytes);
     await exchange.checkRoom(0);
@@ -150,19 +154,29 @@ export class Exchange {
   }
 
   /**
-   * Removes files that programs have left: those of the exchange directory itself, and of no folder below.
+   * Removes model files that programs have left, complete or not: those of the exchange directory itself, and of no folder below.
    * @param inUse Whether a file is a transfer's.
    */
   async sweep(before: number, inUse: (path: string) => boolean): Promise<void> {
     for (const name of await readdir(this.path)) {
       const path = join(this.path, name);
-      if (inUse(path)) continue;
+      if (!LEFT.test(name) || inUse(path)) continue;
       const stats = await lstat(path).catch(() => undefined);
       if (stats && !stats.isDirectory() && Math.max(stats.mtimeMs, stats.ctimeMs) < before) {
         await unlink(path).catch(() => {});
       }
     }
   }
+}
+
+/** Whatever lies in it is removed if it is no model's: it had better be no link to somewhere else, and nobody else's. */
+async function checkOwn(path: string): Promise<void> {
+  const stats = await lstat(path).catch((cause) => {
+    throw targetError(cause, path);
+  });
+  if (stats.isDirectory() && (process.getuid === undefined || stats.uid === process.getuid())) return;
+  const message = `${quote(path)} is no folder of this user: choose another exchange directory (--exchange)`;
+  throw new TensorwireError("FORBIDDEN", message);
 }
 
 /** A file that a program has handed over. */

@@ -46,8 +46,8 @@ export class Home {
     return other.protocol === this.#at.protocol && other.host === this.#at.host;
   }
 
-  /** Has the home free a model. One that it does not have is free. @throws TensorwireError of the channel, and of the door. */
-  async free(name: string, id: string): Promise<void> {
+  /** Has the home free a model. @returns whether it had it. @throws TensorwireError of the channel, and of the door. */
+  async free(name: string, id: string): Promise<boolean> {
     const url = new URL(this.#at.href.replace(/^ws/i, "http"));
     url.pathname = pathOfName(`${name}/${id}`, FREE_PREFIX);
     const line = new HttpLine(url, this.dial, 1);
@@ -56,6 +56,7 @@ export class Home {
       const { statusCode, body } = await line.ask(url, { method: "DELETE", signal });
       body.on("error", () => {}).resume();
       if (statusCode !== 204 && statusCode !== 404) throw statusError(url.href, statusCode);
+      return statusCode === 204;
     } catch (cause) {
       if (cause instanceof TensorwireError) throw cause;
       const message = `cannot reach ${this.label}: ${(cause as Error).message}`;

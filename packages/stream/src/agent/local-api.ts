@@ -1,10 +1,11 @@
-import { createReadStream } from "node:fs";
-import { stat } from "node:fs/promises";
+import { constants } from "node:fs";
+import { type FileHandle, open, realpath } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { pipeline } from "node:stream/promises";
 import { quote, TensorwireError } from "@tensorwire/core";
 import { sameSecret, tokenOfHeader } from "../door/credential.js";
 import { nameInPath } from "../server/model-path.js";
+import { isErrno } from "../sink/target-error.js";
 import { fileFault } from "../source/file-fault.js";
 import type { AgentTransfer } from "./agent-transfer.js";
 import { answerError, answerJson } from "./json-answer.js";
@@ -126,11 +127,29 @@ async function sendFile(
   if (kind !== "fetch" || path === undefined) {
     throw new TensorwireError("NOT_FOUND", `transfer ${quote(id)} has fetched no file`);
   }
-  const { size } = await stat(path).catch((cause) => {
-    throw fileFault(cause, path, "opened");
-  });
+  // Open before it is promised: it may be freed meanwhile.
+  const file = await openFetched(path);
+  const { size } = await file.stat();
   response.writeHead(200, { "content-type": "application/octet-stream", "content-length": size });
+  const bytes = file.createReadStream({ highWaterMark: 1024 * 1024, end: Math.max(0, size - 1) });
   // Whoever went away in the middle has nothing to be told.
-  await pipeline(createReadStream(path, { highWaterMark: 1024 * 1024 }), response).catch(() => {});
+  await pipeline(bytes, response).catch(() => {});
   request.resume();
 }
+
+/** A program that named the place may have put a link there since. */
+async function openFetched(path: string): Promise<FileHandle> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(
+    (cause) => {
+      if (isErrno(cause, "ELOOP")) throw linked(path);
+      throw fileFault(cause, path, "opened");
+    },
+  );
+  const real = await realpath(path).catch(() => undefined);
+  if ((real === undefined || real === path) && (await file.stat()).isFile()) return file;
+  await file.close();
+  throw linked(path);
+}
+
+const linked = (path: string): TensorwireError =>
+  new TensorwireError("FORBIDDEN", `${quote(path)} is no plain file any more`);

@@ -30,6 +30,15 @@ const StoredSchema = v.object({
   freed: v.optional(v.boolean()),
 });
 
+/** Behind the id in the name of a file that the agent has been given, until it is published. */
+export const TAKEN_SUFFIX = ".taken";
+
+/** An id stands for one model, as long as that is here: publishing by it again would be another one. */
+export function takenError(id: string): TensorwireError {
+  const message = `${quote(id)} is the id of a model that is published here already: take a new one`;
+  return new TensorwireError("TARGET_EXISTS", message);
+}
+
 /** A model that is published from here. */
 export type StoredModel = v.InferOutput<typeof StoredSchema>;
 
@@ -44,8 +53,8 @@ export interface StoreParts {
 export class ModelStore {
   readonly #models = new Map<string, StoredModel>();
   readonly #readers = new Map<string, number>();
-  /** Ids of files that are being written. */
-  readonly #making = new Set<string>();
+  /** Ids of files that are being written, and by how many: a body that has arrived is published in the name of its request. */
+  readonly #making = new Map<string, number>();
   /** Ids of models whose very file a program has been given. */
   held: (id: string) => boolean = () => false;
 
@@ -86,6 +95,11 @@ export class ModelStore {
     };
   }
 
+  /** Whether the id is a model's here, also of one that is freed and that somebody still has. */
+  has(id: string): boolean {
+    return this.#models.has(id);
+  }
+
   /** The model of that id, whatever its name. */
   get(id: string): StoredModel | undefined {
     const model = this.#models.get(id);
@@ -104,16 +118,22 @@ export class ModelStore {
 
   /** Somebody writes the files of that id: they are not swept meanwhile. */
   async making<T>(id: string, make: () => Promise<T>): Promise<T> {
-    this.#making.add(id);
+    this.#making.set(id, (this.#making.get(id) ?? 0) + 1);
     try {
       return await make();
     } finally {
-      this.#making.delete(id);
+      const left = this.#making.get(id)! - 1;
+      if (left > 0) this.#making.set(id, left);
+      else this.#making.delete(id);
     }
   }
 
-  /** Its file is there, whole: from when that is durable it is published. */
+  /**
+   * Its file is there, whole: from when that is durable it is published.
+   * @throws TensorwireError `TARGET_EXISTS` where another one has taken its id meanwhile.
+   */
   async add(model: Omit<StoredModel, "storedBytes">): Promise<StoredModel> {
+    if (this.has(model.id)) throw takenError(model.id);
     const { size: storedBytes } = await stat(this.pathOf(model));
     const stored = { ...model, storedBytes };
     await this.parts.records.write(model.id, stored);
@@ -208,8 +228,10 @@ export class ModelStore {
       if (file.startsWith(".") || ours.has(file) || this.#making.has(file.split(".")[0]!)) continue;
       const path = this.parts.exchange.own(file);
       const stats = await stat(path).catch(() => undefined);
-      // One that is whole, and of no model, is of a process that died before it could say so; others may be gone on with.
-      const stray = stats && (!file.includes(PART_SUFFIX) || stats.mtimeMs < before);
+      // One that is whole, and of no model, is of a process that died before it could say so; others may be gone on with, but
+      // for the bodies of requests.
+      const goesOn = file.includes(PART_SUFFIX) && !file.includes(TAKEN_SUFFIX);
+      const stray = stats && (!goesOn || stats.mtimeMs < before);
       if (stray) await unlink(path).catch(() => {});
     }
   }

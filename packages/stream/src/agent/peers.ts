@@ -31,7 +31,7 @@ import type { Sink } from "../sink/sink.js";
 import { discardSink } from "./discard-sink.js";
 import type { Exchange } from "./exchange.js";
 import { FREE_PREFIX } from "./home.js";
-import type { ModelStore } from "./model-store.js";
+import { type ModelStore, takenError } from "./model-store.js";
 import { TransferId } from "./reference.js";
 import { MAX_EXPIRES_SECONDS } from "./requests.js";
 import * as v from "valibot";
@@ -102,6 +102,8 @@ export class Peers {
     const known = store.get(id);
     if (known && known.name === name) return again(known.digest);
     if (known) throw new TensorwireError("FORBIDDEN", `${quote(id)} is another model's transfer here`);
+    // Its file is read by whoever began to fetch it before it was freed.
+    if (store.has(id)) throw takenError(id);
     const exact = manifest.tensors.every(({ codec }) => codec.name === "none");
     const asItIs = exact && manifest.header?.format === "safetensors";
     await exchange.checkRoom(exact ? sourceBytes(manifest) : 0);

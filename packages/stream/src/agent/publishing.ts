@@ -12,7 +12,7 @@ import type { Move, MoveContext, Outcome } from "./agent-transfer.js";
 import { discardSink } from "./discard-sink.js";
 import type { Exchange, HandedFile } from "./exchange.js";
 import type { Home } from "./home.js";
-import type { ModelStore } from "./model-store.js";
+import { type ModelStore, TAKEN_SUFFIX, takenError } from "./model-store.js";
 import { patiently } from "./patience.js";
 import { REFERENCE_FORM } from "./reference.js";
 import { encodingOf, type Encoding, type PublishRequest } from "./requests.js";
@@ -27,7 +27,7 @@ export interface PublishingParts {
 }
 
 /** Where a file is that the agent has been given, until it is published. */
-export const takenFile = (id: string): string => `${id}.taken`;
+export const takenFile = (id: string): string => id + TAKEN_SUFFIX;
 
 /** Publishes a file: at the home, or here. */
 export function publishing(parts: PublishingParts): Move {
@@ -40,9 +40,11 @@ export function publishing(parts: PublishingParts): Move {
 /** Takes back what is left of a publication that came to nothing; a file that was given for it is the program's again. */
 export function unpublished({ exchange }: PublishingParts): (record: TransferRecord) => Promise<void> {
   return async ({ id, request }) => {
-    const { body, path } = request as unknown as PublishRequest;
+    const { body, consume, path } = request as unknown as PublishRequest;
     const taken = exchange.own(takenFile(id));
-    if (!body) await exchange.giveBack(taken, path);
+    // It may have had its last name already.
+    const given = [taken, ...(consume ? [exchange.own(`${id}.safetensors`)] : [])];
+    if (!body) for (const file of given) await exchange.giveBack(file, path);
     await rm(taken, { force: true }).catch(() => {});
     for (const name of [`${id}.safetensors`, `${id}.twire`]) await exchange.discard(exchange.own(name));
   };
@@ -72,7 +74,8 @@ async function uploaded(
       ...{ dial: home!.dial, signal: context.signal, onProgress },
     }),
   );
-  if (request.consume || request.body) await unlink(file.path).catch(() => {});
+  // Not before the reference is safe: an agent that dies now has to upload it again, to hear its digest.
+  if (request.consume || request.body) context.afterwards(() => unlink(file.path));
   const ref = {
     tensorwire: REFERENCE_FORM,
     name,
@@ -86,7 +89,7 @@ async function uploaded(
 /** Publishes it here: as the file that it is where its codec leaves it so, else encoded. */
 async function stored(
   record: TransferRecord,
-  { signal, progress: onProgress }: MoveContext,
+  { signal, resumed, progress: onProgress }: MoveContext,
   { exchange, store, options }: PublishingParts,
 ): Promise<Outcome> {
   const { id, name, created, expires } = record;
@@ -98,21 +101,30 @@ async function stored(
   const terms = { ...options, maxBytesPerSecond: undefined, ...encoding, chunkBytes, signal, onProgress };
   const consumed = request.consume || request.body;
   // What an agent that died had published already, and had not said so.
-  const known = store.get(id);
-  if (known) return { ref: store.reference(known), sourceBytes: known.bytes, totalBytes: known.bytes };
-  let file = await input(request, id, exchange);
+  const known = resumed ? store.get(id) : undefined;
   const asItIs = isAsItIs(encoding);
+  if (known) {
+    if (consumed && !asItIs)
+      await input(request, id, exchange)
+        .then(({ path }) => unlink(path))
+        .catch(() => {});
+    return { ref: store.reference(known), sourceBytes: known.bytes, totalBytes: known.bytes };
+  }
+  if (store.has(id)) throw takenError(id);
   const target = `${id}.${asItIs ? "safetensors" : "twire"}`;
   const path = exchange.own(target);
+  // It had been moved to its last name, and was not published yet.
+  if (resumed && consumed && asItIs) await rename(path, exchange.own(takenFile(id))).catch(() => {});
+  const given = await input(request, id, exchange);
+  let file: TakenFile = given;
   // One of that name that is no model's was made by an agent that died before it could say so.
   await rm(path, { force: true });
   let summary: TransferSummary;
   if (!asItIs) {
     await exchange.checkRoom(0);
     summary = await transferModel(file.open(), artifactSink(path), terms);
-    if (consumed) await unlink(file.path).catch(() => {});
   } else if (consumed) {
-    file = await takenOver(file, id, request, exchange);
+    file = await takenOver(given, id, request, exchange, signal);
     // Read once, for its digest.
     summary = await transferModel(file.open(), discardSink(), terms);
     await rename(file.path, path);
@@ -125,7 +137,14 @@ async function stored(
   const { compress, integrity = "xxh64" } = encoding;
   const model = { id, name, file: target, ...identity(summary), chunkBytes, integrity, compress };
   const added = await store.add({ ...model, created, expires });
+  // Not before: until now it is the only copy that a later process, or the program, could go on with.
+  if (consumed && !(asItIs && file.moved)) await unlink(given.path).catch(() => {});
   return { ...sizes(summary), ref: store.reference(added) };
+}
+
+interface TakenFile extends HandedFile {
+  /** There is none any more where it was given. */
+  readonly moved?: boolean;
 }
 
 /** The file among the agent's own: moved there, or, from another file system, copied. */
@@ -134,9 +153,10 @@ async function takenOver(
   id: string,
   { path }: PublishRequest,
   exchange: Exchange,
-): Promise<HandedFile> {
+  signal: AbortSignal,
+): Promise<TakenFile> {
   const taken = exchange.own(takenFile(id));
-  const own = { path: taken, bytes: file.bytes, open: () => safetensorsSource(taken) };
+  const own = { path: taken, bytes: file.bytes, open: () => safetensorsSource(taken), moved: true };
   if (file.path === taken) return own;
   try {
     await rename(file.path, taken);
@@ -144,10 +164,9 @@ async function takenOver(
     if (!isErrno(cause, "EXDEV")) throw targetError(cause, file.path, "cannot move");
     await exchange.checkRoom(file.bytes);
     const draft = `${taken}.safetensors`;
-    await transferModel(file.open(), safetensorsSink(draft, { overwrite: true, resume: false }));
+    await transferModel(file.open(), safetensorsSink(draft, { overwrite: true, resume: false }), { signal });
     await rename(draft, taken);
-    await unlink(file.path).catch(() => {});
-    return own;
+    return { ...own, moved: false };
   }
   // What was looked at may have been replaced since.
   if ((await lstat(taken)).isFile()) return own;

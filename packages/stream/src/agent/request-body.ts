@@ -1,10 +1,11 @@
+import { randomUUID } from "node:crypto";
 import { createWriteStream } from "node:fs";
-import { rename, rm } from "node:fs/promises";
+import { link, rm } from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
 import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { TensorwireError } from "@tensorwire/core";
-import { targetError } from "../sink/target-error.js";
+import { isErrno, targetError } from "../sink/target-error.js";
 import type { Exchange } from "./exchange.js";
 import { takenFile } from "./publishing.js";
 
@@ -48,7 +49,8 @@ export async function takeBody(request: IncomingMessage, id: string, exchange: E
   const { "content-length": length } = request.headers;
   await exchange.checkRoom(length === undefined ? 0 : Number(length));
   const path = exchange.own(takenFile(id));
-  const part = `${path}.part`;
+  // Its own: a program that makes its request again may do so before its first connection is known to be dead.
+  const part = `${path}.${randomUUID()}.part`;
   let unlooked = 0;
   const look = new Transform({
     transform(piece: Buffer, _encoding, done) {
@@ -60,11 +62,15 @@ export async function takeBody(request: IncomingMessage, id: string, exchange: E
   });
   try {
     await pipeline(request, look, createWriteStream(part, { flags: "w", mode: 0o600 }));
-    await rename(part, path);
+    await link(part, path).catch((cause) => {
+      // Of two that were made by the same request one is enough, and may be read already.
+      if (!isErrno(cause, "EEXIST")) throw cause;
+    });
   } catch (cause) {
-    await rm(part, { force: true });
     if (request.complete || cause instanceof TensorwireError) throw targetError(cause, path);
     const message = "the program went away before the model's body was complete: nothing of it is kept";
     throw new TensorwireError("CHANNEL_CLOSED", message, { cause });
+  } finally {
+    await rm(part, { force: true });
   }
 }

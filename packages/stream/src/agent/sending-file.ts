@@ -1,5 +1,6 @@
 import { quote, TensorwireError } from "@tensorwire/core";
 import { shownUrl } from "../channel/address.js";
+import type { TlsOptions } from "../channel/tls-options.js";
 import type { TransferOptions } from "../options.js";
 import { streamModel } from "../stream-model.js";
 import type { Move } from "./agent-transfer.js";
@@ -23,8 +24,10 @@ export function sendingFile({ exchange, home, dial, options, patienceMs }: Sendi
     const request = given as unknown as SendRequest;
     const { path, to } = request;
     const file = await exchange.source(path);
-    const tls = /^(?:wss|https|tls):/i.test(to) ? dial.tls : undefined;
-    const token = home?.isAt(to) ? dial.token : undefined;
+    const known = home?.isAt(to) === true;
+    const secure = /^(?:wss|https|tls):/i.test(to);
+    const tls = secure && dial.tls ? (known ? dial.tls : strangersTls(dial.tls)) : undefined;
+    const token = known ? dial.token : undefined;
     const { sourceBytes, wireBytes } = await patiently(patienceMs, context, (onProgress) =>
       streamModel(file.open(), to, {
         ...{ ...options, ...encodingOf(request), retry: false },
@@ -35,9 +38,12 @@ export function sendingFile({ exchange, home, dial, options, patienceMs }: Sendi
   };
 }
 
+/** Who is believed, and nothing of who this is: a certificate is a credential, and a home's name is not another host's. */
+const strangersTls = ({ ca, rejectUnauthorized }: TlsOptions): TlsOptions => ({ ca, rejectUnauthorized });
+
 /** @throws TensorwireError `INVALID_ARGUMENT` for what is no URL of a host. */
 export function checkDestination(url: string): string {
-  if (/^(?:ws|http|tcp|tls)s?:\/\//i.test(url) && URL.canParse(url) && !url.includes("#")) return url;
+  if (/^(?:wss?|https?|tcp|tls):\/\//i.test(url) && URL.canParse(url) && !url.includes("#")) return url;
   const message = `${quote(shownUrl(url))} is no URL of ws://, wss://, http://, https://, tcp:// or tls://`;
   throw new TensorwireError("INVALID_ARGUMENT", message);
 }
