@@ -77,6 +77,61 @@ describeGpu("a device that fails", (device) => {
     expect(notices.length).toBeLessThanOrEqual(2);
   });
 
+  it("and is lost before a codec was tried on it, leaves to the CPU what is in its reach", async () => {
+    const own = await ownDevice();
+    const backend = await open(own, { hostJobs: true, selfTest: "first-use" });
+    own.destroy();
+    const next = job(float16);
+    const { hash } = await backend.encode(next);
+    expect(next.target).toEqual(reference(next));
+    const target = new Uint8Array(4 * ELEMENTS);
+    const { codec, dtype, elements, target: payload } = next;
+    await backend.decode({ codec, dtype, elements, payload, hash, output: "F32", target });
+    expect(target.some((byte) => byte !== 0)).toBe(true);
+    expect(notices).toEqual([expect.stringContaining("it was destroyed")]);
+  });
+
+  it("and is lost, is what is wrong with a buffer that only kernels can read", async () => {
+    const own = await ownDevice();
+    const backend = await open(own);
+    const next = job(float16);
+    const usage = USAGE.STORAGE;
+    const buffer = own.createBuffer({ size: 4 * ELEMENTS, usage });
+    const given = { buffer, byteOffset: 0, byteLength: 4 * ELEMENTS };
+    const running = backend.encode({ ...next, source: given });
+    own.destroy();
+    const { codec, dtype, elements, target: payload } = next;
+    const decoded = () => backend.decode({ codec, dtype, elements, payload, output: "F32", target: given });
+    const later = backend.encode({ ...next, source: given });
+    for (const made of await Promise.allSettled([running, later, decoded()])) {
+      expect(made).toMatchObject({ status: "rejected", reason: { code: "DEVICE_LOST" } });
+    }
+  });
+
+  it("and is lost while a chunk is on its way there, does not say that it arrived", async () => {
+    // Without the codec, what the host decodes is written there.
+    for (const only of [["float16"], []]) {
+      for (const turns of [1, 8, 64]) {
+        const own = await ownDevice();
+        const backend = await open(own, { only });
+        const target = uploaded(own, new Uint8Array(4 * ELEMENTS));
+        const payload = reference(job(float16));
+        const made = backend.decode({
+          ...{ codec: float16, dtype: "F32", elements: ELEMENTS, payload, output: "F32", target },
+        });
+        let arrived = false;
+        const told = Promise.resolve(made).then(
+          () => (arrived = true),
+          (error: unknown) => error,
+        );
+        for (let i = 0; i < turns; i++) await Promise.resolve();
+        expect(arrived).toBe(false);
+        own.destroy();
+        expect(await told).toMatchObject({ code: "DEVICE_LOST" });
+      }
+    }
+  });
+
   it("because a buffer is destroyed, says so, and does the next job", async () => {
     const backend = await open(device);
     const gone = uploaded(device, ordinary("F32", ELEMENTS, 1));
