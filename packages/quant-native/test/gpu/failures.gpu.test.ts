@@ -1,8 +1,10 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { type CodecSpec, defaultCodecs, type EncodeJob, PortableBackend, xxh64 } from "@tensorwire/core";
 import { ordinary } from "@tensorwire/core/testing";
 import { afterEach, expect, it } from "vitest";
 import { type GpuBackend, gpuCodecs, type OpenGpuDevice, openGpuDevice } from "../../src/gpu/index.js";
-import { type GpuDevice, USAGE } from "../../src/gpu/web-gpu.js";
+import { type GpuDevice, MAP_READ, USAGE } from "../../src/gpu/web-gpu.js";
 import { describeGpu } from "./test-device.js";
 
 const ELEMENTS = 8192;
@@ -204,6 +206,24 @@ function pick({ limits }: GpuDevice) {
     ...{ maxComputeWorkgroupsPerDimension, minStorageBufferOffsetAlignment },
   };
 }
+
+describeGpu("a device that is open", () => {
+  it("stays so where nothing else of it is kept", async () => {
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as () => void;
+    // What goes wrong here ends the process.
+    const { device } = await openGpuDevice();
+    for (let i = 0; i < 5; i++) {
+      collect();
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    const buffer = device.createBuffer({ size: 16, usage: USAGE.MAP_READ | USAGE.COPY_DST });
+    device.queue.writeBuffer(buffer, 0, Uint8Array.of(1, 2, 3, 4));
+    await buffer.mapAsync(MAP_READ);
+    expect([...new Uint8Array(buffer.getMappedRange(0, 4))]).toEqual([1, 2, 3, 4]);
+    device.destroy();
+  });
+});
 
 describeGpu("buffers of a device", (device) => {
   const open = (options = {}) =>
