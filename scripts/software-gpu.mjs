@@ -47,7 +47,8 @@ function unpacked(archive) {
   execFileSync("tar", ["-x", "-C", own], { input: brotliDecompressSync(readFileSync(archive)) });
   const icd = join(own, "vk_swiftshader_icd.json");
   const description = JSON.parse(readFileSync(icd, "utf8"));
-  description.ICD.library_path = join(folder, "libvk_swiftshader.so");
+  // From this file's own folder on: a checkout may be moved, or copied with its node_modules.
+  description.ICD.library_path = "./libvk_swiftshader.so";
   writeFileSync(icd, JSON.stringify(description));
   try {
     renameSync(own, folder);

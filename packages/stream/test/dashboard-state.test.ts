@@ -65,6 +65,23 @@ test("rates of all transfers are between two looks, those that ended in between 
   });
 });
 
+test("a page that is opened between two looks makes no rates of its own", () => {
+  const chunk = 4 * 2 ** 20;
+  const began: DashboardEvent = { type: "began", sight: sight(1, 0, { startedAt: 0 }) };
+  const before = after(began, looked(1000, sight(1, chunk)), looked(1500, sight(1, 2 * chunk)));
+  // Each finds another chunk on its way, a millisecond after the last.
+  const opened = [1, 2, 3].reduce(
+    (state, i) => next(state, looked(1500 + i, sight(1, (2 + i) * chunk))),
+    before,
+  );
+  expect(opened.rates).toEqual(before.rates);
+  expect(opened.active.get(1)!.sourceBytes).toBe(5 * chunk);
+  expect(rateOf(opened.active.get(1)!, 1503)).toBe(2 * chunk);
+  // What moved meanwhile is not lost.
+  const later = next(opened, looked(2000, sight(1, 6 * chunk)));
+  expect(later.rates.at(-1)).toEqual({ at: 2000, out: 8 * chunk, in: 0 });
+});
+
 test("an interruption is told until something moves again", () => {
   const state = after(
     { type: "began", sight: sight(1) },

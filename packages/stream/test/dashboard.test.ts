@@ -54,6 +54,7 @@ describe("the dashboard", () => {
     }
     expect((await fetch(url!, { method: "POST" })).status).toBe(405);
     expect((await fetch(`${url}none.js`)).status).toBe(404);
+    expect((await fetch(`${url}events`, { method: "HEAD" })).status).toBe(200);
     const { dashboardUrl } = await shown({ dashboard: "/admin/transfers/" });
     expect(new URL(dashboardUrl!).pathname).toBe("/admin/transfers/");
     expect((await fetch(dashboardUrl!)).status).toBe(200);

@@ -145,6 +145,16 @@ export class Dispatcher {
     return result.value;
   }
 
+  /**
+   * Resolves when the device has done what was submitted. One that is lost is done too, and says so by nothing else:
+   * neither its error scopes nor its queue complain.
+   * @throws TensorwireError `DEVICE_LOST`.
+   */
+  async done(): Promise<void> {
+    await this.device.queue.onSubmittedWorkDone();
+    if (this.#loss !== undefined) throw lossError(this.#loss);
+  }
+
   /** What went wrong on the device, as an error of ours. */
   async fault(error: unknown, what: string): Promise<TensorwireError> {
     if (error instanceof TensorwireError) return error;

@@ -131,12 +131,14 @@ export class GpuBackend implements CodecBackend {
     const purpose = "it needs STORAGE, or COPY_SRC";
     const buffer = deviceBuffer(given, bytes, USAGE.STORAGE | USAGE.COPY_SRC, purpose);
     const source = { buffer, byteOffset: given.byteOffset };
-    const { deviceJobs } = this.#settings;
-    const chunk = deviceJobs ? await this.#encoder(job) : undefined;
-    if (chunk !== undefined) {
-      const encoded = await this.#attempt(() => this.#encode(job, chunk, source));
-      if (encoded !== undefined) return encoded;
-    }
+    const encoded = await this.#attempt(
+      async () => {
+        const chunk = this.#settings.deviceJobs ? await this.#encoder(job) : undefined;
+        return chunk && this.#encode(job, chunk, source);
+      },
+      (buffer.usage & USAGE.COPY_SRC) !== 0,
+    );
+    if (encoded !== undefined) return encoded;
     deviceBuffer(
       given,
       bytes,
@@ -150,12 +152,15 @@ export class GpuBackend implements CodecBackend {
 
   async #encodeHost(job: EncodeJob, source: Uint8Array): Promise<EncodedChunk> {
     const { target } = job;
-    const chunk = await this.#encoder(job);
-    // The host's backend says what is wrong with a job.
-    if (chunk === undefined || source.length < chunk.elementBytes || target.length < chunk.payloadBytes) {
-      return this.#hostEncode(job);
-    }
-    return (await this.#attempt(() => this.#encode(job, chunk, source))) ?? this.#hostEncode(job);
+    const encoded = await this.#attempt(async () => {
+      const chunk = await this.#encoder(job);
+      // The host's backend says what is wrong with a job.
+      if (chunk === undefined || source.length < chunk.elementBytes || target.length < chunk.payloadBytes) {
+        return undefined;
+      }
+      return this.#encode(job, chunk, source);
+    });
+    return encoded ?? this.#hostEncode(job);
   }
 
   async #encode(job: EncodeJob, chunk: DeviceChunk, source: Place): Promise<EncodedChunk> {
@@ -187,12 +192,14 @@ export class GpuBackend implements CodecBackend {
     const purpose = "it needs STORAGE, or COPY_DST";
     const buffer = deviceBuffer(given, bytes, USAGE.STORAGE | USAGE.COPY_DST, purpose);
     const target = { buffer, byteOffset: given.byteOffset };
-    const { deviceJobs } = this.#settings;
-    const chunk = deviceJobs ? await this.#decoder(job) : undefined;
-    if (chunk !== undefined) {
-      const decoded = await this.#attempt(() => this.#decode(job, chunk, target));
-      if (decoded !== undefined) return;
-    }
+    const decoded = await this.#attempt(
+      async () => {
+        const chunk = this.#settings.deviceJobs ? await this.#decoder(job) : undefined;
+        return chunk && this.#decode(job, chunk, target);
+      },
+      (buffer.usage & USAGE.COPY_DST) !== 0,
+    );
+    if (decoded !== undefined) return;
     deviceBuffer(
       given,
       bytes,
@@ -206,12 +213,14 @@ export class GpuBackend implements CodecBackend {
 
   async #decodeHost(job: DecodeJob, target: Uint8Array): Promise<void> {
     const { payload, unpacked } = job;
-    const chunk = await this.#decoder(job);
     const made = unpacked ?? payload;
-    if (chunk === undefined || made.length !== chunk.payloadBytes || target.length < chunk.elementBytes) {
-      return this.#hostDecode(job);
-    }
-    const decoded = await this.#attempt(() => this.#decode(job, chunk, target));
+    const decoded = await this.#attempt(async () => {
+      const chunk = await this.#decoder(job);
+      if (chunk === undefined || made.length !== chunk.payloadBytes || target.length < chunk.elementBytes) {
+        return undefined;
+      }
+      return this.#decode(job, chunk, target);
+    });
     if (decoded === undefined) await this.#hostDecode(job);
   }
 
@@ -272,8 +281,12 @@ export class GpuBackend implements CodecBackend {
     this.#transport.close();
   }
 
-  /** The result of a job on the device; undefined where the device failed, and the host may try. */
-  async #attempt<T>(work: () => Promise<T>): Promise<T | undefined> {
+  /**
+   * The result of a job on the device; undefined where the device does not have the codec, or failed, and the host may try.
+   * @param inReach whether it can: else what the device says is the job's error.
+   */
+  async #attempt<T>(work: () => Promise<T | undefined>, inReach = true): Promise<T | undefined> {
+    if (!inReach) return work();
     if (this.#transport.lost) return undefined;
     try {
       return await work();

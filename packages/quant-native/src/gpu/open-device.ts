@@ -20,7 +20,7 @@ export interface OpenGpuDeviceOptions {
   readonly flags?: readonly string[] | undefined;
 }
 
-/** A device, and what keeps it alive. */
+/** A device, and how to close it. */
 export interface OpenGpuDevice {
   readonly device: GpuDevice;
   /** Destroys the device, and lets the process end. */
@@ -28,15 +28,20 @@ export interface OpenGpuDevice {
 }
 
 /**
- * Opens a GPU, with buffers as large as it allows. Dawn keeps a process alive, and aborts it where nothing holds on to
- * what made the device: keep what this returns, and close it.
+ * What made each device that is open. Dawn takes the process down with it when that is collected before the device, which
+ * is all that many callers keep.
+ */
+const makers = new Map<GpuDevice, Gpu>();
+
+/**
+ * Opens a GPU, with buffers as large as it allows. Dawn keeps a process alive until the device is closed.
  * @throws TensorwireError `DEVICE_UNAVAILABLE`.
  * @example
  * // not run: needs a GPU
  * const { device, close } = await openGpuDevice();
  */
 export async function openGpuDevice(options: OpenGpuDeviceOptions = {}): Promise<OpenGpuDevice> {
-  let gpu: Gpu | undefined = options.gpu ?? browserGpu() ?? (await dawn(options.flags ?? []));
+  const gpu: Gpu = options.gpu ?? browserGpu() ?? (await dawn(options.flags ?? []));
   let adapter: GpuAdapter | null;
   try {
     adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
@@ -52,12 +57,11 @@ export async function openGpuDevice(options: OpenGpuDeviceOptions = {}): Promise
   } catch (error) {
     throw unavailable("the adapter gives no device", error);
   }
+  makers.set(device, gpu);
   return {
     device,
     close() {
-      if (gpu === undefined) return;
-      device.destroy();
-      gpu = undefined;
+      if (makers.delete(device)) device.destroy();
     },
   };
 }

@@ -120,7 +120,7 @@ export class Transport {
         if (!bound) encoder.copyBufferToBuffer(buffer, byteOffset, target.buffer, target.byteOffset, made);
       });
       // Its buffers are the next job's from here on.
-      await this.device.queue.onSubmittedWorkDone();
+      await this.#dispatcher.done();
     });
   }
 
@@ -156,7 +156,7 @@ export class Transport {
       await this.#submit((encoder) =>
         encoder.copyBufferToBuffer(upload, 0, target.buffer, target.byteOffset, size),
       );
-      await this.device.queue.onSubmittedWorkDone();
+      await this.#dispatcher.done();
     });
   }
 

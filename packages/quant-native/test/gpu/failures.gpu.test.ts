@@ -1,8 +1,10 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { type CodecSpec, defaultCodecs, type EncodeJob, PortableBackend, xxh64 } from "@tensorwire/core";
 import { ordinary } from "@tensorwire/core/testing";
 import { afterEach, expect, it } from "vitest";
 import { type GpuBackend, gpuCodecs, type OpenGpuDevice, openGpuDevice } from "../../src/gpu/index.js";
-import { type GpuDevice, USAGE } from "../../src/gpu/web-gpu.js";
+import { type GpuDevice, MAP_READ, USAGE } from "../../src/gpu/web-gpu.js";
 import { describeGpu } from "./test-device.js";
 
 const ELEMENTS = 8192;
@@ -77,6 +79,61 @@ describeGpu("a device that fails", (device) => {
     expect(notices.length).toBeLessThanOrEqual(2);
   });
 
+  it("and is lost before a codec was tried on it, leaves to the CPU what is in its reach", async () => {
+    const own = await ownDevice();
+    const backend = await open(own, { hostJobs: true, selfTest: "first-use" });
+    own.destroy();
+    const next = job(float16);
+    const { hash } = await backend.encode(next);
+    expect(next.target).toEqual(reference(next));
+    const target = new Uint8Array(4 * ELEMENTS);
+    const { codec, dtype, elements, target: payload } = next;
+    await backend.decode({ codec, dtype, elements, payload, hash, output: "F32", target });
+    expect(target.some((byte) => byte !== 0)).toBe(true);
+    expect(notices).toEqual([expect.stringContaining("it was destroyed")]);
+  });
+
+  it("and is lost, is what is wrong with a buffer that only kernels can read", async () => {
+    const own = await ownDevice();
+    const backend = await open(own);
+    const next = job(float16);
+    const usage = USAGE.STORAGE;
+    const buffer = own.createBuffer({ size: 4 * ELEMENTS, usage });
+    const given = { buffer, byteOffset: 0, byteLength: 4 * ELEMENTS };
+    const running = backend.encode({ ...next, source: given });
+    own.destroy();
+    const { codec, dtype, elements, target: payload } = next;
+    const decoded = () => backend.decode({ codec, dtype, elements, payload, output: "F32", target: given });
+    const later = backend.encode({ ...next, source: given });
+    for (const made of await Promise.allSettled([running, later, decoded()])) {
+      expect(made).toMatchObject({ status: "rejected", reason: { code: "DEVICE_LOST" } });
+    }
+  });
+
+  it("and is lost while a chunk is on its way there, does not say that it arrived", async () => {
+    // Without the codec, what the host decodes is written there.
+    for (const only of [["float16"], []]) {
+      for (const turns of [1, 8, 64]) {
+        const own = await ownDevice();
+        const backend = await open(own, { only });
+        const target = uploaded(own, new Uint8Array(4 * ELEMENTS));
+        const payload = reference(job(float16));
+        const made = backend.decode({
+          ...{ codec: float16, dtype: "F32", elements: ELEMENTS, payload, output: "F32", target },
+        });
+        let arrived = false;
+        const told = Promise.resolve(made).then(
+          () => (arrived = true),
+          (error: unknown) => error,
+        );
+        for (let i = 0; i < turns; i++) await Promise.resolve();
+        expect(arrived).toBe(false);
+        own.destroy();
+        expect(await told).toMatchObject({ code: "DEVICE_LOST" });
+      }
+    }
+  });
+
   it("because a buffer is destroyed, says so, and does the next job", async () => {
     const backend = await open(device);
     const gone = uploaded(device, ordinary("F32", ELEMENTS, 1));
@@ -149,6 +206,24 @@ function pick({ limits }: GpuDevice) {
     ...{ maxComputeWorkgroupsPerDimension, minStorageBufferOffsetAlignment },
   };
 }
+
+describeGpu("a device that is open", () => {
+  it("stays so where nothing else of it is kept", async () => {
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as () => void;
+    // What goes wrong here ends the process.
+    const { device } = await openGpuDevice();
+    for (let i = 0; i < 5; i++) {
+      collect();
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    const buffer = device.createBuffer({ size: 16, usage: USAGE.MAP_READ | USAGE.COPY_DST });
+    device.queue.writeBuffer(buffer, 0, Uint8Array.of(1, 2, 3, 4));
+    await buffer.mapAsync(MAP_READ);
+    expect([...new Uint8Array(buffer.getMappedRange(0, 4))]).toEqual([1, 2, 3, 4]);
+    device.destroy();
+  });
+});
 
 describeGpu("buffers of a device", (device) => {
   const open = (options = {}) =>

@@ -9,6 +9,12 @@ export const MAX_RATES = 600;
 /** Between looks that are further apart nobody looked: what moved meanwhile says nothing of the rate now. */
 const GAP_MS = 3000;
 
+/**
+ * Looks that are closer are of one moment, as where a page is opened right after the others were told: bytes move a chunk
+ * at a time, and between such looks one chunk would be gigabytes a second.
+ */
+const MOMENT_MS = 100;
+
 /** A transfer's rate is that of its last looks. */
 const RECENT_LOOKS = 10;
 
@@ -154,15 +160,17 @@ function ended(state: DashboardState, event: DashboardEvent & { type: "ended" })
 
 function looked(state: DashboardState, event: DashboardEvent & { type: "looked" }): DashboardState {
   const { at, sights } = event;
+  const last = state.looked;
+  const again = last !== undefined && at >= last.at && at - last.at < MOMENT_MS;
   const active = new Map(state.active);
   let { moved } = state;
   for (const sight of sights) {
     const before = active.get(sight.id);
     if (!before) continue;
     moved = movedSince(moved, before, sight);
-    active.set(sight.id, seenAgain(before, sight, at));
+    active.set(sight.id, seenAgain(before, sight, again ? undefined : at));
   }
-  const last = state.looked;
+  if (again) return { ...state, active, moved };
   const seconds = last ? (at - last.at) / 1000 : 0;
   const fresh = !last || at - last.at > GAP_MS || seconds <= 0;
   const rates = fresh
@@ -174,15 +182,18 @@ function looked(state: DashboardState, event: DashboardEvent & { type: "looked" 
   return { ...state, active, moved, rates, looked: { at, moved } };
 }
 
-function seenAgain(before: Active, sight: Sight, at: number): Active {
+/** @param at undefined where it was seen at this moment already. */
+function seenAgain(before: Active, sight: Sight, at: number | undefined): Active {
   const here = movedBy(sight);
   // An interruption can take some of it back: from there on it is another run.
-  const kept = before.recent.filter(([when, bytes]) => at - when <= RECENT_LOOKS * GAP_MS && bytes <= here);
+  const kept = before.recent.filter(
+    ([when, bytes]) => (at ?? when) - when <= RECENT_LOOKS * GAP_MS && bytes <= here,
+  );
   return {
     ...sight,
     retries: before.retries,
     trouble: here > movedBy(before) ? undefined : before.trouble,
-    recent: [...kept.slice(1 - RECENT_LOOKS), [at, here]],
+    recent: at === undefined ? kept : [...kept.slice(1 - RECENT_LOOKS), [at, here]],
   };
 }
 

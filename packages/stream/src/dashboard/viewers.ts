@@ -57,6 +57,11 @@ export class Viewers {
       "x-accel-buffering": "no",
       connection: "close",
     });
+    // Who asks for the head alone is told nothing, and would be kept among those who are.
+    if (request.method === "HEAD") {
+      response.end();
+      return;
+    }
     response.write(`retry: ${AGAIN_MS}\n\n`);
     const viewer: Viewer = { response, told: NOTHING_TOLD, missed: 0 };
     this.#viewers.add(viewer);
