@@ -7,7 +7,6 @@ const conditions = ["tensorwire-source", "node", "import", "default"];
 
 // What weighs or times processes has the machine to itself; the rest mostly waits, for sockets and for processes.
 const weighed = ["packages/examples/test/**/*.test.ts", "packages/*/test/**/*memory*.test.ts"];
-
 const GPU_TESTS = "packages/*/test/**/*.gpu.test.ts";
 
 export default defineConfig({
@@ -18,17 +17,6 @@ export default defineConfig({
     hookTimeout: 60_000,
     pool: "forks",
     projects: [
-      {
-        extends: true,
-        // Where Vulkan's driver is has to be in a process's environment when it starts.
-        test: {
-          name: "gpu",
-          include: [GPU_TESTS],
-          env: softwareGpuEnvironment() ?? {},
-          maxWorkers: 2,
-          sequence: { groupOrder: 0 },
-        },
-      },
       {
         extends: true,
         test: {
@@ -47,6 +35,17 @@ export default defineConfig({
           exclude: [...configDefaults.exclude, GPU_TESTS],
           maxWorkers: 1,
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        // Where Vulkan's driver is has to be in a process's environment when it starts.
+        extends: true,
+        test: {
+          name: "gpu",
+          include: [GPU_TESTS],
+          env: softwareGpuEnvironment() ?? {},
+          maxWorkers: 1,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

@@ -66,7 +66,7 @@ describe.each(each)("%s", (_, packed) => {
 
   it("has what its manifest names", () => {
     const named = Object.values(manifest.exports ?? {}).flatMap((conditions) =>
-      typeof conditions === "string" ? conditions : [conditions["types"]!, conditions["default"]!],
+      typeof conditions === "string" ? conditions : [conditions.types!, conditions.default!],
     );
     const all = [...named, ...Object.values(manifest.bin ?? {}), ...(manifest.main ? [manifest.main] : [])];
     expect(all.length).toBeGreaterThan(0);
