@@ -1,4 +1,3 @@
-/// <reference types="@webgpu/types" />
 import type { Gpu, GpuBuffer, GpuDevice } from "../../src/gpu/index.js";
 
 // Checked by the compiler alone: what browsers have, and npm webgpu, fits the shapes that are asked for.
