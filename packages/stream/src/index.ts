@@ -120,7 +120,14 @@ export { rawFileSink } from "./sink/raw-file.js";
 export { safetensorsSink } from "./sink/safetensors.js";
 export { shardedSafetensorsSink } from "./sink/sharded.js";
 export type { EncodedSink, ModelSink, Resumable, Sink, SinkModel } from "./sink/sink.js";
+export { tensorList } from "./sink/tensor-list.js";
 export type { ReceivedTensor } from "./sink/tensors.js";
+export {
+  type MakeTensor,
+  type TfjsDType,
+  tensorflowJsList,
+  tensorflowJsTensors,
+} from "./sink/tfjs-tensors.js";
 export { type ArtifactBytes, artifactSource } from "./source/artifact.js";
 export type { ByteRange, ByteReader } from "./source/byte-reader.js";
 export { fromTensors } from "./source/declared.js";
@@ -138,5 +145,6 @@ export { shardedSafetensorsSource } from "./source/sharded.js";
 export type { EncodedSource, ModelSource, OneShotSource, SourceMemory } from "./source/source.js";
 export { type TensorMap, type TensorsOptions, type TensorValue, tensorsSource } from "./source/tensors.js";
 export { tensorflowJsSource } from "./source/tfjs.js";
+export { type TfjsTensorLike, type TfjsTensors, tensorflowJsTensorsSource } from "./source/tfjs-tensors.js";
 export { type Destination, type StreamOptionsOf, streamModel } from "./stream-model.js";
 export { type TransferModelOptions, transferModel } from "./transfer-model.js";
