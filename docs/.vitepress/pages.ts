@@ -19,6 +19,7 @@ export const PAGES: readonly { readonly group: string; readonly pages: readonly 
       "agent",
       "guides/nvflare",
       "guides/flower",
+      "guides/typescript-frameworks",
     ],
   },
   {

@@ -116,7 +116,11 @@ export function tensorInfo({ name, dtype, shape }: TensorInfo): TensorInfo {
 
 /** The bytes of a tensor's data. @throws TensorwireError `INVALID_ARGUMENT` where they are not what dtype and shape take. */
 export function checkData(info: TensorInfo, data: unknown): Uint8Array | DeviceBytes {
-  if (isDeviceData(data)) return deviceBytes(info, data);
+  return isDeviceData(data) ? deviceBytes(info, data) : checkHostData(info, data);
+}
+
+/** The same of data that have to be the host's. */
+export function checkHostData(info: TensorInfo, data: unknown): Uint8Array {
   if (!ArrayBuffer.isView(data)) {
     throw new TensorwireError(
       "INVALID_ARGUMENT",
