@@ -16,18 +16,10 @@ function reference(): DefaultTheme.SidebarItem[] {
 }
 
 /** The fenced blocks of bytes that tests read, by name: they are not of any language. */
-const BYTES = [
-  "sender",
-  "receiver",
-  "credit",
-  "artifact",
-  "sha256",
-  "sha256-end",
-  "model-digest",
-  "journal",
-  "dynamic8",
-];
-const TABLES = ["nf4", "nf4-thresholds", "fp4", "fp4-thresholds"];
+const BYTES: ReadonlySet<string> = new Set([
+  ...["sender", "receiver", "credit", "artifact", "sha256", "sha256-end", "model-digest", "journal"],
+  ...["dynamic8", "nf4", "nf4-thresholds", "fp4", "fp4-thresholds"],
+]);
 
 export default defineConfig({
   title: "Tensorwire",
@@ -38,8 +30,12 @@ export default defineConfig({
   // Anchors as GitHub makes them, so that the same links are right in both places.
   markdown: {
     anchor: { slugify: slug },
-    config: outsideLinks(docs),
-    languageAlias: Object.fromEntries([...BYTES, ...TABLES].map((name) => [name, "txt"])),
+    config(markdown) {
+      outsideLinks(docs)(markdown);
+      markdown.core.ruler.push("bytes", ({ tokens }) => {
+        for (const token of tokens) if (BYTES.has(token.info)) token.info = "txt";
+      });
+    },
     theme: { light: "github-light", dark: "github-dark" },
   },
   themeConfig: {
