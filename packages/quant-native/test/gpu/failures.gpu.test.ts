@@ -91,6 +91,9 @@ describeGpu("a device that fails", (device) => {
     await backend.decode({ codec, dtype, elements, payload, hash, output: "F32", target });
     expect(target.some((byte) => byte !== 0)).toBe(true);
     expect(notices).toEqual([expect.stringContaining("it was destroyed")]);
+    // Another transfer with it is told too.
+    await backend.again().encode(job(float16));
+    expect(notices).toHaveLength(2);
   });
 
   it("and is lost, is what is wrong with a buffer that only kernels can read", async () => {
