@@ -54,9 +54,9 @@ export class Dispatcher {
     device.queue.writeBuffer(this.#tables, 0, LEVEL_TABLES);
   }
 
-  /** Whether there is a device to run on. */
-  get lost(): boolean {
-    return this.#loss !== undefined;
+  /** @throws TensorwireError `DEVICE_LOST` where there is no device to run on any more. */
+  refuseLost(): void {
+    if (this.#loss !== undefined) throw lossError(this.#loss);
   }
 
   /** @throws TensorwireError `DEVICE_LOST`, `DEVICE_FAILED` where the device does not take the shader. */
@@ -152,7 +152,7 @@ export class Dispatcher {
    */
   async done(): Promise<void> {
     await this.device.queue.onSubmittedWorkDone();
-    if (this.#loss !== undefined) throw lossError(this.#loss);
+    this.refuseLost();
   }
 
   /** What went wrong on the device, as an error of ours. */

@@ -25,6 +25,10 @@ import type { DeviceChunk, DeviceCodecs } from "./device-codec.js";
 import type { Place, Transport } from "./transport.js";
 import { USAGE } from "./web-gpu.js";
 
+/** What the host makes good of a device: of one that is lost, only what is in the host's own memory. */
+const FAILED: readonly string[] = ["DEVICE_FAILED"];
+const FAILED_OR_LOST: readonly string[] = [...FAILED, "DEVICE_LOST"];
+
 /** Where chunks were encoded and decoded, in bytes of their elements, and what that cost. */
 export interface GpuTraffic {
   /** By kernels of the device. */
@@ -136,7 +140,7 @@ export class GpuBackend implements CodecBackend {
         const chunk = this.#settings.deviceJobs ? await this.#encoder(job) : undefined;
         return chunk && this.#encode(job, chunk, source);
       },
-      (buffer.usage & USAGE.COPY_SRC) !== 0,
+      (buffer.usage & USAGE.COPY_SRC) !== 0 ? FAILED : [],
     );
     if (encoded !== undefined) return encoded;
     deviceBuffer(
@@ -159,7 +163,7 @@ export class GpuBackend implements CodecBackend {
         return undefined;
       }
       return this.#encode(job, chunk, source);
-    });
+    }, FAILED_OR_LOST);
     return encoded ?? this.#hostEncode(job);
   }
 
@@ -197,7 +201,7 @@ export class GpuBackend implements CodecBackend {
         const chunk = this.#settings.deviceJobs ? await this.#decoder(job) : undefined;
         return chunk && this.#decode(job, chunk, target);
       },
-      (buffer.usage & USAGE.COPY_DST) !== 0,
+      (buffer.usage & USAGE.COPY_DST) !== 0 ? FAILED : [],
     );
     if (decoded !== undefined) return;
     deviceBuffer(
@@ -220,7 +224,7 @@ export class GpuBackend implements CodecBackend {
         return undefined;
       }
       return this.#decode(job, chunk, target);
-    });
+    }, FAILED_OR_LOST);
     if (decoded === undefined) await this.#hostDecode(job);
   }
 
@@ -283,16 +287,15 @@ export class GpuBackend implements CodecBackend {
 
   /**
    * The result of a job on the device; undefined where the device does not have the codec, or failed, and the host may try.
-   * @param inReach whether it can: else what the device says is the job's error.
+   * @param mended what the host can make good.
    */
-  async #attempt<T>(work: () => Promise<T | undefined>, inReach = true): Promise<T | undefined> {
-    if (!inReach) return work();
-    if (this.#transport.lost) return undefined;
+  async #attempt<T>(work: () => Promise<T | undefined>, mended: readonly string[]): Promise<T | undefined> {
     try {
+      this.#transport.refuseLost();
       return await work();
     } catch (error) {
       const { code, message } = error as TensorwireError;
-      if (code !== "DEVICE_FAILED" && code !== "DEVICE_LOST") throw error;
+      if (!mended.includes(code)) throw error;
       // Once for each kind: a model has thousands of chunks.
       if (!this.#noticed.has(code))
         this.#settings.notice(`${message}. Until then chunks are encoded by the CPU.`);

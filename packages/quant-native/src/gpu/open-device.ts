@@ -28,10 +28,13 @@ export interface OpenGpuDevice {
 }
 
 /**
- * What made each device that is open. Dawn takes the process down with it when that is collected before the device, which
- * is all that many callers keep.
+ * What made each device. Dawn takes the process down with it when that is collected before the device, or when a device is
+ * used after it, be it lost or closed; and the device is all that many callers keep.
  */
-const makers = new Map<GpuDevice, Gpu>();
+const makers = new WeakMap<GpuDevice, Gpu>();
+
+/** Devices that are open, though somebody may have kept no more of one than its buffers. */
+const opened = new Set<GpuDevice>();
 
 /**
  * Opens a GPU, with buffers as large as it allows. Dawn keeps a process alive until the device is closed.
@@ -58,10 +61,11 @@ export async function openGpuDevice(options: OpenGpuDeviceOptions = {}): Promise
     throw unavailable("the adapter gives no device", error);
   }
   makers.set(device, gpu);
+  opened.add(device);
   return {
     device,
     close() {
-      if (makers.delete(device)) device.destroy();
+      if (opened.delete(device)) device.destroy();
     },
   };
 }

@@ -47,8 +47,9 @@ export class Transport {
     return this.#mapped;
   }
 
-  get lost(): boolean {
-    return this.#dispatcher.lost;
+  /** @throws TensorwireError `DEVICE_LOST`. */
+  refuseLost(): void {
+    this.#dispatcher.refuseLost();
   }
 
   /** Makes the payload of the elements at `source` in the beginning of `target`. */

@@ -91,6 +91,9 @@ describeGpu("a device that fails", (device) => {
     await backend.decode({ codec, dtype, elements, payload, hash, output: "F32", target });
     expect(target.some((byte) => byte !== 0)).toBe(true);
     expect(notices).toEqual([expect.stringContaining("it was destroyed")]);
+    // Another transfer with it is told too.
+    await backend.again().encode(job(float16));
+    expect(notices).toHaveLength(2);
   });
 
   it("and is lost, is what is wrong with a buffer that only kernels can read", async () => {
@@ -207,21 +210,36 @@ function pick({ limits }: GpuDevice) {
   };
 }
 
-describeGpu("a device that is open", () => {
-  it("stays so where nothing else of it is kept", async () => {
+describeGpu("a device", () => {
+  // What goes wrong here ends the process.
+  const collected = async (): Promise<void> => {
     setFlagsFromString("--expose-gc");
     const collect = runInNewContext("gc") as () => void;
-    // What goes wrong here ends the process.
-    const { device } = await openGpuDevice();
     for (let i = 0; i < 5; i++) {
       collect();
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
+  };
+
+  it("stays open where nothing else of it is kept", async () => {
+    const { device } = await openGpuDevice();
+    await collected();
     const buffer = device.createBuffer({ size: 16, usage: USAGE.MAP_READ | USAGE.COPY_DST });
     device.queue.writeBuffer(buffer, 0, Uint8Array.of(1, 2, 3, 4));
     await buffer.mapAsync(MAP_READ);
     expect([...new Uint8Array(buffer.getMappedRange(0, 4))]).toEqual([1, 2, 3, 4]);
     device.destroy();
+  });
+
+  it("that is closed can still be asked: a backend may not know yet", async () => {
+    const device = await (async () => {
+      const { device, close } = await openGpuDevice();
+      close();
+      return device;
+    })();
+    await collected();
+    device.pushErrorScope("validation");
+    expect(await device.popErrorScope()).toBeNull();
   });
 });
 

@@ -32,6 +32,8 @@ export interface TensorMemory<M extends Place> {
   open?(bytes: number): void;
   /** Room for a tensor: once for each, in order. @throws RangeError where there is none. */
   allocate(bytes: number): M;
+  /** Why there is no room after all, where that turns out later. */
+  complaint?(memory: M): Promise<string | undefined>;
   part(memory: M, offset: number, bytes: number): Place;
   /** A tensor that will not be complete. */
   discard?(memory: M): void;
@@ -120,13 +122,20 @@ export class TensorsSink<M extends Place = Uint8Array> implements ModelSink {
     return turn.then(() => this.#start(chunk, bytes));
   }
 
-  #start(chunk: Chunk, bytes: number): Place {
+  #start(chunk: Chunk, bytes: number): Answer<Place> {
     this.#at = chunk.tensor;
     // A tensor of one chunk, as small ones are, is as long as that.
     this.#missing = this.#model!.plan.range(chunk.tensor).count === 1 ? bytes : this.#bytes(chunk.tensor);
     this.#data = this.#made(chunk.tensor, () => this.memory.allocate(this.#missing));
     this.#filled = undefined;
-    return this.#slice(chunk, bytes);
+    const place = this.#slice(chunk, bytes);
+    if (!this.memory.complaint) return place;
+    return this.memory.complaint(this.#data).then((why) => {
+      if (why === undefined) return place;
+      const message = `${this.memory.name} has no room for ${this.#bytes(chunk.tensor)} bytes: ${why}: free buffers on it, or receive into a file`;
+      const { name } = this.#model!.manifest.tensors[chunk.tensor]!;
+      throw new TensorwireError("DEVICE_FAILED", message, { tensor: name });
+    });
   }
 
   #slice(chunk: Chunk, bytes: number): Place {

@@ -152,6 +152,35 @@ describeGpu("tensors in buffers of a device", (device) => {
     own.close();
   });
 
+  it("do not arrive where the device has no room for them", async () => {
+    await pack({ weight: HOST.weight }, "w.twire", { codec: "float16" });
+    // The device itself says what it says of a buffer that is too large.
+    const full = new Proxy(device, {
+      get(target, key) {
+        if (key === "createBuffer") {
+          return (wanted: Parameters<Device["createBuffer"]>[0]) =>
+            target.createBuffer(wanted.label ? wanted : { ...wanted, size: 4 * target.limits.maxBufferSize });
+        }
+        const value: unknown = Reflect.get(target, key);
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
+    const received = receiveModel(join(folder, "w.twire"), { to: "gpu", device: full });
+    const taken = (async () => {
+      for await (const _ of received);
+    })();
+    for (const end of await Promise.allSettled([taken, received.done])) {
+      expect(end).toMatchObject({
+        status: "rejected",
+        reason: {
+          code: "DEVICE_FAILED",
+          tensor: "weight",
+          message: expect.stringContaining("this device has no room for 164960 bytes"),
+        },
+      });
+    }
+  });
+
   it("are refused where nobody has the device, or they are not what they say", async () => {
     const model = onDevice(device);
     await expect(pack(model, "x.twire", { codec: "normfloat4" })).rejects.toMatchObject({
