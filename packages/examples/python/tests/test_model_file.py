@@ -137,3 +137,11 @@ def test_chunks_are_the_model(tmp_path: Path) -> None:
         assert chunk.first == len(found.setdefault(chunk.name, []))
         found[chunk.name] += chunk.numpy().tolist()
     assert found == {name: value.tolist() for name, value in tensors.items()}
+
+
+def test_what_a_file_would_lose_is_refused() -> None:
+    masked = np.ma.masked_array([1.0, 2.0], [True, False])
+    for tensors, metadata in (({"m": masked}, None), ({"\ud800": np.ones(1)}, None), ({"w": np.ones(1)}, {"round": 1})):
+        with pytest.raises(TensorwireError) as caught:
+            OutgoingModel(tensors, metadata)  # type: ignore[arg-type]
+        assert caught.value.code == "INVALID_ARGUMENT"
