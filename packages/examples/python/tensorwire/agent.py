@@ -147,7 +147,7 @@ class Agent:
             if path is not None:
                 yield from chunks_of_file(path, chunk_bytes)
                 return
-            with self._transport.open("GET", f"/v1/fetches/{fetched.transfer}/body") as body:
+            with self._transport.body(f"/v1/fetches/{fetched.transfer}/body") as body:
                 yield from chunks_of_stream(body, chunk_bytes)
 
     def free(self, ref: Ref) -> None:
@@ -211,10 +211,17 @@ class Agent:
         import tempfile
 
         with tempfile.NamedTemporaryFile(prefix="tensorwire-", suffix=".safetensors") as file:
-            with self._transport.open("GET", f"/v1/fetches/{transfer}/body") as body:
-                while portion := body.read(PORTION_BYTES):
-                    file.write(portion)
-            file.flush()
+            portion = memoryview(bytearray(PORTION_BYTES))
+
+            def spool() -> None:
+                file.seek(0)
+                file.truncate()
+                with self._transport.body(f"/v1/fetches/{transfer}/body") as body:
+                    while count := body.readinto(portion):
+                        file.write(portion[:count])
+                file.flush()
+
+            self._persisting(spool)
             return MappedModel(file.name)
 
     def _forget(self, transfer: str) -> None:

@@ -68,8 +68,11 @@ def is_tensor(value: Any) -> bool:
 def dtype_of(value: Any) -> str | None:
     """The dtype of an array or tensor, or None where safetensors has no such."""
     if isinstance(value, np.ndarray):
+        if isinstance(value, np.ma.MaskedArray):
+            return None  # Its mask would be lost.
         return _FROM_NUMPY.get(value.dtype.name)
-    if is_tensor(value) and value.layout == torch_module().strided:  # type: ignore[union-attr]
+    # One on the meta device has no values.
+    if is_tensor(value) and value.layout == torch_module().strided and value.device.type != "meta":  # type: ignore[union-attr]
         return _FROM_TORCH.get(str(value.dtype).removeprefix("torch."))
     return None
 

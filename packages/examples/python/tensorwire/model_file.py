@@ -42,6 +42,9 @@ class OutgoingModel:
         """Raises ``INVALID_ARGUMENT`` for a name or value that a safetensors file cannot hold."""
         for name, value in tensors.items():
             check_tensor(name, value)
+        for key, text in (metadata or {}).items():
+            if not _is_text(key) or not _is_text(text):
+                raise TensorwireError("INVALID_ARGUMENT", f"metadata is text by text, and that of {key!r} is not")
         layout, travelling = layout_of(tensors)
         # Wide dtypes first: every tensor then begins at a multiple of its element, and can be used where it lies.
         self._tensors = dict(sorted(travelling.items(), key=lambda item: -DTYPE_BYTES[_dtype(item[1])]))
@@ -121,9 +124,14 @@ def _name(descriptor: int, path: str) -> None:
         os.close(folder)
 
 
+def _is_text(value: Any) -> bool:
+    # Half of a surrogate pair is no character, and cannot be written.
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
 def check_tensor(name: Any, value: Any) -> None:
     """Raises ``INVALID_ARGUMENT`` unless the pair can be a tensor of a model."""
-    if not isinstance(name, str) or not name or name == "__metadata__":
+    if not _is_text(name) or not name or name == "__metadata__":
         raise TensorwireError("INVALID_ARGUMENT", f"{name!r} is no name for a tensor")
     if dtype_of(value) is None:
         kind = value.dtype if isinstance(value, np.ndarray) or is_tensor(value) else type(value).__name__
@@ -145,7 +153,7 @@ def _bytes_of(value: Any) -> memoryview:
     """A tensor's little-endian bytes: its own memory, unless it lies otherwise."""
     if is_tensor(value):
         torch: Any = torch_module()
-        flat = value.detach().cpu().contiguous().reshape(-1)
+        flat = value.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
         return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else memoryview(b"")
     array: Any = np.ascontiguousarray(value)
     if array.dtype.byteorder == ">" or (array.dtype.byteorder == "=" and not _LITTLE):

@@ -17,7 +17,8 @@ _LONGEST = 4096
 class Ref:
     """A published model: its name at its home, and by what it is recognised when it is fetched.
 
-    ``bytes`` are those of its tensors, ``expires`` is in seconds since 1970; ``home`` is a label for people: nobody dials it.
+    ``bytes`` are those of its tensors, ``expires`` is in seconds since 1970; ``home`` is a label for people: nobody dials it,
+    and an agent that neither is a home nor has one gives none.
     """
 
     name: str
@@ -25,7 +26,7 @@ class Ref:
     transfer: str
     bytes: int
     expires: int
-    home: str
+    home: str | None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -47,7 +48,7 @@ class Ref:
         if not isinstance(value, dict) or "tensorwire" not in value:
             raise TensorwireError("PROTOCOL", "this is no reference to a model: it has no field 'tensorwire'")
         version = value["tensorwire"]
-        if version != REF_VERSION:
+        if version != REF_VERSION or isinstance(version, bool):
             raise TensorwireError(
                 "VERSION_UNSUPPORTED",
                 f"the reference is of version {str(version)[:20]!r}, and this side reads version {REF_VERSION}: "
@@ -56,6 +57,8 @@ class Ref:
         texts: dict[str, str] = {}
         for field in ("name", "digest", "transfer", "home"):
             text = value.get(field)
+            if field == "home" and text is None:
+                continue
             if not isinstance(text, str) or len(text) > _LONGEST:
                 raise TensorwireError("PROTOCOL", f"the reference's field {field!r} is no text of up to {_LONGEST} characters")
             texts[field] = text
@@ -71,5 +74,5 @@ class Ref:
             transfer=texts["transfer"],
             bytes=numbers["bytes"],
             expires=numbers["expires"],
-            home=texts["home"],
+            home=texts.get("home"),
         )

@@ -6,7 +6,8 @@ import http.client
 import json
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,6 +36,26 @@ class _UnixConnection(http.client.HTTPConnection):
             raise
 
 
+class Body:
+    """Bytes of an answer: all of them, or ``CHANNEL_CLOSED``. http.client says nothing of an answer that was cut off."""
+
+    def __init__(self, response: http.client.HTTPResponse, address: str) -> None:
+        self._response, self._address = response, address
+
+    def readinto(self, buffer: Any, /) -> int:
+        try:
+            count = self._response.readinto(buffer)
+        except (OSError, http.client.HTTPException) as error:
+            raise _cut_off(self._address) from error
+        if not count and self._response.length:
+            raise _cut_off(self._address)
+        return count
+
+
+def _cut_off(address: str) -> TensorwireError:
+    return TensorwireError("CHANNEL_CLOSED", f"the agent at {address} went away in the middle of an answer", retryable=True)
+
+
 class Transport:
     """One request after the other, each over a connection of its own: an agent that is started anew is found again.
 
@@ -56,11 +77,15 @@ class Transport:
             self._path = address.removeprefix("unix:")
         else:
             url = urlsplit(address)
-            if url.scheme != "http" or url.hostname not in _LOOPBACK or url.port is None:
+            try:
+                port = url.port
+            except ValueError:
+                port = None
+            if url.scheme != "http" or url.hostname not in _LOOPBACK or port is None:
                 raise TensorwireError(
                     "INVALID_ARGUMENT", f"{address!r} is no agent's address: unix:/path/to/agent.sock or http://127.0.0.1:PORT"
                 )
-            self._host, self._port = url.hostname, url.port
+            self._host, self._port = url.hostname, port
 
     def request(self, method: str, target: str, body: Any = None) -> Any:
         """The JSON answer. Raises the agent's error, ``CHANNEL_OPEN`` where nobody is there, ``CHANNEL_CLOSED``."""
@@ -120,6 +145,12 @@ class Transport:
             f"the agent at {self.address} answered {response.status} to {method} {target}",
         )
 
+    @contextmanager
+    def body(self, target: str) -> Iterator[Body]:
+        """The body of the answer to a GET. Raises as ``request`` does."""
+        with self.open("GET", target) as response:
+            yield Body(response, self.address)
+
     def _json(self, response: http.client.HTTPResponse, of_error: bool = False) -> Any:
         try:
             text = response.read(_MOST_ANSWER_BYTES)
@@ -127,6 +158,8 @@ class Transport:
             raise TensorwireError(
                 "CHANNEL_CLOSED", f"the agent at {self.address} went away during an answer: {error}", retryable=True
             ) from error
+        if response.length and len(text) < _MOST_ANSWER_BYTES:
+            raise _cut_off(self.address)
         try:
             return json.loads(text)
         except ValueError as error:

@@ -68,3 +68,13 @@ def _has_ml_dtypes() -> bool:
     except ImportError:
         return False
     return True
+
+
+def test_views_of_torch_that_are_worked_out_later_are_written_as_they_are_seen(tmp_path: Path) -> None:
+    torch = loaded("torch")
+    path = str(tmp_path / "m.safetensors")
+    seen = {"conjugate": torch.tensor([1 + 2j, 3j], dtype=torch.complex64).conj(), "spread": torch.ones(1).expand(3)}
+    OutgoingModel(seen).write(path)
+    assert all(torch.equal(seen[name], found) for name, found in MappedModel(path).tensors().items())
+    with pytest.raises(TensorwireError, match="INVALID_ARGUMENT"):
+        OutgoingModel({"nothing": torch.empty(3, device="meta")})

@@ -153,3 +153,11 @@ def test_a_process_that_is_killed_while_it_writes_leaves_nothing(tmp_path: Path)
     with pytest.raises(KeyboardInterrupt):
         model.write(str(tmp_path / "model.safetensors"))
     assert os.listdir(tmp_path) == []
+
+
+def test_what_a_file_would_lose_is_refused() -> None:
+    masked = np.ma.masked_array([1.0, 2.0], [True, False])
+    for tensors, metadata in (({"m": masked}, None), ({"\ud800": np.ones(1)}, None), ({"w": np.ones(1)}, {"round": 1})):
+        with pytest.raises(TensorwireError) as caught:
+            OutgoingModel(tensors, metadata)  # type: ignore[arg-type]
+        assert caught.value.code == "INVALID_ARGUMENT"
