@@ -40,6 +40,7 @@ export { dialHttp, type HttpDialOptions } from "./channel/http-dial.js";
 export { type Listener, listen } from "./channel/listen.js";
 export type { ListenOptions } from "./channel/listening-place.js";
 export { memoryChannelPair } from "./channel/memory.js";
+export { type SharedSocket, shareSocket } from "./channel/shared-socket.js";
 export { throttledChannel } from "./channel/throttled.js";
 export { dialTcp } from "./channel/tcp.js";
 export { dialTls } from "./channel/tls.js";

@@ -11,6 +11,7 @@ import { describe, expect, it } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
 import { duplexChannel } from "../src/channel/duplex.js";
 import { memoryChannelPair } from "../src/channel/memory.js";
+import { shareSocket } from "../src/channel/shared-socket.js";
 import { dialWebSocket, webSocketChannel } from "../src/channel/websocket.js";
 
 for (const portionBytes of [1, 7, Number.POSITIVE_INFINITY]) {
@@ -181,6 +182,17 @@ channelSuite("WebSocket, from its server", async () => {
   const right = webSocketChannel(dialled);
   return { left: webSocketChannel(accepted), right, ...onSocket(dialled), dispose: () => server.close() };
 });
+
+for (const from of ["client", "server"] as const) {
+  channelSuite(`a WebSocket that is shared, from its ${from}`, async () => {
+    const { dialled, accepted, server } = await webSockets((url) => new WebSocket(url));
+    const [near, far] = from === "client" ? [dialled, accepted] : [accepted, dialled];
+    // As the other program would.
+    for (const socket of [near, far]) socket.on("error", () => {});
+    const [left, right] = [shareSocket(near).channel, shareSocket(far).channel];
+    return { left, right, ...onSocket(far), dispose: () => server.close() };
+  });
+}
 
 describe("duplex over two streams", () => {
   /** What a channel delivers, as text. */

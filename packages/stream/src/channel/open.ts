@@ -9,6 +9,7 @@ import { connect, type OpenOptions, type Role, undialled } from "./connect.js";
 import { duplexChannel, type StreamPair } from "./duplex.js";
 import { ChannelEnd, type Endpoint } from "./endpoint.js";
 import { Listener } from "./listen.js";
+import { sharedChannelOf } from "./shared-socket.js";
 import { openUrl } from "./open-url.js";
 import { type WebStreamPair, webStreamsChannel } from "./web-streams.js";
 import { webSocketChannel } from "./websocket.js";
@@ -50,6 +51,8 @@ export async function openConnection(
     const { holds } = options;
     return { connection: connect(channel, role, settings, { token, holds, tensors }), owned: true };
   }
+  const shared = sharedChannelOf(endpoint);
+  if (shared) return openConnection(shared, role, options, settings);
   const known = connections.get(endpoint);
   if (known) {
     if (role === "receive") checkSameHello(known, tensors);

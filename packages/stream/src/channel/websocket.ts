@@ -242,7 +242,8 @@ function opened(socket: WebSocket): Promise<void> {
   });
 }
 
-function closeError(code: number, reason: string): Error | undefined {
+/** What the end of a WebSocket is to a channel: undefined where it is an orderly one. */
+export function closeError(code: number, reason: string): Error | undefined {
   if (code === 1000 || code === 1001 || code === 1005) return undefined;
   return new TensorwireError("CHANNEL_CLOSED", `the WebSocket closed with ${code}${reason && ` ${reason}`}`);
 }

@@ -1,0 +1,236 @@
+import { setImmediate } from "node:timers/promises";
+import { bytesOf, type Channel, TensorwireError } from "@tensorwire/core";
+import WebSocket from "ws";
+import { type Deferred, deferred } from "../session/deferred.js";
+import { SharedChannel } from "./shared-channel.js";
+import {
+  escaped,
+  isMarked,
+  MESSAGE_HEADER_BYTES,
+  MessageKind,
+  readMessage,
+  SHARED_MESSAGE_BYTES,
+  writeHeader,
+} from "./socket-message.js";
+import { closeError } from "./websocket.js";
+
+/** A WebSocket that carries models, and the messages of another program. */
+export interface SharedSocket {
+  /**
+   * For models, as many as there are, one after the other and at once, in both directions. Where it has failed, or was closed,
+   * this is another one, and so it is at the other end.
+   */
+  readonly channel: Channel;
+  /** The socket, for the other program: of what goes over it, it sees its own messages, whatever they hold, and no others. */
+  readonly socket: WebSocket;
+}
+
+type Send = (data: unknown, options: unknown, written: unknown) => void;
+
+const shares = new WeakMap<object, SocketShare>();
+
+/**
+ * Lets a model travel over a WebSocket of the `ws` package that carries other messages already: at both ends, before the first model, and
+ * best as soon as there is the socket. The other program's messages stay in order, and each waits behind one
+ * message of ours at most, of 256 KiB, in this process. Called again for the same socket it gives the same.
+ *
+ * @throws TensorwireError `INVALID_ARGUMENT` for what is no WebSocket of `ws`.
+ * @example
+ * const shared = shareSocket(webSocket);
+ * framework.use(shared.socket);
+ * await streamModel(model, shared.channel, { codec: "normfloat4" });
+ */
+export function shareSocket(socket: WebSocket): SharedSocket {
+  let share = shares.get(socket);
+  if (!share) {
+    const { emit, send, terminate } = socket as Partial<WebSocket>;
+    if ([emit, send, terminate].some((method) => typeof method !== "function")) {
+      throw new TensorwireError(
+        "INVALID_ARGUMENT",
+        "this is no WebSocket of the ws package: it cannot be shared",
+      );
+    }
+    share = new SocketShare(socket);
+    shares.set(socket, share);
+  }
+  return share;
+}
+
+/** The channel of a socket that is shared: the socket itself is another program's then. */
+export function sharedChannelOf(endpoint: object): Channel | undefined {
+  return shares.get(endpoint)?.channel;
+}
+
+/**
+ * What stands between a socket and those who use it: messages are sorted where they come in, so that whoever listens, in whatever
+ * way, hears of the other program's alone.
+ */
+class SocketShare implements SharedSocket {
+  readonly #emit: WebSocket["emit"];
+  readonly #send: Send;
+  /** In which form the other program wants its binary messages. */
+  #form: string;
+  #channel: SharedChannel;
+  /** Ours go one after the other, through one buffer: another program's message waits behind one of them at most. */
+  #turn: Promise<unknown> = Promise.resolve();
+  readonly #message = Buffer.allocUnsafeSlow(SHARED_MESSAGE_BYTES);
+  /** The other program is in the middle of a message that it sends piece by piece: nothing of ours may come between. */
+  #unfinished: Deferred<void> | undefined;
+  #closed = false;
+
+  constructor(readonly socket: WebSocket) {
+    this.#emit = socket.emit;
+    this.#send = socket.send.bind(socket) as Send;
+    this.#form = socket.binaryType;
+    this.#channel = this.#next(1);
+    this.#interpose();
+    if (socket.readyState === WebSocket.CLOSED) this.#end(undefined);
+  }
+
+  /** Neither its listeners nor its class change: it still is the very socket. */
+  #interpose(): void {
+    const { socket } = this;
+    const share = this;
+    // Whatever the other program wants, ours come as they are.
+    socket.binaryType = "nodebuffer";
+    Object.defineProperty(socket, "binaryType", {
+      configurable: true,
+      enumerable: true,
+      get: () => this.#form,
+      set: (form: string) => {
+        if (FORMS.includes(form)) this.#form = form;
+      },
+    });
+    socket.emit = function (this: WebSocket, event: string | symbol, ...args: unknown[]): boolean {
+      // No listeners of ours: the other program may remove all that there are.
+      if (event === "message" && args[1] === true) return share.#arrived(args[0] as Buffer);
+      if (event === "error") share.#end(args[0] as Error);
+      if (event === "close") share.#end(closeError(args[0] as number, String(args[1])));
+      return share.#emit.call(this, event, ...args);
+    } as WebSocket["emit"];
+    socket.send = ((data: unknown, options?: unknown, written?: unknown) =>
+      this.#outgoing(data, options, written)) as WebSocket["send"];
+  }
+
+  get channel(): Channel {
+    if (this.#channel.over && !this.#closed) this.#channel = this.#next(this.#channel.number + 1);
+    return this.#channel;
+  }
+
+  #next(number: number): SharedChannel {
+    return new SharedChannel(number, (kind, channel, fill) => this.#ours(kind, channel, fill));
+  }
+
+  /** A binary message. */
+  #arrived(data: Buffer): boolean {
+    const message = isMarked(data) ? readMessage(data) : undefined;
+    if (!message) return this.#theirs(data);
+    const { kind, channel, body } = message;
+    if (kind === MessageKind.ESCAPED) return this.#theirs(Buffer.from(body));
+    if (channel === this.#channel.number) this.#channel.arrived(kind, body);
+    // The other end has begun with the next one. What is of an earlier one was on its way when that was given up.
+    else if (channel === this.#channel.number + 1 && this.#channel.over) {
+      (this.channel as SharedChannel).arrived(kind, body);
+    }
+    return true;
+  }
+
+  #theirs(data: Buffer): boolean {
+    return this.#emit.call(this.socket, "message", formed(data, this.#form), true);
+  }
+
+  /** A message of the other program, or, where it says so, a piece of one. */
+  #outgoing(data: unknown, options: unknown, written: unknown): void {
+    const { binary = typeof data !== "string", fin = true } = Object(options) as SendOptions;
+    const begins = !this.#unfinished;
+    const sent = begins && binary ? unmistakable(data) : data;
+    this.#send(sent, options, written);
+    if (!fin) this.#unfinished ??= deferred<void>();
+    else {
+      this.#unfinished?.resolve();
+      this.#unfinished = undefined;
+    }
+  }
+
+  /** One message of ours, when no other of ours is on its way. */
+  #ours(kind: MessageKind, channel: number, fill: (room: Uint8Array) => number): Promise<void> {
+    const sent = this.#turn.then(async () => {
+      await opened(this.socket);
+      while (this.#unfinished && !this.#closed) await this.#unfinished.promise;
+      writeHeader(this.#message, kind, channel);
+      const bytes = fill(this.#message.subarray(MESSAGE_HEADER_BYTES));
+      // Given up meanwhile.
+      if (kind === MessageKind.BYTES && bytes === 0) return;
+      await this.#written(this.#message.subarray(0, MESSAGE_HEADER_BYTES + bytes));
+    });
+    // The other program has its turn before the next one, also where the socket takes all that it is given.
+    this.#turn = sent.catch(() => {}).then(() => setImmediate());
+    return sent;
+  }
+
+  #written(message: Uint8Array): Promise<void> {
+    const { socket } = this;
+    return new Promise((resolve, reject) => {
+      this.#send(message, { binary: true, compress: false }, (error?: Error) => {
+        if (error) reject(error);
+        // Node says of what a destroyed socket had in hand that it was written.
+        else if (socket.readyState === WebSocket.CLOSED) reject(notOpen());
+        else resolve();
+      });
+    });
+  }
+
+  #end(error: Error | undefined): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#unfinished?.resolve();
+    this.#channel.end(error);
+  }
+}
+
+interface SendOptions {
+  readonly binary?: boolean;
+  readonly fin?: boolean;
+}
+
+const FORMS: readonly string[] = ["nodebuffer", "arraybuffer", "fragments", "blob"];
+
+/** A binary message as the other program wants it. */
+function formed(data: Buffer, form: string): unknown {
+  const { buffer, byteOffset, byteLength } = data;
+  switch (form) {
+    case "arraybuffer":
+      return byteLength === buffer.byteLength ? buffer : buffer.slice(byteOffset, byteOffset + byteLength);
+    case "fragments":
+      return [data];
+    case "blob":
+      return new Blob([data as Uint8Array<ArrayBuffer>]);
+    default:
+      return data;
+  }
+}
+
+/** The other program's message, which nobody takes for one of ours, whatever is in it. */
+function unmistakable(data: unknown): unknown {
+  // What is in it is known only later.
+  if (data instanceof Blob) return new Blob([escaped(new Uint8Array(0)) as Uint8Array<ArrayBuffer>, data]);
+  const bytes = ArrayBuffer.isView(data)
+    ? bytesOf(data)
+    : data instanceof ArrayBuffer || data instanceof SharedArrayBuffer
+      ? new Uint8Array(data)
+      : undefined;
+  return bytes && isMarked(bytes) ? escaped(bytes) : data;
+}
+
+/** Resolves when a socket that is opening is open. @throws TensorwireError `CHANNEL_CLOSED` where it is neither. */
+async function opened(socket: WebSocket): Promise<void> {
+  if (socket.readyState === WebSocket.CONNECTING) {
+    await new Promise<void>((resolve) => {
+      socket.once("open", resolve);
+      socket.once("close", () => resolve());
+    });
+  }
+  if (socket.readyState !== WebSocket.OPEN) throw notOpen();
+}
+
+const notOpen = (): TensorwireError => new TensorwireError("CHANNEL_CLOSED", "the WebSocket is not open");
