@@ -133,7 +133,14 @@ export { safetensorsSink } from "./sink/safetensors.js";
 export { shardedSafetensorsSink } from "./sink/sharded.js";
 export type { EncodedSink, ModelSink, Resumable, Sink, SinkModel } from "./sink/sink.js";
 export type { DeviceMemory, ReceivedDeviceTensor } from "./sink/device-memory.js";
+export { tensorList } from "./sink/tensor-list.js";
 export type { ReceivedTensor } from "./sink/tensors.js";
+export {
+  type MakeTensor,
+  type TfjsDType,
+  tensorflowJsList,
+  tensorflowJsTensors,
+} from "./sink/tfjs-tensors.js";
 export { type ArtifactBytes, artifactSource } from "./source/artifact.js";
 export type { ByteRange, ByteReader } from "./source/byte-reader.js";
 export { fromTensors } from "./source/declared.js";
@@ -157,5 +164,6 @@ export {
   tensorsSource,
 } from "./source/tensors.js";
 export { tensorflowJsSource } from "./source/tfjs.js";
+export { type TfjsTensorLike, type TfjsTensors, tensorflowJsTensorsSource } from "./source/tfjs-tensors.js";
 export { type Destination, type StreamOptionsOf, streamModel } from "./stream-model.js";
 export { type TransferModelOptions, transferModel } from "./transfer-model.js";

@@ -137,7 +137,7 @@ describe("a value", () => {
   });
 
   test.each<[string, unknown]>([
-    ["array", [value]],
+    ["array", [{ name: "w", ...value }]],
     ["set", new Set([value])],
     ["generator", (function* () {})()],
     ["async generator", (async function* () {})()],

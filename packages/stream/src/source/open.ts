@@ -15,15 +15,15 @@ import {
   type ModelSource,
   type SourceMemory,
 } from "./source.js";
-import { type TensorMap, tensorsSource } from "./tensors.js";
+import { type TensorMap, tensorsSource, type TensorValue } from "./tensors.js";
 import { MAX_TEXT_FILE_BYTES, readTextFile } from "./text-file.js";
 import { tensorflowJsSource } from "./tfjs.js";
 
 type OpenSourceOptions = Pick<StreamOptions, "codec" | "policy" | "chunkBytes">;
 type OpenSourceSettings = Pick<ResolvedOptions, "limits" | "registry" | "backend">;
 
-/** What a model to send is named by: a path, tensors in memory, or a source. */
-export type SourceLike = string | TensorMap | ModelSource | EncodedSource;
+/** What a model to send is named by: a path, tensors in memory (in a list their names are their places), or a source. */
+export type SourceLike = string | TensorMap | readonly TensorValue[] | ModelSource | EncodedSource;
 
 /**
  * The source for whatever a caller names a model by. Nothing of it is open yet.
@@ -89,7 +89,8 @@ async function isTfjsModel(path: string): Promise<boolean> {
   }
 }
 
-function sourceOfValue(source: TensorMap | ModelSource | EncodedSource): ModelSource | EncodedSource {
+function sourceOfValue(source: Exclude<SourceLike, string>): ModelSource | EncodedSource {
+  if (isList(source)) return tensorsSource(Object.fromEntries(source.entries()));
   if (isModelSource(source)) return source;
   if (source instanceof Map || isPlainObject(source)) return tensorsSource(source as TensorMap);
   const given: unknown = source;
@@ -105,6 +106,13 @@ function sourceOfValue(source: TensorMap | ModelSource | EncodedSource): ModelSo
   throw new TensorwireError(
     "INVALID_ARGUMENT",
     `${describe(given)} is no source: pass a path, a Map or object of tensors, or a source such as fromTensors(…)`,
+  );
+}
+
+/** Tensors that have names are no list: those would be lost. */
+function isList(source: unknown): source is readonly TensorValue[] {
+  return (
+    Array.isArray(source) && source.every((each) => typeof each === "object" && each && !("name" in each))
   );
 }
 
