@@ -1,18 +1,25 @@
 import { quote, TensorwireError } from "@tensorwire/core";
 import type { ReceivedTensor } from "./tensors.js";
 
+/** A model on its way in, tensor by tensor. */
+export interface ArrivingTensors extends AsyncIterable<ReceivedTensor> {
+  /** The other end has been told: whoever closes the connection before that leaves it in doubt. */
+  readonly done?: Promise<unknown>;
+}
+
 /**
  * The tensors of a model that was sent as a list, in its order: their names are their places.
  * @throws TensorwireError `SOURCE_MISMATCH` where they have other names; as the model's iterator.
  * @example
  * const weights = await tensorList(receiveModel(url));
  */
-export async function tensorList(received: AsyncIterable<ReceivedTensor>): Promise<ReceivedTensor[]> {
+export async function tensorList(received: ArrivingTensors): Promise<ReceivedTensor[]> {
   const list: ReceivedTensor[] = [];
   for await (const tensor of received) {
     checkPlace(tensor.name, list.length);
     list.push(tensor);
   }
+  await received.done;
   return list;
 }
 

@@ -1,6 +1,6 @@
 import type { DType } from "@tensorwire/core";
 import { TensorwireError } from "@tensorwire/core";
-import { checkPlace } from "./tensor-list.js";
+import { type ArrivingTensors, checkPlace } from "./tensor-list.js";
 import type { ReceivedTensor } from "./tensors.js";
 
 /** The dtypes of TensorFlow.js that models have. */
@@ -28,7 +28,7 @@ interface Disposable {
  * const weights = await tensorflowJsTensors(receiveModel(shared.channel), tf.tensor);
  */
 export async function tensorflowJsTensors<T extends object>(
-  received: AsyncIterable<ReceivedTensor>,
+  received: ArrivingTensors,
   make: MakeTensor<T>,
 ): Promise<Record<string, T>> {
   const made = new Map<string, T>();
@@ -41,7 +41,7 @@ export async function tensorflowJsTensors<T extends object>(
  * @throws TensorwireError `SOURCE_MISMATCH` where its tensors have names.
  */
 export async function tensorflowJsList<T extends object>(
-  received: AsyncIterable<ReceivedTensor>,
+  received: ArrivingTensors,
   make: MakeTensor<T>,
 ): Promise<T[]> {
   const made: T[] = [];
@@ -54,7 +54,7 @@ export async function tensorflowJsList<T extends object>(
 }
 
 async function each<T extends object>(
-  received: AsyncIterable<ReceivedTensor>,
+  received: ArrivingTensors,
   make: MakeTensor<T>,
   take: (from: ReceivedTensor, tensor: T) => void,
   made: () => Iterable<T>,
@@ -64,6 +64,7 @@ async function each<T extends object>(
       const { values, dtype } = valuesOf(tensor);
       take(tensor, make(values, [...tensor.shape], dtype));
     }
+    await received.done;
   } catch (error) {
     for (const tensor of made()) (tensor as Disposable).dispose?.();
     throw error;
