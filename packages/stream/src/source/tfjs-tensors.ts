@@ -1,8 +1,8 @@
 import {
   type BufferPool,
-  bytesOf,
   type Chunk,
   type DType,
+  hostBytes,
   type Loan,
   type ModelInfo,
   quote,
@@ -81,7 +81,8 @@ class TfjsTensorsSource implements ModelSource {
       const message = `its values cannot be had: ${(cause as Error).message}`;
       throw new TensorwireError("SOURCE_READ", message, { tensor: name, cause, retryable: false });
     }
-    this.#data = bytesOf(checkData(this.#infos[tensor]!, data));
+    // Of what a WebGPU backend has, too, it gives a copy in memory.
+    this.#data = hostBytes(this.name, checkData(this.#infos[tensor]!, data));
     this.#at = tensor;
   }
 
