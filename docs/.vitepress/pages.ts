@@ -12,6 +12,8 @@ export const PAGES: readonly { readonly group: string; readonly pages: readonly 
       "guides/fidelity",
       "guides/artifacts",
       "guides/federated",
+      "guides/typescript-frameworks",
+      "agent",
       "guides/reliability",
       "guides/security",
       "guides/gpu",

@@ -15,7 +15,7 @@ import {
   type ModelSource,
   type SourceMemory,
 } from "./source.js";
-import { type TensorMap, tensorsSource, type TensorValue } from "./tensors.js";
+import { type SourceValue, type TensorMap, tensorsSource } from "./tensors.js";
 import { MAX_TEXT_FILE_BYTES, readTextFile } from "./text-file.js";
 import { tensorflowJsSource } from "./tfjs.js";
 
@@ -23,7 +23,7 @@ type OpenSourceOptions = Pick<StreamOptions, "codec" | "policy" | "chunkBytes">;
 type OpenSourceSettings = Pick<ResolvedOptions, "limits" | "registry" | "backend">;
 
 /** What a model to send is named by: a path, tensors in memory (in a list their names are their places), or a source. */
-export type SourceLike = string | TensorMap | readonly TensorValue[] | ModelSource | EncodedSource;
+export type SourceLike = string | TensorMap | readonly SourceValue[] | ModelSource | EncodedSource;
 
 /**
  * The source for whatever a caller names a model by. Nothing of it is open yet.
@@ -110,7 +110,7 @@ function sourceOfValue(source: Exclude<SourceLike, string>): ModelSource | Encod
 }
 
 /** Tensors that have names are no list: those would be lost. */
-function isList(source: unknown): source is readonly TensorValue[] {
+function isList(source: unknown): source is readonly SourceValue[] {
   return (
     Array.isArray(source) && source.every((each) => typeof each === "object" && each && !("name" in each))
   );
