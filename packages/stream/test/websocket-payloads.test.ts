@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Socket } from "node:net";
+import { PassThrough } from "node:stream";
 import { afterEach, describe, expect, test } from "vitest";
 import WebSocket, { WebSocketServer } from "ws";
 import { WebSocketPayloads } from "../src/channel/websocket-payloads.js";
@@ -89,6 +90,46 @@ describe.each([1, 7, 1000, 1 << 20])("in portions of %i bytes", (size) => {
     const { passed, taken } = told("server", Buffer.concat([close, frame(BINARY, long, ZERO)]), size);
     expect(passed.equals(close)).toBe(true);
     expect(taken.length).toBe(0);
+  });
+});
+
+describe("the memory of a portion", () => {
+  /** What is left of a portion of its own memory, once it was read. */
+  function left(bytes: Buffer, within = bytes.length, listens: (socket: Socket) => void = () => {}): number {
+    const portion = Buffer.from(new ArrayBuffer(within), 0, bytes.length);
+    bytes.copy(portion);
+    const socket = new Socket();
+    socket.on("data", () => {});
+    WebSocketPayloads.of(socket, "server", 2 ** 20, () => {});
+    listens(socket);
+    socket.emit("data", portion);
+    return portion.length;
+  }
+  const message = frame(BINARY, long, ZERO);
+
+  test("is given back at once where all of it was taken", () => {
+    expect(left(message)).toBe(0);
+  });
+
+  test("stays where anybody else may read it", () => {
+    expect(left(message, message.length + 1)).toBe(message.length);
+    expect(left(message, message.length, (socket) => void socket.on("data", () => {}))).toBe(message.length);
+  });
+
+  test("stays where a part of it is for ws, which may keep it", () => {
+    for (const other of [frame(0x89, short, ZERO), frame(BINARY, short, ZERO).subarray(0, 9)]) {
+      const portion = Buffer.concat([message, other]);
+      expect(left(portion)).toBe(portion.length);
+    }
+  });
+
+  test("of a stream that a caller made stays", () => {
+    const portion = Buffer.from(new Uint8Array(message).buffer);
+    const stream = new PassThrough();
+    stream.on("data", () => {});
+    WebSocketPayloads.of(stream as unknown as Socket, "server", 2 ** 20, () => {});
+    stream.emit("data", portion);
+    expect(portion.length).toBe(message.length);
   });
 });
 

@@ -1,7 +1,11 @@
-import type { Socket } from "node:net";
+import { Socket } from "node:net";
+import { discardSlab } from "../budget/slab-memory.js";
 
 /** Payloads from here on are taken; of shorter messages the copy costs less than telling them apart. */
 const TAKEN_BYTES = 1024;
+
+/** Portions from here on are given back at once: of smaller ones the collector is not told of enough to hurry. */
+const DISCARDED_BYTES = 8 * 1024;
 
 /** Of a frame (RFC 6455, 5.2): bits of its first two bytes, and its kinds. */
 const FIN_AND_RESERVED = 0xf0;
@@ -28,6 +32,8 @@ export class WebSocketPayloads {
   #taking = false;
   /** A message in fragments has begun, and not ended. */
   #fragmented = false;
+  /** Parts that went to `ws`, which may keep them. */
+  #passed = 0;
   #closing = false;
   #closed = false;
 
@@ -49,7 +55,13 @@ export class WebSocketPayloads {
       for (const reader of readers) reader.call(socket, bytes);
     };
     const payloads = new WebSocketPayloads(side === "server", maxBytes, take, pass);
-    socket.on("data", (portion: Buffer) => payloads.#portion(portion));
+    socket.on("data", (portion: Buffer) => {
+      const passed = payloads.#passed;
+      payloads.#portion(portion);
+      // Whoever takes has it for the duration of the call, and whoever else listens may keep it.
+      if (payloads.#passed === passed && isOnlyOurs(socket, portion))
+        discardSlab(portion.buffer as ArrayBuffer);
+    });
     for (const reader of readers) socket.off("data", reader);
   }
 
@@ -60,11 +72,16 @@ export class WebSocketPayloads {
     }
   }
 
+  #pass(bytes: Buffer): void {
+    this.#passed++;
+    this.pass(bytes);
+  }
+
   #payload(portion: Buffer, at: number): number {
     const part = portion.subarray(at, at + this.#left);
     this.#left -= part.length;
     if (this.#taking) this.take(part);
-    else this.pass(part);
+    else this.#pass(part);
     this.#closed = this.#closing && this.#left === 0;
     return part.length;
   }
@@ -121,4 +138,14 @@ export class WebSocketPayloads {
     this.#closing = kind === CLOSE;
     this.#closed = this.#closing && this.#left === 0;
   }
+}
+
+/**
+ * Node takes 64 KiB outside the heap for whatever a socket reads, and V8 collects all of its heap whenever 32 MiB of that have
+ * come together.
+ */
+function isOnlyOurs(socket: Socket, { length, buffer }: Buffer): boolean {
+  // A caller's agent may have any stream for a socket, whose portions may be anybody's.
+  const read = socket instanceof Socket && socket.listenerCount("data") === 1;
+  return read && length >= DISCARDED_BYTES && buffer.byteLength === length;
 }
