@@ -196,3 +196,35 @@ const sink = (delayMs = 20) => ({
   finish: async () => {},
   abort: async () => {},
 });
+
+it("is shared before it is open, in whatever form the other program wants its messages", async () => {
+  const connected = once(server, "connection") as Promise<[WebSocket]>;
+  const opening = new WebSocket(client.url);
+  opening.binaryType = "arraybuffer";
+  const heard: unknown[] = [];
+  shareSocket(opening).socket.on("message", (data) => heard.push(data));
+  const [other] = await connected;
+  shareSocket(other);
+  const sending = streamModel(model(3, 1000), shareSocket(other).channel);
+  other.send(Buffer.from("theirs"));
+  expect(await received(opening)).toBe(3);
+  await sending;
+  expect(
+    heard.map((data) => [data instanceof ArrayBuffer, String(Buffer.from(data as ArrayBuffer))]),
+  ).toEqual([[true, "theirs"]]);
+  opening.terminate();
+});
+
+it("escapes a message in pieces that begin as ours do only together", async () => {
+  const heard = once(shareSocket(accepted).socket, "message") as Promise<[Buffer, boolean]>;
+  const { socket } = shareSocket(client);
+  const message = alike(1, "theirs");
+  for (const [from, to] of [
+    [0, 0],
+    [0, 7],
+    [7, 20],
+  ] as const)
+    socket.send(message.subarray(from, to), { fin: false });
+  socket.send(message.subarray(20));
+  expect(await heard).toEqual([message, true]);
+});

@@ -5,6 +5,7 @@ import { type Deferred, deferred } from "../session/deferred.js";
 import { SharedChannel } from "./shared-channel.js";
 import {
   escaped,
+  beginsMark,
   isMarked,
   MESSAGE_HEADER_BYTES,
   MessageKind,
@@ -91,7 +92,24 @@ class SocketShare implements SharedSocket {
   #interpose(): void {
     const { socket } = this;
     const share = this;
-    // Whatever the other program wants, ours come as they are.
+    this.#takeForm();
+    socket.emit = function (this: WebSocket, event: string | symbol, ...args: unknown[]): boolean {
+      // No listeners of ours: the other program may remove all that there are.
+      if (event === "message" && args[1] === true) return share.#arrived(args[0] as Buffer);
+      // Whoever reads from the connection was made for the form that the other program had asked for.
+      if (event === "open") share.#takeForm();
+      if (event === "error") share.#end(args[0] as Error);
+      if (event === "close") share.#end(closeError(args[0] as number, String(args[1])));
+      return share.#emit.call(this, event, ...args);
+    } as WebSocket["emit"];
+    socket.send = ((data: unknown, options?: unknown, written?: unknown) =>
+      this.#outgoing(data, options, written)) as WebSocket["send"];
+  }
+
+  /** Whatever form the other program wants, ours come as they are. */
+  #takeForm(): void {
+    const { socket } = this;
+    Reflect.deleteProperty(socket, "binaryType");
     socket.binaryType = "nodebuffer";
     Object.defineProperty(socket, "binaryType", {
       configurable: true,
@@ -101,15 +119,6 @@ class SocketShare implements SharedSocket {
         if (FORMS.includes(form)) this.#form = form;
       },
     });
-    socket.emit = function (this: WebSocket, event: string | symbol, ...args: unknown[]): boolean {
-      // No listeners of ours: the other program may remove all that there are.
-      if (event === "message" && args[1] === true) return share.#arrived(args[0] as Buffer);
-      if (event === "error") share.#end(args[0] as Error);
-      if (event === "close") share.#end(closeError(args[0] as number, String(args[1])));
-      return share.#emit.call(this, event, ...args);
-    } as WebSocket["emit"];
-    socket.send = ((data: unknown, options?: unknown, written?: unknown) =>
-      this.#outgoing(data, options, written)) as WebSocket["send"];
   }
 
   get channel(): Channel {
@@ -143,7 +152,7 @@ class SocketShare implements SharedSocket {
   #outgoing(data: unknown, options: unknown, written: unknown): void {
     const { binary = typeof data !== "string", fin = true } = Object(options) as SendOptions;
     const begins = !this.#unfinished;
-    const sent = begins && binary ? unmistakable(data) : data;
+    const sent = begins && binary ? unmistakable(data, fin) : data;
     this.#send(sent, options, written);
     if (!fin) this.#unfinished ??= deferred<void>();
     else {
@@ -211,7 +220,7 @@ function formed(data: Buffer, form: string): unknown {
 }
 
 /** The other program's message, which nobody takes for one of ours, whatever is in it. */
-function unmistakable(data: unknown): unknown {
+function unmistakable(data: unknown, whole: boolean): unknown {
   // What is in it is known only later.
   if (data instanceof Blob) return new Blob([escaped(new Uint8Array(0)) as Uint8Array<ArrayBuffer>, data]);
   const bytes = ArrayBuffer.isView(data)
@@ -219,7 +228,8 @@ function unmistakable(data: unknown): unknown {
     : data instanceof ArrayBuffer || data instanceof SharedArrayBuffer
       ? new Uint8Array(data)
       : undefined;
-  return bytes && isMarked(bytes) ? escaped(bytes) : data;
+  // Of a message in pieces the next one may go on as the mark does.
+  return bytes && (isMarked(bytes) || (!whole && beginsMark(bytes))) ? escaped(bytes) : data;
 }
 
 /** Resolves when a socket that is opening is open. @throws TensorwireError `CHANNEL_CLOSED` where it is neither. */

@@ -29,6 +29,10 @@ export function writeHeader(message: Uint8Array, kind: MessageKind, channel: num
 export const isMarked = (message: Uint8Array): boolean =>
   message.length >= MARK.length && MARK.equals(message.subarray(0, MARK.length));
 
+/** Whether it is too short to tell. */
+export const beginsMark = (message: Uint8Array): boolean =>
+  message.length < MARK.length && MARK.subarray(0, message.length).equals(message);
+
 /** A message that begins with the mark, as one that is not ours. */
 export function escaped(message: Uint8Array): Buffer {
   return Buffer.concat([MARK, Buffer.of(MessageKind.ESCAPED), message]);
