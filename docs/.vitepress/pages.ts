@@ -15,6 +15,8 @@ export const PAGES: readonly { readonly group: string; readonly pages: readonly 
       "guides/reliability",
       "guides/security",
       "guides/observability",
+      "guides/nvflare",
+      "guides/flower",
     ],
   },
   {

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 
@@ -87,7 +88,10 @@ def run_flower(
         }
         overrides = " ".join(f"{key}={json.dumps(value)}" for key, value in settings.items())
         run = start("run", "flwr", "run", app, "measured", "--stream", "--run-config", overrides)
-        run.wait(seconds)
+        try:
+            run.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pass
         return run.said() + link.said()
     finally:
         for process in reversed(processes):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +26,7 @@ def run_nvflare(
     began: Callable[[list[Started]], None] | None = None,
     **options: Any,
 ) -> str:
-    """The simulator's log. Other options are those of a job."""
+    """The simulator's log, of so many seconds at most. Other options are those of a job."""
     job = os.path.join(folder, "job")
     write_job(
         job,
@@ -48,6 +49,8 @@ def run_nvflare(
         if began is not None:
             began([simulator])
         simulator.wait(seconds)
+        return simulator.said()
+    except subprocess.TimeoutExpired:
         return simulator.said()
     finally:
         simulator.end()

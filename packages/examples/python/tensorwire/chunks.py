@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from .dtype import DTYPE_BYTES
 from .errors import TensorwireError
@@ -45,7 +45,7 @@ def chunks_of_file(path: str, chunk_bytes: int) -> Iterator[Chunk]:
         yield from chunks_of_stream(file, chunk_bytes)
 
 
-def chunks_of_stream(stream: BinaryIO | _Readable, chunk_bytes: int) -> Iterator[Chunk]:
+def chunks_of_stream(stream: _Readable, chunk_bytes: int) -> Iterator[Chunk]:
     """Raises ``INVALID_ARGUMENT`` for chunks of no whole element, ``SOURCE_INVALID`` for what is no safetensors file."""
     if chunk_bytes < max(DTYPE_BYTES.values()):
         raise TensorwireError("INVALID_ARGUMENT", f"a chunk of {chunk_bytes} bytes does not hold one element of every dtype")
@@ -61,7 +61,7 @@ def chunks_of_stream(stream: BinaryIO | _Readable, chunk_bytes: int) -> Iterator
             yield Chunk(place.name, place.dtype, place.shape, begin // size, data)
 
 
-def _exactly(stream: BinaryIO | _Readable, size: int) -> bytearray:
+def _exactly(stream: _Readable, size: int) -> bytearray:
     data = bytearray(size)
     view = memoryview(data)
     while view:

@@ -80,8 +80,10 @@ def dtype_of(value: Any) -> str | None:
 @lru_cache(maxsize=None)
 def numpy_dtype(dtype: str) -> np.dtype[Any]:
     """Raises ``INVALID_ARGUMENT`` where numpy has no such dtype here."""
+    found: np.dtype[Any]
     if dtype in _NUMPY:
-        return np.dtype(_NUMPY[dtype]).newbyteorder("<")
+        found = np.dtype(_NUMPY[dtype]).newbyteorder("<")
+        return found
     name = _ML_DTYPES.get(dtype)
     if name is None:
         raise TensorwireError("INVALID_ARGUMENT", f"tensors of {dtype} are nothing that numpy can hold")
@@ -90,7 +92,8 @@ def numpy_dtype(dtype: str) -> np.dtype[Any]:
             "INVALID_ARGUMENT",
             f"numpy has no {dtype}: install ml_dtypes, or ask for torch tensors (format='torch')",
         )
-    return np.dtype(getattr(importlib.import_module("ml_dtypes"), name))
+    found = np.dtype(getattr(importlib.import_module("ml_dtypes"), name))
+    return found
 
 
 def torch_dtype(dtype: str) -> Any:

@@ -169,6 +169,8 @@ class ReferenceGrid(Grid):
         self._codec = run_config.get(CODEC_KEY)
         self._publications = Publications()
         weakref.finalize(self, self._publications.free)
+        # What was pushed stays published until its reply is pulled, whether the strategy has kept it or not.
+        self._awaited: dict[str, RecordDict | None] = {}
 
     def set_run(self, run: Any) -> None:
         self._grid.set_run(run)
@@ -187,14 +189,25 @@ class ReferenceGrid(Grid):
         return self._grid.get_nodes()
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        return self._grid.push_messages([self._outgoing(message) for message in messages])
+        messages = list(messages)
+        contents = [message.content if message.has_content() else None for message in messages]
+        ids = list(self._grid.push_messages([self._outgoing(message) for message in messages]))
+        self._awaited.update(zip(ids, contents))
+        return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        return [self._incoming(reply) for reply in self._grid.pull_messages(message_ids)]
+        replies = [self._incoming(reply) for reply in self._grid.pull_messages(message_ids)]
+        for reply in replies:
+            self._awaited.pop(reply.metadata.reply_to_message_id, None)
+        return replies
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        messages = list(messages)
+        contents = [message.content if message.has_content() else None for message in messages]
         outgoing = [self._outgoing(message) for message in messages]
-        return [self._incoming(reply) for reply in self._grid.send_and_receive(outgoing, timeout=timeout)]
+        replies = [self._incoming(reply) for reply in self._grid.send_and_receive(outgoing, timeout=timeout)]
+        contents.clear()  # Until here they were published, whether the strategy has kept them or not.
+        return replies
 
     def _outgoing(self, message: Message) -> Message:
         if message.has_content():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import mmap
 import os
@@ -81,7 +82,7 @@ class OutgoingModel:
                     f"{self.bytes >> 20} MiB: free some, or give the agent another --exchange",
                     retryable=True,
                 )
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            descriptor, nameless = _new_file(path)
         except OSError as error:
             raise TensorwireError("TARGET_WRITE", f"cannot write to {folder}: {error.strerror}") from error
         try:
@@ -89,10 +90,13 @@ class OutgoingModel:
                 for portion in self.portions():
                     while portion:
                         portion = portion[file.write(portion) :]
+                if nameless:
+                    _name(descriptor, path)
         except BaseException as error:
-            os.unlink(path)
+            if not nameless:
+                os.unlink(path)
             if isinstance(error, OSError):
-                full = error.errno in (28, 122)
+                full = error.errno in (errno.ENOSPC, errno.EDQUOT)
                 raise TensorwireError(
                     "TARGET_FULL" if full else "TARGET_WRITE", f"cannot write {path}: {error.strerror}", retryable=full
                 ) from error
@@ -102,6 +106,27 @@ class OutgoingModel:
 def _is_text(value: Any) -> bool:
     # Half of a surrogate pair is no character, and cannot be written.
     return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _new_file(path: str) -> tuple[int, bool]:
+    """A file that has no name yet, so that a process that is killed leaves nothing; where there are none, one that has."""
+    flags = os.O_WRONLY | os.O_CLOEXEC
+    if hasattr(os, "O_TMPFILE"):
+        try:
+            return os.open(os.path.dirname(path), flags | os.O_TMPFILE, 0o600), True
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
+                raise
+    return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600), False
+
+
+def _name(descriptor: int, path: str) -> None:
+    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # With a folder given, Python follows the link, which is what names the file rather than the link.
+        os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=folder, follow_symlinks=True)
+    finally:
+        os.close(folder)
 
 
 def check_tensor(name: Any, value: Any) -> None:
@@ -130,7 +155,7 @@ def _bytes_of(value: Any) -> memoryview:
         torch: Any = torch_module()
         flat = value.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
         return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else memoryview(b"")
-    array = np.ascontiguousarray(value)
+    array: Any = np.ascontiguousarray(value)
     if array.dtype.byteorder == ">" or (array.dtype.byteorder == "=" and not _LITTLE):
         array = array.astype(array.dtype.newbyteorder("<"))
     return memoryview(array.reshape(-1).view(np.uint8)) if array.size else memoryview(b"")

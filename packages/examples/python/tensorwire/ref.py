@@ -68,4 +68,11 @@ class Ref:
             if not isinstance(number, int) or isinstance(number, bool) or number < 0:
                 raise TensorwireError("PROTOCOL", f"the reference's field {field!r} is no whole number")
             numbers[field] = number
-        return Ref(**{"home": None, **texts}, **numbers)
+        return Ref(
+            name=texts["name"],
+            digest=texts["digest"],
+            transfer=texts["transfer"],
+            bytes=numbers["bytes"],
+            expires=numbers["expires"],
+            home=texts.get("home"),
+        )

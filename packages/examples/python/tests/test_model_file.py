@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -145,3 +146,18 @@ def test_what_a_file_would_lose_is_refused() -> None:
         with pytest.raises(TensorwireError) as caught:
             OutgoingModel(tensors, metadata)  # type: ignore[arg-type]
         assert caught.value.code == "INVALID_ARGUMENT"
+
+
+def test_a_process_that_is_killed_while_it_writes_leaves_nothing(tmp_path: Path) -> None:
+    model = OutgoingModel({"w": np.ones(1 << 20)})
+    portions = model.portions()
+
+    def stopping() -> Iterator[memoryview]:
+        yield next(portions)
+        assert os.listdir(tmp_path) == []
+        raise KeyboardInterrupt
+
+    model.portions = stopping  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        model.write(str(tmp_path / "model.safetensors"))
+    assert os.listdir(tmp_path) == []
