@@ -12,8 +12,6 @@ export const PAGES: readonly { readonly group: string; readonly pages: readonly 
       "guides/fidelity",
       "guides/artifacts",
       "guides/federated",
-      "guides/typescript-frameworks",
-      "agent",
       "guides/reliability",
       "guides/security",
       "guides/gpu",

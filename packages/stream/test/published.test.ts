@@ -25,7 +25,9 @@ const scripts = ({ files }: Packed) => files.filter((path) => /^(dist|bin)\/.*\.
 const each = packages.map((packed) => [packed.manifest.name, packed] as const);
 
 /** The packages that a module asks for by their names. */
-function imported(text: string): Set<string> {
+function imported(file: string): Set<string> {
+  // Examples in comments import what whoever reads them has.
+  const text = file.replace(/^\s*\*.*$/gm, "");
   const asked =
     /(?:^|[\s;}])(?:import|export)\b[^"'`;]*?\bfrom\s*"([^"]+)"|\bimport\("([^"]+)"\)|^import "([^"]+)"|\(import\.meta\.url\)(?:\.resolve)?\("([^"]+)"\)/gm;
   const names = [...text.matchAll(asked)].map((match) => match.slice(1).find((name) => name !== undefined)!);

@@ -37,6 +37,7 @@ const shares = new WeakMap<object, SocketShare>();
  *
  * @throws TensorwireError `INVALID_ARGUMENT` for what is no WebSocket of `ws`.
  * @example
+ * // not run: needs a framework, and its WebSocket
  * const shared = shareSocket(webSocket);
  * framework.use(shared.socket);
  * await streamModel(model, shared.channel, { codec: "normfloat4" });

@@ -11,7 +11,12 @@ export interface ArrivingTensors extends AsyncIterable<ReceivedTensor> {
  * The tensors of a model that was sent as a list, in its order: their names are their places.
  * @throws TensorwireError `SOURCE_MISMATCH` where they have other names; as the model's iterator.
  * @example
- * const weights = await tensorList(receiveModel(url));
+ * const listed = await listen();
+ * const list = [{ dtype: "F32", shape: [2], data: Float32Array.of(1, 2) }] as const;
+ * const sent = streamModel(list, listed.url);
+ * const weights = await tensorList(receiveModel(listed));
+ * await sent;
+ * console.log(weights.length); // 1
  */
 export async function tensorList(received: ArrivingTensors): Promise<ReceivedTensor[]> {
   const list: ReceivedTensor[] = [];

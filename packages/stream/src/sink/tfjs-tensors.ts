@@ -25,6 +25,7 @@ interface Disposable {
  * @param received `receiveModel(…)`; with `outputDtype: "F32"` where the model is of another float dtype.
  * @throws TensorwireError `INVALID_ARGUMENT` for a dtype that TensorFlow.js does not have; as the model's iterator.
  * @example
+ * // not run: needs TensorFlow.js
  * const weights = await tensorflowJsTensors(receiveModel(shared.channel), tf.tensor);
  */
 export async function tensorflowJsTensors<T extends object>(
@@ -39,6 +40,9 @@ export async function tensorflowJsTensors<T extends object>(
 /**
  * The same of a model that was sent as a list, in its order.
  * @throws TensorwireError `SOURCE_MISMATCH` where its tensors have names.
+ * @example
+ * // not run: needs TensorFlow.js, and a model of it
+ * model.setWeights(await tensorflowJsList(receiveModel(shared.channel), tf.tensor));
  */
 export async function tensorflowJsList<T extends object>(
   received: ArrivingTensors,

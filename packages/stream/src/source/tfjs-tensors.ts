@@ -13,8 +13,11 @@ import { checkHostData, metadataOf, tensorInfo, type TensorsOptions } from "./te
 
 /** A tensor of TensorFlow.js, by its shape: this package does not depend on it. */
 export interface TfjsTensorLike {
+  /** Dimensions, outermost first. */
   readonly shape: readonly number[];
+  /** `float32`, `int32` or `bool`. */
   readonly dtype: string;
+  /** Its values: a typed array, or texts, which no model has. */
   data(): Promise<ArrayBufferView | readonly string[]>;
 }
 
@@ -30,6 +33,7 @@ const DTYPES: Readonly<Record<string, DType>> = { float32: "F32", int32: "I32", 
  *
  * @throws TensorwireError when it is opened: `INVALID_ARGUMENT` for a dtype that models do not have (`string`, `complex64`).
  * @example
+ * // not run: needs TensorFlow.js, and a model of it
  * await streamModel(tensorflowJsTensorsSource(model.getWeights()), shared.channel, { codec: "blockwise8" });
  */
 export function tensorflowJsTensorsSource(

@@ -34,7 +34,9 @@ describe.runIf(built && hasOpenssl)("the samples of docs, READMEs and docstrings
   const strays: string[] = [];
 
   beforeAll(async () => {
-    ({ programs, faults } = programsOf(blocks));
+    // What needs somebody else's package has its names, too.
+    const here = blocks.filter(({ reason }) => !reason?.startsWith("needs "));
+    ({ programs, faults } = programsOf(here));
     // In the repository, where the packages are found.
     const modules = `${ROOT}packages/stream/out/samples`;
     await mkdir(modules, { recursive: true });
@@ -111,7 +113,7 @@ describe.runIf(built && hasOpenssl)("the samples of docs, READMEs and docstrings
       .map(({ where, reason }) => `${where}: ${reason}`);
     const run = programs.filter(({ block }) => outcomes.has(block.where));
     expect(run.length + unrun.length + blocks.filter((block) => !single(block)).length).toBe(blocks.length);
-    expect(unrun).toHaveLength(8);
+    expect(unrun).toHaveLength(18);
   });
 });
 
