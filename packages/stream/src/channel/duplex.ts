@@ -5,6 +5,7 @@ import { type Channel, type ChannelPeer, type ChannelReceiver, TensorwireError }
 import { withinGrace } from "../session/grace.js";
 import { deliverPaced } from "./paced.js";
 import { socketPeer } from "./peer.js";
+import { discardPortion } from "./read-portion.js";
 
 /** A pair of streams: either may be missing, which makes a channel without a way back. */
 export interface StreamPair {
@@ -27,6 +28,20 @@ export interface StreamPair {
  * await received;
  */
 export function duplexChannel(streams: Duplex | StreamPair, kind = "duplex", peer?: ChannelPeer): Channel {
+  return streamChannel(streams, kind, peer, false);
+}
+
+/** A socket that was opened here, and that nobody else has: what it reads is given back at once. */
+export function ownSocketChannel(socket: Socket, kind: string, peer: ChannelPeer): Channel {
+  return streamChannel(socket, kind, peer, true);
+}
+
+function streamChannel(
+  streams: Duplex | StreamPair,
+  kind: string,
+  peer: ChannelPeer | undefined,
+  own: boolean,
+): Channel {
   const duplex = streams as Duplex;
   const pair: StreamPair =
     typeof duplex.pipe === "function" ? { readable: duplex, writable: duplex } : (streams as StreamPair);
@@ -34,7 +49,7 @@ export function duplexChannel(streams: Duplex | StreamPair, kind = "duplex", pee
     throw new TensorwireError("INVALID_ARGUMENT", "a stream pair needs a readable or a writable");
   }
   const known = peer ?? (duplex instanceof Socket ? socketPeer(duplex) : undefined);
-  return new DuplexChannel(pair, kind, known);
+  return new DuplexChannel(pair, kind, known, own);
 }
 
 class DuplexChannel implements Channel {
@@ -54,6 +69,7 @@ class DuplexChannel implements Channel {
     { readable, writable }: StreamPair,
     readonly kind: string,
     readonly peer: ChannelPeer | undefined,
+    private readonly own: boolean,
   ) {
     this.#readable = readable;
     this.#writable = writable;
@@ -89,7 +105,9 @@ class DuplexChannel implements Channel {
   }
 
   #deliver(portion: Buffer): void {
-    if (!this.#ended) void this.#receiver!.bytes(portion);
+    if (this.#ended) return;
+    void this.#receiver!.bytes(portion);
+    if (this.own) discardPortion(this.#readable!, portion);
   }
 
   async send(parts: readonly Uint8Array[]): Promise<void> {

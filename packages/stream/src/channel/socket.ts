@@ -1,6 +1,6 @@
 import type { Server, Socket } from "node:net";
 import { type Channel, TensorwireError } from "@tensorwire/core";
-import { duplexChannel } from "./duplex.js";
+import { ownSocketChannel } from "./duplex.js";
 import { refusalBytes } from "../door/turning-away.js";
 import { socketPeer, UNIX_PEER } from "./peer.js";
 import type { Visitors } from "./server.js";
@@ -60,7 +60,7 @@ export function admitSockets(server: Server, { kind, accepted }: SocketKind, vis
 function socketChannel(socket: Socket, kind: string): Channel {
   // Credit is a few bytes that the peer waits for: not to be held back until there are more.
   socket.setNoDelay(true);
-  return duplexChannel(socket, kind, kind === "unix" ? { ...UNIX_PEER } : socketPeer(socket));
+  return ownSocketChannel(socket, kind, kind === "unix" ? { ...UNIX_PEER } : socketPeer(socket));
 }
 
 const busy = (): TensorwireError =>

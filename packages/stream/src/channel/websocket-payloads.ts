@@ -1,11 +1,8 @@
-import { Socket } from "node:net";
-import { discardSlab } from "../budget/slab-memory.js";
+import type { Socket } from "node:net";
+import { discardPortion } from "./read-portion.js";
 
 /** Payloads from here on are taken; of shorter messages the copy costs less than telling them apart. */
 const TAKEN_BYTES = 1024;
-
-/** Portions from here on are given back at once: of smaller ones the collector is not told of enough to hurry. */
-const DISCARDED_BYTES = 8 * 1024;
 
 /** Of a frame (RFC 6455, 5.2): bits of its first two bytes, and its kinds. */
 const FIN_AND_RESERVED = 0xf0;
@@ -58,9 +55,8 @@ export class WebSocketPayloads {
     socket.on("data", (portion: Buffer) => {
       const passed = payloads.#passed;
       payloads.#portion(portion);
-      // Whoever takes has it for the duration of the call, and whoever else listens may keep it.
-      if (payloads.#passed === passed && isOnlyOurs(socket, portion))
-        discardSlab(portion.buffer as ArrayBuffer);
+      // What ws has got of it, it may keep.
+      if (payloads.#passed === passed) discardPortion(socket, portion);
     });
     for (const reader of readers) socket.off("data", reader);
   }
@@ -138,14 +134,4 @@ export class WebSocketPayloads {
     this.#closing = kind === CLOSE;
     this.#closed = this.#closing && this.#left === 0;
   }
-}
-
-/**
- * Node takes 64 KiB outside the heap for whatever a socket reads, and V8 collects all of its heap whenever 32 MiB of that have
- * come together.
- */
-function isOnlyOurs(socket: Socket, { length, buffer }: Buffer): boolean {
-  // A caller's agent may have any stream for a socket, whose portions may be anybody's.
-  const read = socket instanceof Socket && socket.listenerCount("data") === 1;
-  return read && length >= DISCARDED_BYTES && buffer.byteLength === length;
 }
