@@ -7,7 +7,7 @@ import { content, KiB, MiB, open, ranges, readAll, serve } from "./remote-reader
 describe("ranges of a file on a web server", () => {
   test("are fetched several at once, and never more than were asked for", async () => {
     const server = await serve(async (answer) => {
-      await new Promise((resolve) => setTimeout(resolve, 5));
+      await new Promise((resolve) => setTimeout(resolve, 30));
       return answer;
     });
     await readAll(await open(server.url, { concurrency: 3 }), ranges(300 * KiB));

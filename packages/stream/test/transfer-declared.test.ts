@@ -61,7 +61,8 @@ test("a yielded tensor that disagrees, comes too much or is missing is SOURCE_MI
 
 test("bare iterables are refused with the advice to declare them", async () => {
   const [a] = memoryChannelPair();
-  for (const bare of [[], new Set(), (function* () {})()]) {
+  const named = { name: "w", dtype: "F32", shape: [1], data: new Float32Array(1) };
+  for (const bare of [[named], new Set(), (function* () {})()]) {
     await expect(streamModel(bare as never, a)).rejects.toMatchObject({
       code: "INVALID_ARGUMENT",
       message: expect.stringContaining("fromTensors"),
