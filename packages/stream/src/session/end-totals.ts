@@ -24,3 +24,16 @@ export function checkTotals(
   checkDigest(totals, demands);
   tally.clamped = totals.clamped;
 }
+
+/**
+ * What the receiver says that it has, against what was sent.
+ * @throws TensorwireError `DIGEST_MISMATCH`.
+ */
+export function checkReceipt(sent: Totals, received: Totals): void {
+  const same = sent.digest === received.digest && sameSha256(sent.sha256, received.sha256);
+  if (same && sent.chunks === received.chunks) return;
+  throw new TensorwireError(
+    "DIGEST_MISMATCH",
+    "the peer's receipt is for other data than was sent: send it again",
+  );
+}

@@ -66,6 +66,13 @@ export class HeldChunks {
     this.#bytes = 0;
   }
 
+  /** They and others together. */
+  and(others: readonly ChunkRange[]): ChunkRange[] {
+    const { chunks } = this.plan;
+    const neither = commonRanges(missingRanges(this.ranges(), chunks), missingRanges(others, chunks));
+    return missingRanges(neither, chunks);
+  }
+
   /** The first `most` runs of them, each as long as it can be. */
   ranges(most = Number.POSITIVE_INFINITY): ChunkRange[] {
     const ranges: ChunkRange[] = [];

@@ -1,7 +1,5 @@
 import {
   type Chunk,
-  type ChunkRange,
-  commonRanges,
   encodeDataHead,
   encodeFrame,
   encodeJson,
@@ -12,7 +10,6 @@ import {
   type Loan,
   missingRanges,
   quote,
-  sameSha256,
   TensorwireError,
   type Totals,
   TransferDigest,
@@ -27,6 +24,7 @@ import { ChunkEncoder } from "./chunk-encoder.js";
 import { inChunk } from "./chunk-fault.js";
 import type { Connection } from "./connection.js";
 import { CreditGate } from "./credit.js";
+import { checkReceipt } from "./end-totals.js";
 import { HeldChunks, sameDigest } from "./held-chunks.js";
 import type { OutgoingChunk } from "./outgoing-chunk.js";
 import { ReceiverWords } from "./receiver-words.js";
@@ -108,7 +106,7 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
       const ending = this.#send(encodeFrame(FrameType.END, this.#transfer, 0, encodeTotals(totals)));
       work = ending;
       await life.race(ending);
-      if (twoWay) this.#confirm(totals, await life.race(this.#words.receipt));
+      if (twoWay) checkReceipt(totals, await life.race(this.#words.receipt));
       return this.#summary(totals, twoWay);
     } catch (error) {
       life.fail(error);
@@ -146,7 +144,7 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
     const want = await life.race(this.#words.want);
     if (want.part) this.#begin(want);
     const again = !want.sameVersion && ifChanged === "restart";
-    const ranges = again ? this.#with(this.#held.ranges(), want.ranges) : want.ranges;
+    const ranges = again ? this.#held.and(want.ranges) : want.ranges;
     if (again) this.#held.clear();
     progress.begin(this.#held.bytes, this.#held.tensors);
     trace.resume(this.#held.bytes);
@@ -165,30 +163,19 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
     for (const { bytes } of plan.walk(ranges)) progress.totalBytes += bytes;
   }
 
-  /** Both, as ranges. */
-  #with(held: readonly ChunkRange[], wanted: readonly ChunkRange[]): ChunkRange[] {
-    const { chunks } = this.settings.plan;
-    return missingRanges(commonRanges(missingRanges(held, chunks), missingRanges(wanted, chunks)), chunks);
-  }
-
   /** Nobody grants credit on a channel without a way back: its own back-pressure paces it. */
   #everything(): Want {
     const windowBytes = Number.MAX_SAFE_INTEGER;
     this.#gate.grant(windowBytes);
     this.settings.progress.begin(0, 0);
-    return { windowBytes, ranges: this.#all() };
-  }
-
-  #all(): ChunkRange[] {
-    const { chunks } = this.settings.plan;
-    return chunks > 0 ? [{ first: 0, count: chunks }] : [];
+    return { windowBytes, ranges: missingRanges([], this.settings.plan.chunks) };
   }
 
   async #stream({ ranges, sameVersion = false }: Want): Promise<void> {
     const compare = !sameVersion && this.#held.bytes > 0;
     const { source, life, feedback } = this.settings;
     // What is compared is read too.
-    source.want?.(compare ? this.#with(this.#held.ranges(), ranges) : ranges);
+    source.want?.(compare ? this.#held.and(ranges) : ranges);
     const has = (chunk: Chunk): boolean => this.#held.has(chunk);
     await this.#pump.run(ranges, { compare, has, changed: (chunk) => this.#changed(chunk) });
     // Before END, after which the peer may confirm: all that is left to do then is to give a file its name.
@@ -251,15 +238,6 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
       sourceBytes: this.#gate.taken,
       clamped: this.settings.tally.clamped,
     };
-  }
-
-  #confirm(sent: Totals, received: Totals): void {
-    const same = sent.digest === received.digest && sameSha256(sent.sha256, received.sha256);
-    if (same && sent.chunks === received.chunks) return;
-    throw new TensorwireError(
-      "DIGEST_MISMATCH",
-      "the peer's receipt is for other data than was sent: send it again",
-    );
   }
 
   #summary({ digest, sha256 }: Totals, confirmed: boolean): TransferSummary {
