@@ -7,6 +7,7 @@ import json
 import mmap
 import os
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -65,7 +66,7 @@ class OutgoingModel:
     def portions(self) -> Iterator[memoryview]:
         yield memoryview(self._header)
         for value in self._tensors.values():
-            whole = _bytes_of(value)
+            whole = bytes_of(value)
             for begin in range(0, len(whole), PORTION_BYTES):
                 yield whole[begin : begin + PORTION_BYTES]
 
@@ -149,7 +150,7 @@ def _dtype(value: Any) -> str:
     return dtype
 
 
-def _bytes_of(value: Any) -> memoryview:
+def bytes_of(value: Any) -> memoryview:
     """A tensor's little-endian bytes: its own memory, unless it lies otherwise."""
     if is_tensor(value):
         torch: Any = torch_module()
@@ -223,6 +224,12 @@ class MappedModel:
             raise TensorwireError("SOURCE_READ", f"cannot read {path}: {error.strerror or error}") from error
         self.metadata = metadata
         self.layout = Layout.from_text(metadata.get(LAYOUT_KEY), [place.name for place in self.places])
+
+    def again(self) -> MappedModel:
+        """The same file in another mapping: what is written to one is not seen in the other."""
+        other = copy(self)
+        other._map = mmap.mmap(self._file.descriptor, 0, flags=_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        return other
 
     def tensor(self, place: TensorPlace, format: str) -> Any:
         return tensor_at(self._map, place, place.begin, format)

@@ -15,11 +15,13 @@ from nvflare.apis.dxo_filter import DXOFilter
 from nvflare.apis.filter import FilterChainType, FilterContextKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
+from nvflare.app_common.abstract.model import ModelLearnableKey
 from nvflare.app_common.app_constant import AppConstants
 
 from .agent import PATIENCE, Agent
 from .dtype import dtype_of
 from .errors import TensorwireError
+from .giving_way import give_way
 from .model_file import MappedModel
 from .publications import Publications
 from .ref import Ref
@@ -90,7 +92,7 @@ class PublishWeights(_AgentFilter):
 
         def publish() -> Ref:
             begun = time.monotonic()
-            written = None if self._is_result() else lambda file: _exchange(dxo.data, file)
+            written = None if self._is_result() else lambda file: _exchange(dxo.data, _global_weights(fl_ctx), file)
             ref = agent.publish(
                 tensors,
                 name,
@@ -145,9 +147,18 @@ def _is_weight(name: Any, value: Any) -> bool:
     return isinstance(name, str) and name not in ("", "__metadata__") and dtype_of(value) is not None
 
 
-def _exchange(data: dict[str, Any], file: MappedModel) -> None:
-    """The task's copy of the weights gives way to the same weights in the file: the memory of the first is free then."""
+def _exchange(data: dict[str, Any], held: dict[str, Any], file: MappedModel) -> None:
+    """The task's copy of the weights, and the global model that it is a copy of, give way to the file: their memory is free then."""
     data.update(file.tensors())
+    if held is not data:
+        give_way(held, file)
+
+
+def _global_weights(fl_ctx: FLContext) -> dict[str, Any]:
+    """What the workflow holds as the global model: it may be another one than that of the task."""
+    model = fl_ctx.get_prop(AppConstants.GLOBAL_MODEL)
+    weights = model.get(ModelLearnableKey.WEIGHTS) if isinstance(model, dict) else None
+    return weights if isinstance(weights, dict) else {}
 
 
 def _meta(dxo: DXO) -> dict[str, Any]:

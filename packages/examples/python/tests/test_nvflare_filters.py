@@ -17,6 +17,8 @@ try:
     from nvflare.apis.fl_constant import ReservedKey
     from nvflare.apis.fl_context import FLContext
     from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_copy
+    from nvflare.app_common.abstract.model import make_model_learnable
+    from nvflare.app_common.app_constant import AppConstants
     from nvflare.fuel.utils import fobs
     from tensorwire.nvflare import FetchWeights, PublishWeights
 except ImportError:
@@ -142,3 +144,21 @@ def test_a_reference_of_another_version_is_an_error_that_says_so(agents: Agents)
     with pytest.raises(TensorwireError, match="same release") as raised:
         FetchWeights(agents.address()).process(out, context("site-1"))
     assert raised.value.code == "VERSION_UNSUPPORTED"
+
+
+def test_the_global_model_gives_way_to_the_file_that_is_published(agents: Agents) -> None:
+    publish = in_chain(PublishWeights(agents.address(), codec="normfloat4"), "task_data")
+    held = weights()
+    expected = copy.deepcopy(held)
+    server = context("server")
+    server.set_prop(AppConstants.GLOBAL_MODEL, make_model_learnable(held, {}), private=True, sticky=True)
+    task = message(copy.deepcopy(held), DataKind.WEIGHTS)
+    held["half"] = held["half"] + 1  # It has been trained on meanwhile.
+    before = dict(held)
+    publish.process(make_copy(task), server)
+    assert list(held) == list(expected)
+    assert {name for name in held if held[name] is before[name]} == {"half", "temperature"}
+    assert all(np.array_equal(held[name], expected[name]) for name in expected if name != "half")
+    # Neither is the task's: each may be written to.
+    held["weight"][:] = 1
+    assert np.array_equal(from_shareable(task).data["weight"], expected["weight"])
