@@ -4,6 +4,12 @@ import { expect, it } from "vitest";
 
 const matrix = fileURLToPath(new URL("../python/matrix.py", import.meta.url));
 
+/** In MiB. */
+interface Row {
+  readonly codec: string | null;
+  readonly peaks: { readonly server: { readonly anonymous: number } };
+}
+
 /** The frameworks themselves, as processes: a sample of `npm run bench:frameworks`, which fails where aggregates differ. */
 it.concurrent.each(["nvflare", "flower"])(
   "a federation in %s comes to the same aggregate by reference",
@@ -18,10 +24,14 @@ it.concurrent.each(["nvflare", "flower"])(
     });
     const skipped = said.split("\n").find((line) => line.startsWith("SKIPPED"));
     if (skipped) return console.log(skipped);
-    const rows = said
+    const [bare, ...rows] = said
       .split("\n")
       .filter((line) => line.startsWith("{"))
-      .map((line) => JSON.parse(line) as { codec: string | null; wireMiBARound: number });
+      .map((line) => JSON.parse(line) as Row);
     expect(rows.map(({ codec }) => codec)).toEqual([null, "none"]);
+    // Its global model, and its aggregator's sum and result: whatever comes from clients is mapped.
+    const [alone, beside] = rows.map((row) => row.peaks.server.anonymous - bare!.peaks.server.anonymous);
+    expect(beside).toBeLessThanOrEqual(3 * 64);
+    expect(alone).toBeGreaterThan(2 * beside!);
   },
 );

@@ -17,6 +17,7 @@ from typing import Any
 from agents import Agents
 from model import Model
 from processes import MemoryWatch, Started
+from report import print_sums, print_table
 
 _MIB = 2**20
 
@@ -31,37 +32,47 @@ def main() -> None:
     parser.add_argument("--exchange", default="/dev/shm", help="where model files change hands")
     parser.add_argument("--compare", action="store_true", help="fail unless the aggregate of 'none' is the same as without")
     arguments = parser.parse_args()
+    framework = arguments.framework
     rows = []
     with tempfile.TemporaryDirectory(prefix="tensorwire-matrix-") as scratch:
+
+        def run(clients: int, codec: str | None, mib: int, rounds: int, keep: str | None = None) -> dict[str, Any]:
+            folder = tempfile.mkdtemp(dir=scratch)
+            row = measure(framework, folder, arguments.exchange, clients, codec, mib, rounds, keep)
+            print(json.dumps(row), flush=True)
+            shutil.rmtree(folder)
+            return row
+
+        # What the framework takes of memory where there is as good as no model.
+        bare = run(1, None, 1, 1)
         for clients in (int(count) for count in arguments.clients.split(",")):
             aggregates = {}
             for codec in (None, *arguments.codecs.split(",")):
-                folder = os.path.join(scratch, f"{clients}-{codec}")
-                os.mkdir(folder)
-                keep = os.path.join(folder, "aggregate.safetensors") if arguments.compare else None
-                row = measure(arguments, folder, clients, codec, keep)
-                rows.append(row)
-                print(json.dumps(row), flush=True)
+                keep = os.path.join(scratch, f"{clients}-{codec}.safetensors") if arguments.compare else None
+                rows.append(run(clients, codec, arguments.mib, arguments.rounds, keep))
                 if keep is not None:
                     with open(keep, "rb") as file:
                         aggregates[codec] = file.read()
             if arguments.compare and aggregates[None] != aggregates["none"]:
                 raise SystemExit("the aggregate is another one with the plug-in")
-    print_table(arguments, rows)
+    print_table(framework, arguments.rounds, rows)
+    print_sums(bare, rows)
 
 
-def measure(arguments: Any, folder: str, clients: int, codec: str | None, keep: str | None) -> dict[str, Any]:
-    model = Model(arguments.mib, mixed=arguments.framework == "nvflare" and arguments.mib < 512)
+def measure(
+    framework: str, folder: str, exchanges: str, clients: int, codec: str | None, mib: int, rounds: int, keep: str | None
+) -> dict[str, Any]:
+    model = Model(mib, mixed=framework == "nvflare" and mib < 512)
     log = os.path.join(folder, "rounds.jsonl")
     sites = [f"site-{index + 1}" for index in range(clients)]
-    exchange = tempfile.mkdtemp(prefix="tensorwire-", dir=arguments.exchange)
+    exchange = tempfile.mkdtemp(prefix="tensorwire-", dir=exchanges)
     marks: set[str] = set()
     agents = Agents(os.path.join(folder, "agents"), exchange)
 
     def role_of(mark: str, command: str) -> str | None:
         if mark in agents.marks:
             return "agent of the server" if "--listen" in command else "agent of a client"
-        return role_in(arguments.framework, command) if mark in marks else None
+        return role_in(framework, command) if mark in marks else None
 
     def began(processes: list[Started]) -> None:
         marks.update(process.mark for process in processes)
@@ -72,8 +83,12 @@ def measure(arguments: Any, folder: str, clients: int, codec: str | None, keep: 
             watch.also_store(exchange)
             if codec is not None:
                 agents.start_all(sites)
-            common = {"clients": clients, "rounds": arguments.rounds, "log": log, "began": began, "codec": codec or "none"}
-            if arguments.framework == "nvflare":
+            common = {
+                **{"clients": clients, "rounds": rounds, "log": log, "began": began, "codec": codec or "none"},
+                # A large model in messages takes minutes for each of them.
+                "seconds": 220 + clients * rounds * mib / 4,
+            }
+            if framework == "nvflare":
                 from nvflare_run import run_nvflare
 
                 said = run_nvflare(folder, model, keep=keep, agents=agents.address if codec else None, **common)
@@ -88,17 +103,17 @@ def measure(arguments: Any, folder: str, clients: int, codec: str | None, keep: 
             times = [json.loads(line)["time"] for line in file]
     except FileNotFoundError:
         times = []
-    if len(times) != arguments.rounds + 1:
-        raise SystemExit(f"{max(0, len(times) - 1)} of {arguments.rounds} rounds:\n{said[-5000:]}\n{agents.describe()}")
+    if len(times) != rounds + 1:
+        raise SystemExit(f"{max(0, len(times) - 1)} of {rounds} rounds:\n{said[-5000:]}\n{agents.describe()}")
     # The first one has the framework's start in it.
-    rounds = [later - earlier for earlier, later in zip(times[1:], times[2:])] or [times[1] - times[0]]
+    spans = [later - earlier for earlier, later in zip(times[1:], times[2:])] or [times[1] - times[0]]
     return {
-        "framework": arguments.framework,
+        "framework": framework,
         "clients": clients,
         "codec": codec,
-        "mib": arguments.mib,
-        "secondsARound": round(statistics.median(rounds), 2),
-        "wireMiBARound": round((wire_bytes() - wire) / _MIB / arguments.rounds, 1),
+        "mib": mib,
+        "secondsARound": round(statistics.median(spans), 2),
+        "wireMiBARound": round((wire_bytes() - wire) / _MIB / rounds, 1),
         "storedMiB": round(watch.stored / _MIB),
         "peaks": {
             role: {kind: round(size / _MIB) for kind, size in vars(peak).items()} for role, peak in sorted(watch.peaks.items())
@@ -124,24 +139,6 @@ def wire_bytes() -> int:
             if name.strip() == "lo":
                 return int(fields.split()[0])
     return 0
-
-
-def print_table(arguments: Any, rows: list[dict[str, Any]]) -> None:
-    print(f"\n{arguments.framework}, {arguments.mib} MiB, {arguments.rounds} rounds; peaks of one process in MiB: RSS (RssAnon)\n")
-    print("| clients | weights | s a round | wire, MiB a round | server | client | agent, server | agent, client | others | stored, MiB |")
-    print("| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for row in rows:
-        peaks = row["peaks"]
-
-        def cell(*roles: str) -> str:
-            found = [peaks[role] for role in roles if role in peaks]
-            return " / ".join(f"{peak['rss']} ({peak['anonymous']})" for peak in found) or "–"
-
-        weights = "in messages" if row["codec"] is None else f"by reference, {row['codec']}"
-        print(
-            f"| {row['clients']} | {weights} | {row['secondsARound']} | {row['wireMiBARound']} | {cell('server')} | {cell('client')} "
-            f"| {cell('agent of the server')} | {cell('agent of a client')} | {cell('superlink', 'others')} | {row['storedMiB']} |"
-        )
 
 
 if __name__ == "__main__":

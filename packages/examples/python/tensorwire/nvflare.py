@@ -17,8 +17,10 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 from nvflare.app_common.abstract.model import ModelLearnableKey
 from nvflare.app_common.app_constant import AppConstants
+from nvflare.app_common.app_event_type import AppEventType
 
 from .agent import PATIENCE, Agent
+from .allocator import give_back_freed
 from .dtype import dtype_of
 from .errors import TensorwireError
 from .giving_way import give_way
@@ -127,6 +129,11 @@ class FetchWeights(_AgentFilter):
         """
         super().__init__(agent, patience, data_kinds)
 
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        # Each result is added up in a thread of its own, which would keep what the sum before it took.
+        if event_type in (AppEventType.AFTER_CONTRIBUTION_ACCEPT, AppEventType.AFTER_AGGREGATION):
+            give_back_freed()
+
     def process_dxo(self, dxo: DXO, shareable: Shareable, fl_ctx: FLContext) -> DXO | None:
         if _REF not in dxo.data:
             return None
@@ -139,6 +146,7 @@ class FetchWeights(_AgentFilter):
             data = {key: found[key] for key in dxo.data[_ORDER]}
         if self._is_result():
             _free(agent, ref)  # A result has one reader.
+        give_back_freed()
         self.log_info(fl_ctx, f"fetched {ref.name}: {ref.bytes / 2**20:.2f} MiB, {time.monotonic() - begun:.2f} s, {ref.digest}")
         return DXO(data_kind=dxo.data_kind, data=data, meta=_meta(dxo))
 
@@ -152,6 +160,7 @@ def _exchange(data: dict[str, Any], held: dict[str, Any], file: MappedModel) -> 
     data.update(file.tensors())
     if held is not data:
         give_way(held, file)
+    give_back_freed()
 
 
 def _global_weights(fl_ctx: FLContext) -> dict[str, Any]:
