@@ -34,6 +34,7 @@ def main() -> int:
     parser.add_argument("--rounds")
     parser.add_argument("--codecs")
     parser.add_argument("--exchange")
+    parser.add_argument("--compare", action="store_true", help="fail where an aggregate is further from the framework's than its codec may")
     arguments = parser.parse_args()
     missing = "node" if shutil.which("node") is None else None
     if not os.path.exists(os.path.join(HERE, "..", "..", "stream", "dist", "cli", "main.js")):
@@ -55,6 +56,8 @@ def main() -> int:
             value = getattr(arguments, name)
             if value is not None:
                 options += [f"--{name}", value]
+        if arguments.compare:
+            options.append("--compare")
         command = [python, os.path.join(HERE, "frameworks", "measure.py"), framework, *options]
         status |= subprocess.call(alone(command))
     return status

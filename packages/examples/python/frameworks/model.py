@@ -43,7 +43,7 @@ def draw(model: Model) -> dict[str, Any]:
 
 def step(tensors: Mapping[str, Any], site: int) -> dict[str, Any]:
     """What a round of training makes of the model at a site: tied tensors stay tied."""
-    amount = np.float32(0.0625 * (site + 1))
+    amount = np.float32(2**-8 * (site + 1))
     trained: dict[int, Any] = {}
     for value in tensors.values():
         if id(value) not in trained:

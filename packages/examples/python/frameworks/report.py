@@ -42,6 +42,9 @@ def print_sums(bare: Row, rows: list[Row]) -> None:
         if codec is not None:
             said += "; a round beside the framework alone: "
             said += ", ".join(f"{row['secondsARound'] / alone[row['clients']]:.2f}" for row in mine)
+        if any("error" in row for row in mine):
+            said += "; from the framework's own aggregate, in parts of the largest weight: "
+            said += ", ".join(f"{row['error']:.2g}" for row in mine if "error" in row)
         print(said)
 
 
