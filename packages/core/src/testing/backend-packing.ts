@@ -6,8 +6,14 @@ import { byteLength, type DType, FLOAT_DTYPES, isFloatDType } from "../dtype.js"
 import { xxh64 } from "../hash.js";
 import { segmentsOf, unpackPayload } from "../packing/envelope.js";
 import { unpackOnly } from "../packing/packer.js";
-import { firstDifference, firstDifferentElement } from "./equality.js";
-import { expectRejection, GuardedBytes } from "./expectations.js";
+import { firstDifference } from "./equality.js";
+import {
+  expectFields,
+  expectRejection,
+  expectSame,
+  expectSameElements,
+  GuardedBytes,
+} from "./expectations.js";
 import { adversarial, ordinary, pseudoRandom } from "./samples.js";
 import { specVariants } from "./spec-variants.js";
 import { compressedBlock, concatenated, envelopeOf, rawBlock, runBlock, zstdFrame } from "./zstd-frames.js";
@@ -46,8 +52,8 @@ export function packingTests(
     const packed = new GuardedBytes(room.length, 3);
     const job = { codec: spec, dtype, elements, source, target: target.view, packed: packed.view };
     const { packedBytes = 0, ...made } = await backend.encode(job);
-    expect(made, where).toEqual({ ...encoded, hash: xxh64(payload) });
-    expect(firstDifference(target.view.subarray(0, encoded.bytes), payload), where).toBe(-1);
+    expectFields(made, { ...encoded, hash: xxh64(payload) }, where);
+    expectSame(target.view.subarray(0, encoded.bytes), payload, where);
     packed.expectGuarded(`the envelope: ${where}`);
     // A chunk that its codec does not carry travels exactly: nobody wants it packed.
     if (encoded.nonFinite > 0 || encoded.declined) expect(packedBytes, where).toBe(0);
@@ -58,10 +64,10 @@ export function packingTests(
     // Anyone opens it.
     const opened = new Uint8Array(encoded.bytes);
     unpackPayload(envelope, segments, unpackOnly, opened);
-    expect(firstDifference(opened, payload), `opened elsewhere: ${where}`).toBe(-1);
+    expectSame(opened, payload, `opened elsewhere: ${where}`);
     const whole = new GuardedBytes(encoded.bytes, 1);
     expect(await backend.unpack({ packed: envelope, segments, payload: whole.view })).toBe(made.hash);
-    expect(firstDifference(whole.view, payload), `unpacked: ${where}`).toBe(-1);
+    expectSame(whole.view, payload, `unpacked: ${where}`);
     whole.expectGuarded(`the payload: ${where}`);
 
     for (const output of isFloatDType(dtype) ? FLOAT_DTYPES : [dtype]) {
@@ -72,7 +78,7 @@ export function packingTests(
       const hash = elements === 700 ? undefined : made.hash;
       const back = { codec: spec, dtype, elements, payload: envelope, hash, output };
       await backend.decode({ ...back, unpacked: unpacked.view, target: place.view });
-      expect(firstDifferentElement(output, place.view, expected), `to ${output}: ${where}`).toBe(-1);
+      expectSameElements(output, place.view, expected, `to ${output}: ${where}`);
       place.expectGuarded(`the target: ${where}`);
       unpacked.expectGuarded(`the room for the payload: ${where}`);
     }

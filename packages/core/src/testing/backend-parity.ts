@@ -1,11 +1,10 @@
-import { expect, it } from "vitest";
+import { it } from "vitest";
 import type { CodecBackend } from "../backend/backend.js";
 import type { ChunkPosition, CodecSpec } from "../codec/codec.js";
 import type { CodecRegistry } from "../codec/registry.js";
 import { byteLength, type DType, FLOAT_DTYPES, isFloatDType } from "../dtype.js";
 import { xxh64 } from "../hash.js";
-import { firstDifference, firstDifferentElement } from "./equality.js";
-import { GuardedBytes } from "./expectations.js";
+import { expectFields, expectSame, expectSameElements, GuardedBytes } from "./expectations.js";
 import { adversarial, EDGE_LENGTHS, ordinary, type Sample, shifted } from "./samples.js";
 import { specVariants } from "./spec-variants.js";
 
@@ -44,11 +43,10 @@ export function parityTests(
     const target = new GuardedBytes(room.length, offset);
     const job = { codec: spec, dtype, elements, source, target: target.view, at };
     const made = await backendOf().encode(job);
-    const difference = firstDifference(target.view.subarray(0, encoded.bytes), payload);
-    expect(difference, `payload: ${where}`).toBe(-1);
-    expect(made, where).toEqual({ ...encoded, hash: xxh64(payload) });
+    expectSame(target.view.subarray(0, encoded.bytes), payload, `payload: ${where}`);
+    expectFields(made, { ...encoded, hash: xxh64(payload) }, where);
     target.expectGuarded(`the payload: ${where}`, encoded.bytes);
-    expect(firstDifference(source, sample.bytes), `source: ${where}`).toBe(-1);
+    expectSame(source, sample.bytes, `source: ${where}`);
     if (encoded.declined) return;
 
     for (const output of isFloatDType(dtype) ? FLOAT_DTYPES : [dtype]) {
@@ -59,8 +57,7 @@ export function parityTests(
       const hash = elements % 3 === 1 ? undefined : made.hash;
       const back = { codec: spec, dtype, elements, hash, output, target: place.view };
       await backendOf().decode({ ...back, payload: shifted(payload, offset) });
-      const element = firstDifferentElement(output, place.view, expected);
-      expect(element, `to ${output}: ${where}`).toBe(-1);
+      expectSameElements(output, place.view, expected, `to ${output}: ${where}`);
       place.expectGuarded(`the target: ${where}`);
     }
   }

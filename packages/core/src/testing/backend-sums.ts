@@ -7,14 +7,9 @@ import { xxh64 } from "../hash.js";
 import { segmentsOf, unpackPayload } from "../packing/envelope.js";
 import { unpackOnly } from "../packing/packer.js";
 import { firstDifferentElement } from "./equality.js";
-import {
-  expectRejection,
-  expectSameElements,
-  expectTrue,
-  expectUntouched,
-  UNTOUCHED,
-} from "./expectations.js";
-import { adversarial, EDGE_LENGTHS, ordinary, pseudoRandom, type Sample, shifted } from "./samples.js";
+import { expectRejection, expectSameElements, expectTrue } from "./expectations.js";
+import { GuardedSums } from "./guarded-sums.js";
+import { adversarial, EDGE_LENGTHS, ordinary, type Sample, shifted } from "./samples.js";
 import { specVariants } from "./spec-variants.js";
 
 /** Bits of float32 scales, and of halves of doubles, that nobody would send in good faith. */
@@ -25,39 +20,6 @@ const WEIGHTS = [1, 0.1, -3, 1 / 3, 0, 2 ** -140, 2 ** 100, -1e30];
 
 /** Sums of either kind. */
 const OUTPUTS = ["F32", "F64"] as const;
-type Output = (typeof OUTPUTS)[number];
-
-/** Sums amid bytes that nobody may touch. */
-class Sums {
-  readonly sums: Float32Array | Float64Array;
-  readonly #before: Uint8Array;
-  readonly #after: Uint8Array;
-
-  constructor(output: Output, count: number, offset: number) {
-    const width = output === "F32" ? 4 : 8;
-    const all = new Uint8Array((offset + count + 9) * width).fill(UNTOUCHED);
-    const Kind = output === "F32" ? Float32Array : Float64Array;
-    this.sums = new Kind(all.buffer, offset * width, count);
-    this.#before = all.subarray(0, offset * width);
-    this.#after = all.subarray((offset + count) * width);
-  }
-
-  get bytes(): Uint8Array {
-    return new Uint8Array(this.sums.buffer, this.sums.byteOffset, this.sums.byteLength);
-  }
-
-  expectGuarded(where: string): void {
-    expectUntouched(this.#before, `before the sums: ${where}`);
-    expectUntouched(this.#after, `beyond the sums: ${where}`);
-  }
-}
-
-/** Sums to add to: of ordinary size, zeros of both signs, subnormal ones, and large ones. */
-function fillSums(sums: Float32Array | Float64Array, seed: number): void {
-  const random = pseudoRandom(seed);
-  const sizes = [0.1, 0.1, 0, -0, 2 ** -140, 2 ** 120];
-  for (let i = 0; i < sums.length; i++) sums[i] = (random() - 0.5) * sizes[i % sizes.length]!;
-}
 
 /** Registers the tests that a backend decodes and adds as the contract says, bit for bit. */
 export function sumTests(
@@ -70,18 +32,14 @@ export function sumTests(
   /** A payload through the reference's decoder and the contract's arithmetic, and through the backend. */
   async function compare(job: FiniteJob, where: string, offset: number, weight: number): Promise<void> {
     const { codec, dtype, elements, output } = job;
-    const expected = new Sums(output, elements, 0);
-    fillSums(expected.sums, elements);
-    const given = new Sums(output, elements, offset);
+    const expected = new GuardedSums(output, elements, 0);
+    expected.fill(elements);
+    const given = new GuardedSums(output, elements, offset);
     given.sums.set(expected.sums);
-    const values = new Sums(output, elements, 0);
+    const values = new GuardedSums(output, elements, 0);
     const made = job.unpacked === undefined ? job.payload : payloadOf(job);
     codecs.get(codec.name).decode(codec, dtype, elements, made, output, values.bytes);
-    const round = output === "F32" ? Math.fround : (value: number) => value;
-    for (let i = 0; i < elements; i++) {
-      expected.sums[i] = round(expected.sums[i]! + round(round(weight) * values.sums[i]!));
-    }
-    const finite = values.sums.every(Number.isFinite);
+    const finite = expected.add(values, weight);
     const added = await backendOf().accumulate({ ...job, weight, accumulator: given.sums });
     expectTrue(added.finite === finite, `${finite ? "" : "not "}finite, added: ${where}`);
     given.expectGuarded(where);

@@ -3,10 +3,14 @@ import { DTYPE_BITS, type DType } from "../dtype.js";
 /** Index of the first byte that differs, -1 where none does; a missing byte differs. */
 export function firstDifference(left: Uint8Array, right: Uint8Array): number {
   const shared = Math.min(left.length, right.length);
-  for (let i = 0; i < shared; i++) {
-    if (left[i] !== right[i]) return i;
-  }
-  return left.length === right.length ? -1 : shared;
+  // Four bytes at a time, wherever they begin: the suites compare gigabytes.
+  const words = shared - (shared % 4);
+  const leftWords = new DataView(left.buffer, left.byteOffset, words);
+  const rightWords = new DataView(right.buffer, right.byteOffset, words);
+  let at = 0;
+  while (at < words && leftWords.getUint32(at) === rightWords.getUint32(at)) at += 4;
+  while (at < shared && left[at] === right[at]) at++;
+  return at < shared || left.length !== right.length ? at : -1;
 }
 
 /** Exponent bits and sign bit of each float dtype's uppermost two bytes. */

@@ -31,6 +31,14 @@ export function expectSameElements(
   if (at >= 0) throw new Error(`element ${at} differs: ${what}`);
 }
 
+/** An answer with exactly these fields. */
+export function expectFields(given: object, expected: object, what: string): void {
+  const [found, wanted] = [given, expected] as readonly Record<string, unknown>[];
+  const same = Object.keys({ ...given, ...expected }).every((key) => found![key] === wanted![key]);
+  // The runner's matcher has the better words.
+  if (!same) expect(given, what).toEqual(expected);
+}
+
 /** Bytes beside a buffer, as they were. */
 export function expectUntouched(bytes: Uint8Array, where: string): void {
   expectTrue(

@@ -212,8 +212,19 @@ function payloadNaNs(dtype: DType): Uint8Array {
   return new Uint8Array(Uint32Array.from(halves.flat()).buffer);
 }
 
-/** Hostile sources of a float dtype: every decision point and its neighbours, all special values, every 16-bit float. */
-export function adversarial(dtype: DType): Sample[] {
+const hostile = new Map<DType, readonly Sample[]>();
+
+/**
+ * Hostile sources of a float dtype: every decision point and its neighbours, all special values, every 16-bit float. Made once,
+ * since the suites ask for them thousands of times: nobody may write to them.
+ */
+export function adversarial(dtype: DType): readonly Sample[] {
+  const made = hostile.get(dtype) ?? makeAdversarial(dtype);
+  hostile.set(dtype, made);
+  return made;
+}
+
+function makeAdversarial(dtype: DType): readonly Sample[] {
   const sample = (label: string, bytes: Uint8Array): Sample => ({
     label,
     elements: bytes.length / byteLength(dtype, 1),
