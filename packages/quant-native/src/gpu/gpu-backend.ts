@@ -14,11 +14,11 @@ import {
   isHostBytes,
   type Packed,
   type PackJob,
-  segmentsOf,
-  TensorwireError,
+  type TensorwireError,
   UNNAMED,
   type UnpackJob,
 } from "@tensorwire/core";
+import { ChunkPassage } from "./chunk-passage.js";
 import type { CodecTrials } from "./codec-trials.js";
 import { deviceBuffer } from "./device-buffer.js";
 import type { DeviceChunk, DeviceCodecs } from "./device-codec.js";
@@ -41,6 +41,7 @@ export interface GpuTraffic {
   readonly stagingBytes: number;
 }
 
+/** What a `GpuBackend` is made with. */
 export interface GpuBackendSettings {
   readonly name: string;
   readonly registry: CodecRegistry;
@@ -56,12 +57,19 @@ export interface GpuBackendSettings {
 /**
  * Codecs as kernels of a GPU, where the elements lie in a buffer of it; everything else is the host backend's. What a
  * device cannot do, or fails to do, is done on the host as long as the elements are in reach, with a notice.
+ * @example
+ * // not run: needs a GPU
+ * const backend = await gpuCodecs(device);
+ * await streamModel({ weight: { dtype: "F32", shape: [rows, columns], data: { buffer } } }, url, { backend });
+ * console.log(backend.name, backend.traffic.deviceBytes, backend.traffic.mappedBytes);
+ * backend.close();
  */
 export class GpuBackend implements CodecBackend {
   readonly name: string;
   readonly #transport: Transport;
   readonly #codecs: DeviceCodecs;
   readonly #settings: GpuBackendSettings;
+  readonly #passage: ChunkPassage;
   readonly #noticed = new Set<string>();
   #deviceBytes = 0;
   #hostBytes = 0;
@@ -71,6 +79,7 @@ export class GpuBackend implements CodecBackend {
     this.#transport = transport;
     this.#codecs = codecs;
     this.#settings = settings;
+    this.#passage = new ChunkPassage(transport, settings.host, settings.registry);
   }
 
   /** What it has done so far. */
@@ -168,21 +177,9 @@ export class GpuBackend implements CodecBackend {
   }
 
   async #encode(job: EncodeJob, chunk: DeviceChunk, source: Place): Promise<EncodedChunk> {
-    const { codec, dtype, elements, target, packed, signal } = job;
-    const { payloadBytes: bytes, scaleBytes } = chunk;
-    if (target.length < bytes) {
-      const message = `${codec.name}: the target needs ${bytes} bytes and has ${target.length}`;
-      throw new TensorwireError("INVALID_ARGUMENT", message);
-    }
-    const payload = target.subarray(0, bytes);
-    const { nonFinite, clamped } = await this.#transport.encode(chunk, source, payload, signal);
-    refuseAborted(signal);
+    const encoded = await this.#passage.encode(job, chunk, source);
     this.#deviceBytes += chunk.elementBytes;
-    const found = { bytes, scaleBytes, nonFinite, clamped };
-    const { host, registry } = this.#settings;
-    if (packed === undefined || nonFinite > 0) return { ...found, hash: await host.hash(payload, signal) };
-    const segments = segmentsOf(registry.get(codec.name), codec, dtype, elements, bytes);
-    return { ...found, ...(await host.pack({ payload, segments, packed, signal })) };
+    return encoded;
   }
 
   decode(job: DecodeJob): Answer<void> {
@@ -229,35 +226,9 @@ export class GpuBackend implements CodecBackend {
   }
 
   async #decode(job: DecodeJob, chunk: DeviceChunk, target: Place): Promise<true> {
-    const payload = await this.#verified(job, chunk);
-    await this.#transport.decode(chunk, payload, target, job.signal);
-    refuseAborted(job.signal);
+    await this.#passage.decode(job, chunk, target);
     this.#deviceBytes += chunk.elementBytes;
     return true;
-  }
-
-  /** The payload as its codec made it, if it has the length and the hash that it should have. */
-  async #verified(job: DecodeJob, chunk: DeviceChunk): Promise<Uint8Array> {
-    const { codec, dtype, elements, payload, unpacked, hash, signal } = job;
-    const { host, registry } = this.#settings;
-    const made = unpacked ?? payload;
-    if (made.length !== chunk.payloadBytes) {
-      const expected = `${codec.name}: the payload of ${elements} elements is ${chunk.payloadBytes} bytes`;
-      throw new TensorwireError("PAYLOAD_INVALID", `${expected}, this one has ${made.length}`);
-    }
-    let found: bigint | undefined;
-    if (unpacked !== undefined) {
-      const segments = segmentsOf(registry.get(codec.name), codec, dtype, elements, unpacked.length);
-      found = await host.unpack({ packed: payload, segments, payload: unpacked, signal });
-    } else if (hash !== undefined) {
-      found = await host.hash(payload, signal);
-    }
-    if (hash === undefined || found === hash) return made;
-    const expected = hash.toString(16).padStart(16, "0");
-    throw new TensorwireError(
-      "CHUNK_CORRUPT",
-      `the payload's xxh64 is not ${expected}: it changed on its way`,
-    );
   }
 
   accumulate(job: AccumulateJob): Answer<Finiteness> {
@@ -308,9 +279,4 @@ export class GpuBackend implements CodecBackend {
 /** What a job that is none is refused for, by whoever has to do it. */
 function elementBytes(dtype: DType, elements: number): number {
   return Number.isSafeInteger(elements) && elements > 0 ? byteLength(dtype, elements) : 0;
-}
-
-function refuseAborted(signal: AbortSignal | undefined): void {
-  if (!signal?.aborted) return;
-  throw new TensorwireError("ABORTED", "the job was cancelled", { cause: signal.reason });
 }

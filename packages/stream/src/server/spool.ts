@@ -10,7 +10,7 @@ import { outlived, type Retention } from "./retention.js";
 import type { SpoolRequest } from "./spool-options.js";
 import { readSpool, SPOOL_RECORD, writeSpool } from "./spool-record.js";
 import { type SpooledArtifact, SpooledVersion, type SpoolTerms } from "./spooled-version.js";
-import type { Wish } from "./wish.js";
+import { codecFor, type Wish } from "./wish.js";
 
 /** What is known of a version of a published model. */
 export interface PublishedVersion {
@@ -288,21 +288,4 @@ function reportOf(version: SpooledVersion): PublishedVersion {
   const { record, artifacts, bytes, readers } = version;
   const { version: number, published, codecs } = record;
   return { version: number, published: new Date(published), codecs: [...codecs], artifacts, bytes, readers };
-}
-
-/** The one that was asked for, by its text or, where that says it, by its codec's name; else the first that the receiver knows. */
-function codecFor(name: string, offered: readonly string[], { codec, codecs }: Wish): string {
-  const nameOf = (text: string): string => text.split(":")[0]!;
-  const there = `there is ${offered.join(", ")}`;
-  if (codec === undefined) {
-    // What a policy, or an artifact, has in it shows at the manifest.
-    const known = offered.find((text) => /^(?:policy|as-it-is)$/.test(text) || codecs.includes(nameOf(text)));
-    if (known !== undefined) return known;
-    const message = `${quote(name)} is published in codecs that the receiver does not have: ${there}`;
-    throw new TensorwireError("CODEC_UNSUPPORTED", message);
-  }
-  const named = offered.filter((text) => nameOf(text) === codec);
-  const found = offered.includes(codec) ? codec : named.length === 1 ? named[0] : undefined;
-  if (found !== undefined) return found;
-  throw new TensorwireError("NOT_FOUND", `${quote(name)} is not published as ${quote(codec)}: ${there}`);
 }

@@ -28,3 +28,24 @@ export function wishOf(query: string | undefined, { codecs, holds }: Pick<Hello,
   }
   return { codec, version: version === undefined ? undefined : Number(version), held: holds, codecs };
 }
+
+/**
+ * The codec that was asked for, by its text or, where that says it, by its name; else the first offered that the receiver knows.
+ * @param name The model's, for errors.
+ * @throws TensorwireError `NOT_FOUND`, `CODEC_UNSUPPORTED`.
+ */
+export function codecFor(name: string, offered: readonly string[], { codec, codecs }: Wish): string {
+  const nameOf = (text: string): string => text.split(":")[0]!;
+  const there = `there is ${offered.join(", ")}`;
+  if (codec === undefined) {
+    // What a policy, or an artifact, has in it shows at the manifest.
+    const known = offered.find((text) => /^(?:policy|as-it-is)$/.test(text) || codecs.includes(nameOf(text)));
+    if (known !== undefined) return known;
+    const message = `${quote(name)} is published in codecs that the receiver does not have: ${there}`;
+    throw new TensorwireError("CODEC_UNSUPPORTED", message);
+  }
+  const named = offered.filter((text) => nameOf(text) === codec);
+  const found = offered.includes(codec) ? codec : named.length === 1 ? named[0] : undefined;
+  if (found !== undefined) return found;
+  throw new TensorwireError("NOT_FOUND", `${quote(name)} is not published as ${quote(codec)}: ${there}`);
+}
