@@ -1,4 +1,5 @@
 import { configDefaults, defineConfig } from "vitest/config";
+import { BaseSequencer, type TestSpecification } from "vitest/node";
 import { softwareGpuEnvironment } from "./scripts/software-gpu.mjs";
 
 // In-process tests run the packages' sources, through the "tensorwire-source" export condition, so that one copy
@@ -13,6 +14,19 @@ const alone = [
   "packages/stream/test/heartbeats.test.ts",
   "packages/stream/test/*-timeout.test.ts",
 ];
+// What compiles, emulates, or holds a backend to every codec. On a machine that has not run them before, vitest begins with the
+// largest files: the smallest of all would run last, by itself, for a minute.
+const LONG_TESTS =
+  /quant-native\/test\/(arm64|backend|build-addon|fuzz|release)\.test|core\/test\/portable-backend\.test|stream\/test\/consumer\.test/;
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const sorted = await super.sort(files);
+    const isLong = ({ moduleId }: TestSpecification): boolean => LONG_TESTS.test(moduleId);
+    return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))];
+  }
+}
+
 const GPU_TESTS = "packages/*/test/**/*.gpu.test.ts";
 
 export default defineConfig({
@@ -22,6 +36,7 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     pool: "forks",
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         extends: true,

@@ -8,6 +8,8 @@ import { ScriptedPeer } from "./scripted-peer.js";
 
 describe("heartbeats keep a peer that is only slow", () => {
   const patience = { idleTimeoutMs: 300 };
+  /** More than twice as long. */
+  const TRAINING_MS = 700;
 
   test.each(["ws", "tcp", "http"])(
     "a caller that trains between two tensors, sending over %s",
@@ -18,7 +20,7 @@ describe("heartbeats keep a peer that is only slow", () => {
         infos,
         (async function* () {
           for (const info of infos) {
-            await pause(1200);
+            await pause(TRAINING_MS);
             yield { ...info, data: new Float32Array(4096) };
           }
         })(),
@@ -36,7 +38,7 @@ describe("heartbeats keep a peer that is only slow", () => {
     const names: string[] = [];
     for await (const { name } of receiveModel(listener, { ...small, ...patience })) {
       names.push(name);
-      await pause(1200);
+      await pause(TRAINING_MS);
     }
     await expect(sending).resolves.toMatchObject({ confirmed: true });
     expect(names).toEqual(["a", "b"]);

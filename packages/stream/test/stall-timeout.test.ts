@@ -38,6 +38,8 @@ const pause = (milliseconds: number): Promise<void> =>
 
 const small = { chunkBytes: 32768, windowBytes: 65536 };
 const patience = { stallTimeoutMs: 300, idleTimeoutMs: 200 };
+/** More than twice as long. */
+const TRAINING_MS = 700;
 const model: TensorMap = { w: { dtype: "F32", shape: [40_000], data: new Float32Array(40_000) } };
 const manifest = JSON.stringify({
   kind: "model",
@@ -212,7 +214,7 @@ describe("no stall is what a side does itself", () => {
       infos,
       (async function* () {
         for (const info of infos) {
-          await pause(1200);
+          await pause(TRAINING_MS);
           yield { ...info, data: new Float32Array(40_000) };
         }
       })(),
@@ -235,7 +237,7 @@ describe("no stall is what a side does itself", () => {
     const names: string[] = [];
     for await (const { name } of receiveModel(listener, { ...small, ...patience })) {
       names.push(name);
-      await pause(1200);
+      await pause(TRAINING_MS);
     }
     expect(names).toEqual(["a", "b"]);
     await expect(sending).resolves.toMatchObject({ confirmed: true });

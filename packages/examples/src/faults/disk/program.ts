@@ -7,6 +7,7 @@ import { Draws } from "../draws.js";
 import { type Ending, exchange } from "../exchange.js";
 import { never } from "../fault-kind.js";
 import { CODECS, codecName, writeModel } from "../models.js";
+import { enough, sideBySide } from "../side-by-side.js";
 import type { DiskReport, DiskTask } from "./job.js";
 import { DISK_BYTES, MISHAPS, type Mishap, type Place } from "./mishap.js";
 import { LARGE } from "./place.js";
@@ -23,6 +24,8 @@ const WINDOW = { windowBytes: 512 * 1024 };
 /** So slow that something can happen in the midst of it. */
 const RATE = { maxBytesPerSecond: 24 * 2 ** 20 };
 const PATIENCE_MS = 60_000;
+/** Each on a disk of its own, and most of the time waiting for its throttled transfer and for last words. */
+const WIDTH = 3;
 /** What comes is to be what was sent. */
 const EXACT = CODECS.filter(({ codec }) => codec === "none" || codec === "lossless");
 
@@ -124,7 +127,7 @@ function note({ name }: Mishap, victim: Ending, later: Ending): void {
   if (later.is === "done" && later.summary.resumedBytes > 0) row.resumed++;
 }
 
-for (let number = task.from; number < task.from + task.count; number++) await runCase(number);
+await sideBySide({ from: task.from, end: enough(task, task.count) }, WIDTH, runCase);
 const limit = await limitedFile(task.scratch);
 const rows = [...seen].map(([name, { cases, codes, resumed }]) => [
   name,
