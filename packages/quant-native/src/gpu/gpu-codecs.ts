@@ -26,6 +26,7 @@ export const GPU_CODECS: readonly string[] = Object.freeze([
 /** As much as a window: what a stream has on its way. */
 const DEFAULT_STAGING_BYTES = 32 * 1024 * 1024;
 
+/** What `gpuCodecs` runs where, and with how much memory of the device. */
 export interface GpuCodecsOptions {
   /** Runs what is not the device's: hashes, packing, sums, other codecs, and by default jobs of host bytes. Default: the portable codecs. */
   readonly host?: CodecBackend | undefined;

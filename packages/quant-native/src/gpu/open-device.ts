@@ -8,11 +8,13 @@ interface GpuAdapter {
 
 /** A `GPU`, as `navigator.gpu` is one. */
 export interface Gpu {
+  /** A GPU and its driver, or `null` where there is none that fits. */
   requestAdapter(options?: {
     powerPreference?: "high-performance" | "low-power";
   }): Promise<GpuAdapter | null>;
 }
 
+/** How `openGpuDevice` finds a GPU. */
 export interface OpenGpuDeviceOptions {
   /** Default: `navigator.gpu` where there is one, else npm `webgpu` (Dawn), which is loaded for that. */
   readonly gpu?: Gpu | undefined;
@@ -22,6 +24,7 @@ export interface OpenGpuDeviceOptions {
 
 /** A device, and how to close it. */
 export interface OpenGpuDevice {
+  /** For `gpuCodecs`, and for what else the caller does with it. */
   readonly device: GpuDevice;
   /** Destroys the device, and lets the process end. */
   close(): void;

@@ -1,20 +1,31 @@
-/**
- * The part of WebGPU that is used here, by its shape: what browsers have as `navigator.gpu`, and npm `webgpu` in Node,
- * fits without either's types.
- */
+// The part of WebGPU that is used here, by its shape: what browsers have as `navigator.gpu`, and npm `webgpu` in Node, fits
+// without either's types.
+
+/** A `GPUBuffer`. */
 export interface GpuBuffer {
+  /** In bytes. */
   readonly size: number;
+  /** Bits of `GPUBufferUsage`. */
   readonly usage: number;
+  /** Waits until the host may have a part of it: `mode` is a bit of `GPUMapMode`, `offset` and `size` are in bytes. */
   mapAsync(mode: number, offset?: number, size?: number): Promise<undefined>;
+  /** Bytes that were mapped, until `unmap`. */
   getMappedRange(offset?: number, size?: number): ArrayBuffer;
+  /** Gives it back to the device. */
   unmap(): undefined;
+  /** Frees its memory. */
   destroy(): undefined;
 }
 
+/** Those of a device's `GPUSupportedLimits` that decide which chunks it can take. */
 export interface GpuLimits {
+  /** The largest buffer, in bytes. */
   readonly maxBufferSize: number;
+  /** The most bytes of a buffer that a kernel may be given. */
   readonly maxStorageBufferBindingSize: number;
+  /** The most workgroups of one dispatch. */
   readonly maxComputeWorkgroupsPerDimension: number;
+  /** What the places of tensors in a buffer have to be multiples of, in bytes, for kernels to work on them there. */
   readonly minStorageBufferOffsetAlignment: number;
 }
 
@@ -93,19 +104,26 @@ interface GpuQueue {
 
 type GpuErrorFilter = "validation" | "out-of-memory" | "internal";
 
-/** A `GPUDevice`. */
+/** A `GPUDevice`, of a browser or of Dawn. */
 export interface GpuDevice {
+  /** What it was made with. */
   readonly limits: GpuLimits;
+  /** Where its work is handed in. */
   readonly queue: GpuQueue;
+  /** Resolves when it is lost: destroyed, or taken away. */
   readonly lost: Promise<GpuLoss>;
+  /** Whose it is; names of backends have its architecture. */
   readonly adapterInfo?: GpuAdapterInfo;
+  /** Takes memory of the device: `size` is in bytes, `usage` bits of `GPUBufferUsage`. */
   createBuffer(descriptor: {
     label?: string;
     size: number;
     usage: number;
     mappedAtCreation?: boolean;
   }): GpuBuffer;
+  /** Reads a kernel in WGSL. */
   createShaderModule(descriptor: { label?: string; code: string }): GpuShaderModule;
+  /** Says which buffers a kernel is given. */
   createBindGroupLayout(descriptor: {
     label?: string;
     entries: Iterable<{
@@ -114,18 +132,25 @@ export interface GpuDevice {
       buffer: { type: "uniform" | "storage" | "read-only-storage" };
     }>;
   }): GpuBindGroupLayout;
+  /** The same of all of a pipeline's groups. */
   createPipelineLayout(descriptor: {
     bindGroupLayouts: Iterable<GpuBindGroupLayout | null | undefined>;
   }): GpuPipelineLayout;
+  /** Compiles a kernel. */
   createComputePipelineAsync(descriptor: {
     label?: string;
     layout: GpuPipelineLayout | "auto";
     compute: { module: GpuShaderModule; entryPoint?: string };
   }): Promise<GpuPipeline>;
+  /** Buffers for a run of a kernel. */
   createBindGroup(descriptor: { layout: GpuBindGroupLayout; entries: Iterable<GpuBinding> }): GpuBindGroup;
+  /** Begins a list of commands. */
   createCommandEncoder(descriptor?: { label?: string }): GpuEncoder;
+  /** From here on errors of this kind are kept for `popErrorScope`. */
   pushErrorScope(filter: GpuErrorFilter): undefined;
+  /** The first error since, or `null`. */
   popErrorScope(): Promise<GpuError | null>;
+  /** Frees all that it has. */
   destroy(): undefined;
 }
 

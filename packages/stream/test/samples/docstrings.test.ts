@@ -6,6 +6,7 @@ const ENTRIES = [
   "packages/core/src/index.ts",
   "packages/core/src/testing/index.ts",
   "packages/quant-native/src/index.ts",
+  "packages/quant-native/src/gpu/index.ts",
   "packages/stream/src/index.ts",
   "packages/stream/src/testing/index.ts",
   "packages/stream/src/diagnostics/prometheus.ts",
