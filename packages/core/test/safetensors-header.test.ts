@@ -7,23 +7,13 @@ import {
   type SafetensorsHeader,
   safetensorsHeaderLength,
 } from "../src/safetensors/header.js";
+import { faultOf } from "./source-fault.js";
 
 const encoder = new TextEncoder();
 
 function parse(text: string, dataBytes: number, limits?: Partial<Limits>): SafetensorsHeader {
   const header = encoder.encode(text);
   return parseSafetensorsHeader(header, 8 + header.length + dataBytes, limits);
-}
-
-function faultOf(run: () => unknown, code = "SOURCE_INVALID"): TensorwireError {
-  try {
-    run();
-  } catch (error) {
-    expect(error).toBeInstanceOf(TensorwireError);
-    expect(error).toMatchObject({ code });
-    return error as TensorwireError;
-  }
-  throw new Error("nothing was thrown");
 }
 
 const one = (dtype: string, shape: string, offsets: string) =>

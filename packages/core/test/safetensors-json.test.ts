@@ -2,23 +2,13 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { TensorwireError } from "../src/errors.js";
 import { JsonReader } from "../src/json-reader.js";
+import { faultOf } from "./source-fault.js";
 
 function read(text: string): unknown {
   const json = new JsonReader(text, "test");
   const value = json.value();
   json.end();
   return value;
-}
-
-function faultOf(run: () => unknown): TensorwireError {
-  try {
-    run();
-  } catch (error) {
-    expect(error).toBeInstanceOf(TensorwireError);
-    expect((error as TensorwireError).code).toBe("SOURCE_INVALID");
-    return error as TensorwireError;
-  }
-  throw new Error("nothing was thrown");
 }
 
 describe("JsonReader", () => {

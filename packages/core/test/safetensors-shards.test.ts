@@ -1,6 +1,5 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { TensorwireError } from "../src/errors.js";
 import {
   parseShardIndex,
   planShards,
@@ -8,19 +7,9 @@ import {
   shardFileName,
 } from "../src/safetensors/shards.js";
 import { type TensorInfo, tensorBytes } from "../src/tensor.js";
+import { faultOf } from "./source-fault.js";
 
 const u8 = (name: string, bytes: number): TensorInfo => ({ name, dtype: "U8", shape: [bytes] });
-
-function faultOf(run: () => unknown, code = "SOURCE_INVALID"): TensorwireError {
-  try {
-    run();
-  } catch (error) {
-    expect(error).toBeInstanceOf(TensorwireError);
-    expect(error).toMatchObject({ code });
-    return error as TensorwireError;
-  }
-  throw new Error("nothing was thrown");
-}
 
 describe("parseShardIndex", () => {
   test("gives the files sorted, and the map in the order of the index", () => {

@@ -2,19 +2,8 @@ import { readFileSync, statSync } from "node:fs";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { f16ToF32Bits } from "../src/codec/float-bits.js";
-import { TensorwireError } from "../src/errors.js";
 import { dequantizeTfjs, parseTfjsModel, type TfjsStored } from "../src/tfjs.js";
-
-function faultOf(run: () => unknown, code = "SOURCE_INVALID"): TensorwireError {
-  try {
-    run();
-  } catch (error) {
-    expect(error).toBeInstanceOf(TensorwireError);
-    expect(error).toMatchObject({ code });
-    return error as TensorwireError;
-  }
-  throw new Error("nothing was thrown");
-}
+import { faultOf } from "./source-fault.js";
 
 const model = (...groups: object[]) =>
   JSON.stringify({ modelTopology: { a: [1.5, null] }, weightsManifest: groups });

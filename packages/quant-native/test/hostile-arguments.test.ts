@@ -1,9 +1,11 @@
 import { loadNativeBackend } from "@tensorwire/quant-native";
 import { expect, it } from "vitest";
 import { VERDICT } from "../src/addon.js";
-import { addonPath, built, describeNative } from "./instruction-sets.js";
+import { addon, CALLS, guarded, options, refused, UNTOUCHED } from "./bare-addon.js";
+import { addonPath, describeNative } from "./instruction-sets.js";
 
-const UNTOUCHED = 0xa5;
+type Resizable = new (length: number, options: { maxByteLength: number }) => ArrayBuffer;
+
 const [NONE, FLOAT16, BLOCKWISE8, FLOAT4, NORMFLOAT4, ADAQUANT, LOSSLESS, LINEAR3] = [
   0, 1, 3, 4, 5, 6, 7, 19,
 ];
@@ -11,28 +13,8 @@ const [RAW, F16, F32, F64] = [0, 1, 3, 4];
 
 // Straight to the addon: its own checks must hold, whatever the TypeScript in front of it does.
 describeNative("the addon refuses", () => {
-  const addon = built as unknown as Record<(typeof CALLS)[number], Call>;
   const empty = new Uint8Array(0);
   const hashOfNothing = 0xef46db3751d8e999n;
-
-  /** 256 bytes amid others, to see what is written beside them. */
-  function guarded(bytes = 256) {
-    const all = new Uint8Array(bytes + 512).fill(UNTOUCHED);
-    return { all, view: all.subarray(256, 256 + bytes) };
-  }
-
-  function refused(name: keyof typeof addon, args: unknown[], code = "INVALID_ARGUMENT"): void {
-    let thrown: unknown;
-    try {
-      addon[name](...args);
-    } catch (error) {
-      thrown = error;
-    }
-    expect(
-      thrown,
-      `${name} of ${args.map((arg) => (typeof arg === "object" ? arg?.constructor.name : String(arg))).join(", ")}`,
-    ).toMatchObject({ code });
-  }
 
   it("no arguments at all", () => {
     for (const name of CALLS) refused(name, []);
@@ -304,28 +286,3 @@ describeNative("the addon refuses", () => {
     await expect(backend.hash(new Uint8Array(buffer))).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
   });
 });
-
-/** As src/native-spec.ts writes them. */
-function options(flags: number, scale = 0, weight = 0): Uint8Array {
-  const view = new DataView(new ArrayBuffer(24));
-  view.setUint32(0, flags, true);
-  view.setFloat32(4, scale, true);
-  view.setFloat64(16, weight, true);
-  return new Uint8Array(view.buffer);
-}
-
-const CALLS = [
-  "encode",
-  "decode",
-  "accumulate",
-  "inspect",
-  "hash",
-  "pack",
-  "unpack",
-  "makeFrame",
-  "openFrame",
-  "cancel",
-  "addressOffset",
-] as const;
-type Call = (...args: unknown[]) => unknown;
-type Resizable = new (length: number, options: { maxByteLength: number }) => ArrayBuffer;

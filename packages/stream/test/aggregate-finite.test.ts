@@ -1,6 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readFile, writeFile } from "node:fs/promises";
 import {
   bytesOf,
   type Chunk,
@@ -14,7 +12,7 @@ import {
   TransferDigest,
   xxh64,
 } from "@tensorwire/core";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import {
   aggregate,
   type AggregateOptions,
@@ -24,17 +22,11 @@ import {
 } from "../src/index.js";
 import { artifactSource } from "../src/source/artifact.js";
 import type { EncodedSource } from "../src/source/source.js";
-import { elementsOf, pack, read, update, values } from "./aggregate-fixture.js";
+import { elementsOf, hasFolder, pack, path, read, update, values } from "./aggregate-fixture.js";
 import { artifactBytes, artifactFrames, dataFrame } from "./artifact-file.js";
 import { failure } from "./sink-fixture.js";
 
-let folder: string;
-let files = 0;
-const path = (): string => join(folder, `${files++}.twire`);
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "tensorwire-finite-"));
-});
-afterAll(() => rm(folder, { recursive: true, force: true }));
+hasFolder();
 
 /** A model with one value that is not finite, in the second chunk of its first tensor. */
 function broken(client: number, value: number): TensorMap {

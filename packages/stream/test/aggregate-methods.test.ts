@@ -1,10 +1,7 @@
 import { randomFillSync } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { bytesOf } from "@tensorwire/core";
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import {
   type AggregateOptions,
   aggregate,
@@ -14,16 +11,20 @@ import {
   type TensorMap,
   tensorsSource,
 } from "../src/index.js";
-import { elementsOf, floats, pack, read, received, update, values } from "./aggregate-fixture.js";
+import {
+  elementsOf,
+  floats,
+  hasFolder,
+  pack,
+  path,
+  read,
+  received,
+  update,
+  values,
+} from "./aggregate-fixture.js";
 import { failure } from "./sink-fixture.js";
 
-let folder: string;
-let files = 0;
-const path = (): string => join(folder, `${files++}.twire`);
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "tensorwire-methods-"));
-});
-afterAll(() => rm(folder, { recursive: true, force: true }));
+hasFolder();
 
 const of = (data: Float32Array): TensorMap => ({ w: { dtype: "F32", shape: [data.length], data } });
 

@@ -1,7 +1,6 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import {
   FrameType,
   MAX_ASKED_CHARACTERS,
@@ -10,8 +9,7 @@ import {
   Glob,
   TensorwireError,
 } from "@tensorwire/core";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import type { TransferEndMessage } from "../src/diagnostics/events.js";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   createModelServer,
   dialTcp,
@@ -27,6 +25,7 @@ import {
   transferModel,
 } from "../src/index.js";
 import { sampleTensors } from "../src/testing/index.js";
+import { checksLoans } from "./loans-fixture.js";
 import { ScriptedPeer } from "./scripted-peer.js";
 
 const tensors = sampleTensors();
@@ -34,8 +33,7 @@ const map = new Map(tensors.map(({ name, ...tensor }) => [name, tensor]));
 const wanted = ["w*", "double", "scalar"];
 const names = ["scalar", "weight", "double"];
 let folder: string;
-const ends: TransferEndMessage[] = [];
-const onEnd = (message: unknown): void => void ends.push(message as TransferEndMessage);
+checksLoans();
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "tensorwire-"));
   await streamModel(map, join(folder, "model.twire"), {
@@ -45,11 +43,6 @@ beforeAll(async () => {
   });
 });
 afterAll(() => rm(folder, { recursive: true }));
-beforeEach(() => subscribe("tensorwire:transfer:end", onEnd));
-afterEach(() => {
-  unsubscribe("tensorwire:transfer:end", onEnd);
-  expect(ends.splice(0).filter(({ loans }) => loans !== 0)).toEqual([]);
-});
 
 /** Both ends of a transfer over a socket. */
 async function transfer(source: SourceLike, receiving: ReceiveOptions, sending: object = {}) {

@@ -1,11 +1,10 @@
-import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PortableBackend, TensorwireError } from "@tensorwire/core";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { TransferEndMessage } from "../src/diagnostics/events.js";
 import { memoryChannelPair, receiveModel, streamModel } from "../src/index.js";
+import { checksLoans } from "./loans-fixture.js";
 import { flip, frameNames, type Tampering, type TravellingFrame, tampered } from "./tamper.js";
 
 // What travels: two chunks of one tensor, a small one, an empty one and a scalar; small enough to try every bit.
@@ -20,15 +19,8 @@ const backend = new PortableBackend();
 const pass: Tampering = ({ bytes }) => [bytes];
 
 let folder: string;
-const ends: TransferEndMessage[] = [];
-const onEnd = (message: unknown): void => void ends.push(message as TransferEndMessage);
-beforeEach(() => subscribe("tensorwire:transfer:end", onEnd));
-afterEach(() => {
-  unsubscribe("tensorwire:transfer:end", onEnd);
-  // Whatever happened, on both ends: every buffer is back.
-  expect(ends.length).toBeGreaterThan(0);
-  expect(ends.splice(0).filter(({ loans }) => loans !== 0)).toEqual([]);
-});
+const ends = checksLoans();
+afterEach(() => expect(ends.length).toBeGreaterThan(0));
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "tensorwire-"));
 });

@@ -1,10 +1,8 @@
-import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Codec, CodecRegistry, float16 } from "@tensorwire/core";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { TransferEndMessage } from "../src/diagnostics/events.js";
 import {
   type ModelSink,
   memoryChannelPair,
@@ -13,20 +11,18 @@ import {
   streamModel,
   type TensorMap,
 } from "../src/index.js";
+import { checksLoans } from "./loans-fixture.js";
 
-const ends: TransferEndMessage[] = [];
 const unhandled: unknown[] = [];
-const onEnd = (message: unknown): void => void ends.push(message as TransferEndMessage);
 const onUnhandled = (reason: unknown): void => void unhandled.push(reason);
+// The last to look: what is registered first runs last.
+checksLoans();
 beforeEach(() => {
-  subscribe("tensorwire:transfer:end", onEnd);
   process.on("unhandledRejection", onUnhandled);
 });
 afterEach(async () => {
   await new Promise((resolve) => setTimeout(resolve, 10));
-  unsubscribe("tensorwire:transfer:end", onEnd);
   process.off("unhandledRejection", onUnhandled);
-  expect(ends.splice(0).filter(({ loans }) => loans !== 0)).toEqual([]);
   expect(unhandled.splice(0)).toEqual([]);
 });
 

@@ -1,15 +1,14 @@
-import { mkdtemp, readdir, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterEach, beforeEach } from "vitest";
+import { readdir } from "node:fs/promises";
 import {
-  createModelServer,
   fromTensors,
   type ModelServer,
   type ModelServerOptions,
   receiveModel,
   tensorsSource,
 } from "../src/index.js";
+import { at, folder, serving as servingModels } from "./model-server-fixture.js";
+
+export { at, closers, hasFolder } from "./model-server-fixture.js";
 
 export const ELEMENTS = 60_000;
 export const update = (value = 1) => ({
@@ -18,26 +17,9 @@ export const update = (value = 1) => ({
 export const described = (value: number, metadata: Record<string, string>) =>
   tensorsSource(update(value), { metadata: new Map(Object.entries(metadata)) });
 
-let folder: string;
-export const closers: (() => unknown)[] = [];
-export const at = (...names: string[]): string => join(folder, ...names);
-
-/** Registers a folder of each test's own, and closes the test's servers. */
-export function hasFolder(): void {
-  beforeEach(async () => {
-    folder = await mkdtemp(join(tmpdir(), "tensorwire-collect-"));
-  });
-  afterEach(async () => {
-    for (const close of closers.splice(0).reverse()) await close();
-    await rm(folder, { recursive: true });
-  });
-}
-
-export async function serving(options: ModelServerOptions = {}): Promise<ModelServer> {
-  const server = await createModelServer({ uploads: folder, ...options });
-  closers.push(() => server.close({ signal: AbortSignal.abort() }));
-  return server;
-}
+/** Takes uploads into the test's folder. */
+export const serving = (options: ModelServerOptions = {}): Promise<ModelServer> =>
+  servingModels({ uploads: folder, ...options });
 
 export const CODEC = { codec: "normfloat4", chunkBytes: 32768 };
 

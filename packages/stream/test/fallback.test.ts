@@ -2,7 +2,9 @@ import { PassThrough } from "node:stream";
 import { BUILT_IN_CODECS, byteLength, CodecRegistry, type DType, PortableBackend } from "@tensorwire/core";
 import { describe, expect, test } from "vitest";
 import { memoryChannelPair, receiveModel, type StreamOptions, streamModel } from "../src/index.js";
-import { backend, checksLoans, collect, move, registry } from "./packing-fixture.js";
+import { checksLoans } from "./loans-fixture.js";
+import { collect } from "./transfer-fixture.js";
+import { backend, move, registry } from "./packing-fixture.js";
 
 checksLoans();
 

@@ -4,7 +4,8 @@ import { type ChunkRecord, encodeTotals, FrameType, PortableBackend, xxh64 } fro
 import { defaultBackend } from "@tensorwire/quant-native";
 import { describe, expect, test } from "vitest";
 import { memoryChannelPair, type Sink, receiveModel } from "../src/index.js";
-import { checksLoans, registry, scratch } from "./packing-fixture.js";
+import { checksLoans } from "./loans-fixture.js";
+import { registry, scratch } from "./packing-fixture.js";
 import { ScriptedPeer } from "./scripted-peer.js";
 
 checksLoans();

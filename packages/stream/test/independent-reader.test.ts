@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { xxh64 } from "@tensorwire/core";
 import { expect, test } from "vitest";
 import { streamModel } from "../src/index.js";
-import { backend, checksLoans, registry, scratch } from "./packing-fixture.js";
+import { checksLoans } from "./loans-fixture.js";
+import { backend, registry, scratch } from "./packing-fixture.js";
 
 checksLoans();
 

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach } from "vitest";
@@ -17,12 +17,12 @@ export const model = (value = 1): TensorMap => ({
 
 export let folder: string;
 export const closers: (() => unknown)[] = [];
-export const at = (name: string): string => join(folder, name);
+export const at = (...names: string[]): string => join(folder, ...names);
 
 /** Registers a folder of each test's own, and closes the test's servers. */
 export function hasFolder(): void {
   beforeEach(async () => {
-    folder = await mkdtemp(join(tmpdir(), "tensorwire-server-"));
+    folder = await realpath(await mkdtemp(join(tmpdir(), "tensorwire-server-")));
   });
   afterEach(async () => {
     for (const close of closers.splice(0).reverse()) await close();

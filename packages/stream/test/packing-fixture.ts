@@ -1,4 +1,3 @@
-import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,8 +11,7 @@ import {
   none,
   PortableBackend,
 } from "@tensorwire/core";
-import { afterEach, beforeEach, expect } from "vitest";
-import type { TransferEndMessage } from "../src/diagnostics/events.js";
+import { afterEach } from "vitest";
 import {
   memoryChannelPair,
   type ReceivedTensor,
@@ -25,6 +23,7 @@ import {
   type TransferSummary,
 } from "../src/index.js";
 import { runPacker } from "./run-packer.js";
+import { collect } from "./transfer-fixture.js";
 
 /** Says of chunks that begin below zero that it saves nothing on them; of constant ones it keeps one element. */
 export const declining: Codec = {
@@ -85,12 +84,6 @@ export const mixed = {
   nibbles: filled("F4", [5000]),
 };
 
-export async function collect(tensors: AsyncIterable<ReceivedTensor>): Promise<Map<string, ReceivedTensor>> {
-  const got = new Map<string, ReceivedTensor>();
-  for await (const tensor of tensors) got.set(tensor.name, { ...tensor, data: tensor.data.slice() });
-  return got;
-}
-
 export interface Moved {
   readonly got: Map<string, ReceivedTensor>;
   readonly sent: TransferSummary;
@@ -112,23 +105,14 @@ export async function move(
   return { got, sent, received: await model.done };
 }
 
-const ends: TransferEndMessage[] = [];
-const onEnd = (message: unknown): void => void ends.push(message as TransferEndMessage);
 const folders: string[] = [];
+afterEach(async () => {
+  for (const folder of folders.splice(0)) await rm(folder, { recursive: true });
+});
 
 /** A folder of the test's own. */
 export async function scratch(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "tensorwire-"));
   folders.push(folder);
   return folder;
-}
-
-/** Registers what must hold after every test, however its transfers ended: all buffers are back. */
-export function checksLoans(): void {
-  beforeEach(() => subscribe("tensorwire:transfer:end", onEnd));
-  afterEach(async () => {
-    unsubscribe("tensorwire:transfer:end", onEnd);
-    expect(ends.splice(0).filter(({ loans }) => loans !== 0)).toEqual([]);
-    for (const folder of folders.splice(0)) await rm(folder, { recursive: true });
-  });
 }

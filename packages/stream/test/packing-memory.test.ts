@@ -2,7 +2,9 @@ import { join } from "node:path";
 import { BufferPool } from "@tensorwire/core";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { memoryChannelPair, receiveModel, type StreamOptions, streamModel } from "../src/index.js";
-import { backend, checksLoans, collect, registry, scratch } from "./packing-fixture.js";
+import { checksLoans } from "./loans-fixture.js";
+import { collect } from "./transfer-fixture.js";
+import { backend, registry, scratch } from "./packing-fixture.js";
 
 checksLoans();
 afterEach(() => vi.restoreAllMocks());

@@ -13,7 +13,9 @@ import { describe, expect, test } from "vitest";
 import { listen, memoryChannelPair, receiveModel, streamModel } from "../src/index.js";
 import { artifactSource } from "../src/source/artifact.js";
 import { arriving } from "./arriving.js";
-import { backend, checksLoans, collect, mixed, move, registry, scratch } from "./packing-fixture.js";
+import { checksLoans } from "./loans-fixture.js";
+import { collect } from "./transfer-fixture.js";
+import { backend, mixed, move, registry, scratch } from "./packing-fixture.js";
 import { runPacker } from "./run-packer.js";
 
 checksLoans();

@@ -1,31 +1,22 @@
-import { subscribe, unsubscribe } from "node:diagnostics_channel";
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import {
-  bytesOf,
   ChunkPlan,
   defaultCodecs,
   encodeHeld,
   encodeWant,
   FLAG_TO_SENDER,
-  type FloatDType,
   FrameType,
   type Manifest,
   PortableBackend,
   resolveLimits,
 } from "@tensorwire/core";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { TransferEndMessage } from "../src/diagnostics/events.js";
+import { describe, expect, test } from "vitest";
 import {
-  fromTensors,
   memoryChannelPair,
   receiveModel,
-  type StreamOptions,
   safetensorsSource,
   streamModel,
   type TensorMap,
-  type TensorValue,
   tensorsSource,
 } from "../src/index.js";
 import { ErrorFeedback } from "../src/residuals/error-feedback.js";
@@ -33,61 +24,12 @@ import { ResidualFile } from "../src/residuals/residual-file.js";
 import { ChunkEncoder } from "../src/session/chunk-encoder.js";
 import { OutgoingPools } from "../src/session/outgoing-pools.js";
 import { TransferLife } from "../src/session/transfer.js";
+import { checksLoans } from "./loans-fixture.js";
+import { at, folder, N, over, residualsOf, tensor, update, valuesOf } from "./residuals-fixture.js";
 import { ScriptedPeer } from "./scripted-peer.js";
 import { readWhole } from "./source-reading.js";
 
-let folder: string;
-const at = (name: string): string => join(folder, name);
-const loans: number[] = [];
-const onEnd = (message: unknown): void => void loans.push((message as TransferEndMessage).loans);
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), "tensorwire-residuals-"));
-  subscribe("tensorwire:transfer:end", onEnd);
-});
-afterEach(async () => {
-  unsubscribe("tensorwire:transfer:end", onEnd);
-  await rm(folder, { recursive: true, force: true });
-  expect(loans.splice(0).filter((count) => count !== 0)).toEqual([]);
-});
-
-const N = 20_011;
-const update = (round: number): Float32Array =>
-  new Float32Array(N).map(
-    (_, i) => Math.sin(i * 12.9898) * 0.02 * (1 + (i % 7)) + Math.sin(round + i) * 1e-4,
-  );
-
-function tensor(dtype: FloatDType, values: Float32Array): TensorValue {
-  const data = new Uint8Array({ F16: 2, BF16: 2, F32: 4, F64: 8 }[dtype] * values.length);
-  defaultCodecs.get("none").decode({ name: "none" }, "F32", values.length, bytesOf(values), dtype, data);
-  return { dtype, shape: [values.length], data };
-}
-
-function valuesOf({ dtype, data }: Pick<TensorValue, "dtype" | "data">): Float64Array {
-  const values = new Float64Array(data.byteLength / { F16: 2, BF16: 2, F32: 4, F64: 8 }[dtype as FloatDType]);
-  const bytes = bytesOf(data);
-  if (dtype === "F64") bytesOf(values).set(bytes);
-  else {
-    const floats = new Float32Array(values.length);
-    defaultCodecs.get("none").decode({ name: "none" }, dtype, values.length, bytes, "F32", bytesOf(floats));
-    values.set(floats);
-  }
-  return values;
-}
-
-/** What a receiver has of the tensor `w`. */
-async function over(model: TensorMap, options: StreamOptions): Promise<Float64Array> {
-  const [out, back] = memoryChannelPair();
-  const receiving = receiveModel(back);
-  const sending = streamModel(model, out, { chunkBytes: 32_768, ...options });
-  sending.catch(() => {});
-  let found: Float64Array = new Float64Array();
-  for await (const { name, dtype, data } of receiving) if (name === "w") found = valuesOf({ dtype, data });
-  await sending;
-  return found;
-}
-
-const residualsOf = async (path: string): Promise<Float64Array> =>
-  valuesOf({ dtype: "F32", data: (await readWhole(safetensorsSource(path))).tensors.get("w")! });
+checksLoans();
 
 const distance = (a: Float64Array, b: Float64Array): number =>
   Math.sqrt(a.reduce((sum, value, i) => sum + (value - b[i]!) ** 2, 0));
@@ -158,90 +100,6 @@ test("a chunk that its codec cannot carry leaves nothing, and takes its residual
     expect(second[i]).toBe(Math.fround(data[i]! + Math.fround(update(1)[i]! - first[i]!)));
   }
   expect(Number.isNaN(second[9000])).toBe(true);
-});
-
-describe("a transfer that fails", () => {
-  const options: StreamOptions = {
-    codec: "normfloat4",
-    residuals: "",
-    chunkBytes: 32_768,
-    windowBytes: 65_536,
-  };
-  let before: Buffer;
-  beforeEach(async () => {
-    (options as { residuals: string }).residuals = at("r");
-    await over({ w: tensor("F32", update(0)) }, options);
-    before = await readFile(at("r"));
-  });
-  afterEach(async () => {
-    expect((await readFile(at("r"))).equals(before)).toBe(true);
-    expect((await readdir(folder)).sort()).toEqual(["r"]);
-  });
-
-  const infos = [{ name: "w", dtype: "F32", shape: [N] }] as const;
-
-  test("in the middle, at the receiver, leaves residuals as they were", async () => {
-    const [out, back] = memoryChannelPair();
-    const receiving = receiveModel(back, { windowBytes: 65_536 });
-    const sending = streamModel({ w: tensor("F32", update(1)) }, out, options);
-    for await (const _ of receiving.chunks()) break;
-    await expect(sending).rejects.toMatchObject({ code: "PEER_FAILED" });
-  });
-
-  test("at the receipt, after everything was sent", async () => {
-    const [out, back] = memoryChannelPair();
-    const receiving = receiveModel(back, {
-      to: {
-        name: "a sink that cannot finish",
-        parallel: true,
-        open: async () => {},
-        write: () => undefined,
-        finish: async () => {
-          throw new Error("no");
-        },
-        abort: async () => {},
-      },
-    });
-    const sending = streamModel({ w: tensor("F32", update(1)) }, out, options);
-    await expect(Promise.all([sending, receiving.done])).rejects.toThrow();
-    await expect(sending).rejects.toMatchObject({ code: "PEER_FAILED" });
-  });
-
-  test("at the sender: its source, its signal", async () => {
-    const [out, back] = memoryChannelPair();
-    const receiving = receiveModel(back, { to: at("m.safetensors") });
-    await expect(
-      streamModel(fromTensors(infos, []), out, { ...options, retry: false }),
-    ).rejects.toMatchObject({
-      code: "SOURCE_MISMATCH",
-    });
-    await expect(receiving.done).rejects.toThrow();
-    const signal = AbortSignal.abort(new Error("enough"));
-    await expect(
-      streamModel({ w: tensor("F32", update(1)) }, at("m.twire"), { ...options, signal }),
-    ).rejects.toMatchObject({ code: "ABORTED" });
-  });
-
-  test("since the artifact cannot get its name", async () => {
-    await mkdir(at("m.twire"));
-    await expect(streamModel({ w: tensor("F32", update(1)) }, at("m.twire"), options)).rejects.toMatchObject({
-      code: "TARGET_WRITE",
-    });
-    await rm(at("m.twire"), { recursive: true });
-  });
-
-  test.each<[string, StreamOptions, TensorMap]>([
-    ["codec", { codec: "blockwise8" }, { w: tensor("F32", update(1)) }],
-    ["parameter", { codec: { name: "normfloat4", block: 128 } }, { w: tensor("F32", update(1)) }],
-    ["chunk size", { chunkBytes: 65_536, windowBytes: 1 << 20 }, { w: tensor("F32", update(1)) }],
-    ["dtype", {}, { w: tensor("BF16", update(1)) }],
-    ["tensor", {}, { w: tensor("F32", update(1)), v: tensor("F32", update(1)) }],
-  ])("since another %s is another codec plan", async (_, other, model) => {
-    await expect(streamModel(model, at("m.twire"), { ...options, ...other })).rejects.toMatchObject({
-      code: "SOURCE_MISMATCH",
-      message: expect.stringContaining("another codec plan"),
-    });
-  });
 });
 
 test("an artifact's residuals are replaced when it is complete, and a seed is no part of the plan", async () => {

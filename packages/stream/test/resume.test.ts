@@ -1,8 +1,6 @@
-import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { type CodecSpec, defaultCodecs, type Tensor } from "@tensorwire/core";
 import fc from "fast-check";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { TransferEndMessage } from "../src/diagnostics/events.js";
+import { describe, expect, test } from "vitest";
 import {
   memoryChannelPair,
   type ReceiveOptions,
@@ -14,15 +12,10 @@ import {
 } from "../src/index.js";
 import { arriving } from "./arriving.js";
 import { BrokenLine } from "./broken-line.js";
+import { checksLoans } from "./loans-fixture.js";
 import { Disk, ResumableSink } from "./resumable-sink.js";
 
-const ends: TransferEndMessage[] = [];
-const onEnd = (message: unknown): void => void ends.push(message as TransferEndMessage);
-beforeEach(() => subscribe("tensorwire:transfer:end", onEnd));
-afterEach(() => {
-  unsubscribe("tensorwire:transfer:end", onEnd);
-  expect(ends.splice(0).filter(({ loans }) => loans !== 0)).toEqual([]);
-});
+checksLoans();
 
 const CHUNK = 32_768;
 const WINDOW = 4 * CHUNK;

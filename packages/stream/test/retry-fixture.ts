@@ -1,9 +1,7 @@
-import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect } from "vitest";
-import type { TransferEndMessage } from "../src/diagnostics/events.js";
 import {
   type Listener,
   listen,
@@ -14,23 +12,21 @@ import {
   type TensorValue,
 } from "../src/index.js";
 import { BreakingProxy } from "./breaking-proxy.js";
+import { checksLoans } from "./loans-fixture.js";
 
 const closers: (() => unknown)[] = [];
-const ends: TransferEndMessage[] = [];
-const onEnd = (message: unknown): void => void ends.push(message as TransferEndMessage);
 export let folder: string;
 export const at = (name: string): string => join(folder, name);
 
+// The last to look: what is registered first runs last.
+checksLoans();
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "tensorwire-retry-"));
-  subscribe("tensorwire:transfer:end", onEnd);
 });
 
 afterEach(async () => {
-  unsubscribe("tensorwire:transfer:end", onEnd);
   for (const close of closers.splice(0).reverse()) await close();
   await rm(folder, { recursive: true, force: true });
-  expect(ends.splice(0).filter(({ loans }) => loans !== 0)).toEqual([]);
 });
 
 export const CHUNK = 32_768;

@@ -11,8 +11,10 @@ import {
   FrameType,
   type Hello,
   PREAMBLE,
+  TensorwireError,
   unpooled,
 } from "@tensorwire/core";
+import { expect } from "vitest";
 
 /** A peer that says what a test tells it to, and remembers what it hears. It obeys no rule of the protocol. */
 export class ScriptedPeer {
@@ -81,4 +83,20 @@ export class ScriptedPeer {
       await new Promise<void>((resolve) => this.#listeners.push(resolve));
     }
   }
+}
+
+/** What ends the transfer that the peer of a script takes part in. */
+export async function failing(
+  work: Promise<unknown>,
+  peer: ScriptedPeer,
+  script: Promise<unknown>,
+): Promise<TensorwireError> {
+  const error = await work.then(
+    () => expect.unreachable("the transfer must not succeed"),
+    (reason: unknown) => reason,
+  );
+  await peer.channel.close(new Error("over"));
+  await script;
+  expect(error).toBeInstanceOf(TensorwireError);
+  return error as TensorwireError;
 }

@@ -9,7 +9,9 @@ import {
 import { describe, expect, test } from "vitest";
 import { memoryChannelPair, receiveModel, type StreamOptions, streamModel } from "../src/index.js";
 import { seeded } from "../src/session/seed.js";
-import { checksLoans, collect, filled, move } from "./packing-fixture.js";
+import { checksLoans } from "./loans-fixture.js";
+import { collect } from "./transfer-fixture.js";
+import { filled, move } from "./packing-fixture.js";
 
 checksLoans();
 

@@ -1,7 +1,5 @@
-import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { encodeCredit, encodeDataHead, encodeWant, FLAG_TO_SENDER, FrameType, xxh64 } from "@tensorwire/core";
-import { afterEach, beforeEach, expect, test } from "vitest";
-import type { TransferEndMessage } from "../src/diagnostics/events.js";
+import { expect, test } from "vitest";
 import {
   memoryChannelPair,
   type ReceivedModel,
@@ -10,15 +8,10 @@ import {
   streamModel,
   type TensorMap,
 } from "../src/index.js";
+import { checksLoans } from "./loans-fixture.js";
 import { ScriptedPeer } from "./scripted-peer.js";
 
-const ends: TransferEndMessage[] = [];
-const onEnd = (message: unknown): void => void ends.push(message as TransferEndMessage);
-beforeEach(() => subscribe("tensorwire:transfer:end", onEnd));
-afterEach(() => {
-  unsubscribe("tensorwire:transfer:end", onEnd);
-  expect(ends.splice(0).filter(({ loans }) => loans !== 0)).toEqual([]);
-});
+const ends = checksLoans();
 
 const model: TensorMap = { w: { dtype: "F32", shape: [40_000], data: new Float32Array(40_000).fill(1) } };
 const small = { chunkBytes: 32768, windowBytes: 65536 };

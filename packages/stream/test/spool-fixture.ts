@@ -1,14 +1,9 @@
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterEach, beforeEach } from "vitest";
-import {
-  createModelServer,
-  type ModelServer,
-  type ModelServerOptions,
-  receiveModel,
-  type TensorMap,
-} from "../src/index.js";
+import { mkdir } from "node:fs/promises";
+import { beforeEach } from "vitest";
+import { receiveModel, type TensorMap } from "../src/index.js";
+import { at, hasFolder } from "./model-server-fixture.js";
+
+export { at, serving } from "./model-server-fixture.js";
 
 export const ELEMENTS = 60_000;
 export const model = (value = 1): TensorMap => ({
@@ -16,27 +11,14 @@ export const model = (value = 1): TensorMap => ({
 });
 
 export let spool: string;
-let folder: string;
-const closers: (() => unknown)[] = [];
-export const at = (name: string): string => join(folder, name);
 
 /** Registers a folder of each test's own with a spool in it, and closes the test's servers. */
 export function hasSpool(): void {
+  hasFolder();
   beforeEach(async () => {
-    folder = await mkdtemp(join(tmpdir(), "tensorwire-spool-"));
     spool = at("spool");
     await mkdir(spool);
   });
-  afterEach(async () => {
-    for (const close of closers.splice(0).reverse()) await close();
-    await rm(folder, { recursive: true });
-  });
-}
-
-export async function serving(options: ModelServerOptions = {}): Promise<ModelServer> {
-  const server = await createModelServer(options);
-  closers.push(() => server.close({ signal: AbortSignal.abort() }));
-  return server;
 }
 
 /** The first value of the model's first tensor, and what the transfer was. */

@@ -1,42 +1,17 @@
-import { mkdir, mkdtemp, readdir, rm, stat } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import {
-  createModelServer,
-  fromTensors,
-  type ModelServer,
-  type ModelServerOptions,
-  receiveModel,
-  streamModel,
-} from "../src/index.js";
+import { describe, expect, test } from "vitest";
+import { fromTensors, receiveModel, streamModel } from "../src/index.js";
 import { makeModel } from "./cli-process.js";
+import { at, ELEMENTS, hasSpool, serving, spool } from "./spool-fixture.js";
 
-const ELEMENTS = 60_000;
 const tensor = (value: number) => ({
   dtype: "F32" as const,
   shape: [ELEMENTS],
   data: new Float32Array(ELEMENTS).fill(value),
 });
 
-let folder: string;
-let spool: string;
-const closers: (() => unknown)[] = [];
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), "tensorwire-races-"));
-  spool = join(folder, "spool");
-  await mkdir(spool);
-});
-afterEach(async () => {
-  for (const close of closers.splice(0).reverse()) await close();
-  await rm(folder, { recursive: true });
-});
-
-async function serving(options: ModelServerOptions = {}): Promise<ModelServer> {
-  const server = await createModelServer(options);
-  closers.push(() => server.close({ signal: AbortSignal.abort() }));
-  return server;
-}
+hasSpool();
 
 /** A model whose second half waits until it is let go. */
 function halting(value: number) {
@@ -160,7 +135,7 @@ describe("tensors that were changed in place", () => {
 describe("a model whose publication has failed", () => {
   test("is not published", async () => {
     const server = await serving();
-    await expect(server.publish("m", join(folder, "none.safetensors"), { spool })).rejects.toThrow();
+    await expect(server.publish("m", at("none.safetensors"), { spool })).rejects.toThrow();
     expect(server.names).toEqual([]);
     expect(() => server.published("m")).toThrow(/not published/);
     await expect(lastValue(server.urlOf("m"))).rejects.toMatchObject({ code: "NOT_FOUND" });
@@ -169,7 +144,7 @@ describe("a model whose publication has failed", () => {
 
 test("a model that is published as it was is not written down again", async () => {
   const server = await serving();
-  const path = join(folder, "m.safetensors");
+  const path = at("m.safetensors");
   await makeModel(path, [{ name: "a", dtype: "F32", shape: [ELEMENTS] }]);
   const options = { spool, codec: "float16" };
   await server.publish("m", path, options);
@@ -181,7 +156,7 @@ test("a model that is published as it was is not written down again", async () =
 
 describe("a server that is closed", () => {
   test("publishes and collects nothing any more, and leaves no lock", async () => {
-    const server = await serving({ uploads: folder });
+    const server = await serving({ uploads: at("") });
     const collecting = server.collect("r", { expect: 1 });
     const closing = server.close();
     const late = [
@@ -195,14 +170,14 @@ describe("a server that is closed", () => {
       code: "INVALID_ARGUMENT",
     });
     for (const each of late) await expect(each).rejects.toThrow(/closed/);
-    const left = await readdir(folder, { recursive: true });
+    const left = await readdir(at(""), { recursive: true });
     expect(left.filter((name) => name.endsWith(".lock"))).toEqual([]);
   });
 });
 
 describe("a round's receipt that was lost", () => {
   test.each(["xxh64", "sha256"] as const)("is given again, with %s", async (integrity) => {
-    const server = await serving({ uploads: folder });
+    const server = await serving({ uploads: at("") });
     const round = await server.collect("r", { expect: 2 });
     const send = (value: number) =>
       streamModel({ a: tensor(value) }, server.urlOf("r/ada"), { chunkBytes: 32768, integrity });

@@ -1,35 +1,28 @@
-import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
   type ChunkRecord,
-  encodeCredit,
   encodeDataHead,
   encodeTotals,
-  encodeWant,
   FLAG_TO_SENDER,
   FrameType,
   PortableBackend,
-  TensorwireError,
+  type TensorwireError,
   xxh64,
 } from "@tensorwire/core";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { TransferEndMessage } from "../src/diagnostics/events.js";
-import { memoryChannelPair, type ReceiveOptions, receiveModel, streamModel } from "../src/index.js";
-import { ScriptedPeer } from "./scripted-peer.js";
+import { memoryChannelPair, type ReceiveOptions, receiveModel } from "../src/index.js";
+import { checksLoans } from "./loans-fixture.js";
+import { failing, ScriptedPeer } from "./scripted-peer.js";
 
 const backend = new PortableBackend();
 let folder: string;
-const ends: TransferEndMessage[] = [];
-const onEnd = (message: unknown): void => void ends.push(message as TransferEndMessage);
+checksLoans();
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "tensorwire-"));
-  subscribe("tensorwire:transfer:end", onEnd);
 });
 afterEach(async () => {
-  unsubscribe("tensorwire:transfer:end", onEnd);
-  expect(ends.splice(0).filter(({ loans }) => loans !== 0)).toEqual([]);
   // Nothing appears, neither the file nor a part of it.
   expect(await readdir(folder)).toEqual([]);
   await rm(folder, { recursive: true });
@@ -73,15 +66,7 @@ async function receiveFrom(
   const peer = new ScriptedPeer(a);
   const to = join(folder, "model.safetensors");
   const { done } = receiveModel(b, { backend, windowBytes: 65536, to, ...options });
-  const running = script(peer);
-  const error = await done.then(
-    () => expect.unreachable("the transfer must not succeed"),
-    (reason: unknown) => reason,
-  );
-  await a.close(new Error("over"));
-  await running;
-  expect(error).toBeInstanceOf(TensorwireError);
-  return error as TensorwireError;
+  return failing(done, peer, script(peer));
 }
 
 const announce =
@@ -294,88 +279,5 @@ describe("a sender that breaks the protocol", () => {
     expect(await receiveFrom((peer) => peer.hello("send", { versions: [7] }))).toMatchObject({
       code: "VERSION_UNSUPPORTED",
     });
-  });
-});
-
-describe("a receiver that breaks the protocol", () => {
-  const model = { weight: { dtype: "F32", shape: [100, 100], data: new Float32Array(10_000) } } as const;
-  async function sendTo(script: (peer: ScriptedPeer) => Promise<unknown>): Promise<TensorwireError> {
-    const [a, b] = memoryChannelPair();
-    const peer = new ScriptedPeer(b);
-    const sending = streamModel(model, a, { backend, chunkBytes: 32768 });
-    sending.catch(() => {});
-    await peer.hello("receive");
-    await peer.hears(FrameType.MANIFEST);
-    const running = script(peer);
-    const error = await sending.then(
-      () => expect.unreachable("the transfer must not succeed"),
-      (reason: unknown) => reason,
-    );
-    await b.close(new Error("over"));
-    await running;
-    return error as TensorwireError;
-  }
-  const back = { flags: FLAG_TO_SENDER };
-  const want = encodeWant({ windowBytes: 65536, ranges: [{ first: 0, count: 2 }] });
-  const cases: [string, string, (peer: ScriptedPeer) => Promise<unknown>][] = [
-    [
-      "wants chunks that are not there",
-      "PROTOCOL",
-      (p) =>
-        p.say(FrameType.WANT, encodeWant({ windowBytes: 65536, ranges: [{ first: 1, count: 2 }] }), back),
-    ],
-    [
-      "grants less than a chunk",
-      "PROTOCOL",
-      (p) => p.say(FrameType.WANT, encodeWant({ windowBytes: 1, ranges: [] }), back),
-    ],
-    [
-      "wants twice",
-      "PROTOCOL",
-      (p) => p.say(FrameType.WANT, want, back).then(() => p.say(FrameType.WANT, want, back)),
-    ],
-    [
-      "grants credit before it wants anything",
-      "PROTOCOL",
-      (p) => p.say(FrameType.CREDIT, encodeCredit({ limit: 9, finished: 0 }), back),
-    ],
-    [
-      "takes credit back",
-      "PROTOCOL",
-      (p) =>
-        p
-          .say(FrameType.WANT, want, back)
-          .then(() => p.say(FrameType.CREDIT, encodeCredit({ limit: 9, finished: 0 }), back)),
-    ],
-    ["confirms before the end", "PROTOCOL", (p) => p.say(FrameType.RECEIPT, encodeTotals(totals), back)],
-    [
-      "confirms something else",
-      "DIGEST_MISMATCH",
-      async (p) => {
-        await p.say(FrameType.WANT, want, back);
-        await p.hears(FrameType.END);
-        await p.say(FrameType.RECEIPT, encodeTotals(totals), back);
-      },
-    ],
-    ["sends data towards the sender", "PROTOCOL", (p) => p.say(FrameType.END, encodeTotals(totals), back)],
-    [
-      "reports a full disk",
-      "PEER_FAILED",
-      (p) => p.say(FrameType.ERROR, '{"code":"TARGET_FULL","message":"full"}', back),
-    ],
-    ["goes away", "CHANNEL_CLOSED", (p) => p.channel.close()],
-  ];
-  test.each(cases)("one that %s", async (_what, code, then) => {
-    expect(await sendTo(then)).toMatchObject({ code });
-  });
-
-  test("one that lacks the codec is told before anything is announced", async () => {
-    const [a, b] = memoryChannelPair();
-    const peer = new ScriptedPeer(b);
-    const sending = streamModel(model, a, { backend, codec: "normfloat4", minElements: 0 });
-    sending.catch(() => {});
-    await peer.hello("receive", { codecs: ["none", "float16"] });
-    await expect(sending).rejects.toMatchObject({ code: "CODEC_UNSUPPORTED", tensor: "weight" });
-    expect(peer.heard.some(({ type }) => type === FrameType.MANIFEST)).toBe(false);
   });
 });
