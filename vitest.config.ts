@@ -6,10 +6,10 @@ import { softwareGpuEnvironment } from "./scripts/software-gpu.mjs";
 // of each module is loaded; tests that start processes run the built ones.
 const conditions = ["tensorwire-source", "node", "import", "default"];
 
-// What weighs or times processes has the machine to itself, and so has what gives a peer up after a fraction of a second; the rest
-// mostly waits, for sockets and for processes.
+// What weighs or times processes has the machine to itself, and so has what gives a peer up after a fraction of a second, or is a
+// machine's load of processes; the rest mostly waits, for sockets and for processes.
 const alone = [
-  "packages/examples/test/**/*.test.ts",
+  "packages/examples/test/{crowd,demo,faults,federated,large,memory,one-socket,python,slow-sink}.test.ts",
   "packages/*/test/**/*memory*.test.ts",
   "packages/stream/test/heartbeats.test.ts",
   "packages/stream/test/*-timeout.test.ts",

@@ -244,15 +244,16 @@ describe("no stall is what a side does itself", () => {
   });
 
   test("a receiver whose disk is slow, and one that leaves room on the line", async () => {
-    for (const slow of [
+    const transfers = [
       { to: sinkWith(() => pause(450)) },
       { to: sinkWith(() => undefined), maxBytesPerSecond: 80_000 },
-    ]) {
+    ].map(async (slow) => {
       const [a, b] = memoryChannelPair();
       const { done } = receiveModel(b, { ...small, ...patience, ...slow });
       await expect(streamModel(model, a, small)).resolves.toMatchObject({ confirmed: true });
       await done;
-    }
+    });
+    await Promise.all(transfers);
   });
 
   test("a receiver that waits for memory, while the file that it reads waits for it", async () => {
