@@ -14,16 +14,24 @@ const alone = [
   "packages/stream/test/heartbeats.test.ts",
   "packages/stream/test/*-timeout.test.ts",
 ];
+
 // What compiles, emulates, or holds a backend to every codec. On a machine that has not run them before, vitest begins with the
 // largest files: the smallest of all would run last, by itself, for a minute.
 const LONG_TESTS =
   /quant-native\/test\/(arm64|backend|build-addon|fuzz|release)\.test|core\/test\/portable-backend\.test|stream\/test\/consumer\.test/;
+/** They keep the processors busy: beside tests that wait, and not beside one another. */
+const BETWEEN_LONG_TESTS = 10;
 
-class LongestFirst extends BaseSequencer {
+class LongTestsEarly extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const sorted = await super.sort(files);
     const isLong = ({ moduleId }: TestSpecification): boolean => LONG_TESTS.test(moduleId);
-    return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))];
+    const long = sorted.filter(isLong);
+    const others = sorted.filter((file) => !isLong(file));
+    const spread = others.flatMap((file, i) =>
+      i % BETWEEN_LONG_TESTS === 0 ? [...long.splice(0, 1), file] : [file],
+    );
+    return [...spread, ...long];
   }
 }
 
@@ -36,7 +44,7 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     pool: "forks",
-    sequence: { sequencer: LongestFirst },
+    sequence: { sequencer: LongTestsEarly },
     projects: [
       {
         extends: true,
