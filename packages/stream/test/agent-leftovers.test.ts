@@ -53,7 +53,7 @@ it("gives a file back where it cannot be recorded that it is published", async (
     expect([failed.state, codeOf(failed)]).toEqual(["failed", "TARGET_WRITE"]);
     expect(existsSync(agent.exchange("in.safetensors"))).toBe(true);
   }
-  expect(await readdir(agent.exchange(".models"))).toEqual([".lock"]);
+  expect(await agent.kept()).toEqual([]);
 });
 
 it("keeps a body as long as it is being published, and sweeps nothing but models", async () => {
@@ -72,7 +72,7 @@ it("keeps a body as long as it is being published, and sweeps nothing but models
   expect(existsSync(agent.exchange(".models/the-body-1.taken"))).toBe(true);
   expect(existsSync(notes)).toBe(true);
   expect(await agent.over({ status: 202, bytes: Buffer.of(), json })).toMatchObject({ state: "done" });
-  expect(await readdir(agent.exchange(".models"))).toEqual([".lock"]);
+  expect(await agent.kept()).toEqual([]);
 });
 
 it("takes a body that is sent again before the first connection is known to be dead", async () => {
@@ -85,8 +85,7 @@ it("takes a body that is sent again before the first connection is known to be d
       headers: { "content-length": String(bytes.length) },
     });
   const [dead, alive] = [new Readable({ read() {} }), new Readable({ read() {} })];
-  const parts = async () =>
-    (await readdir(agent.exchange(".models"))).filter((name) => name !== ".lock").length;
+  const parts = async () => (await agent.kept()).length;
   dead.push(bytes.subarray(0, MIB));
   const broken = expect(put(dead)).rejects.toThrow();
   while ((await parts()) < 1) await soon();

@@ -1,4 +1,4 @@
-import { link, lstat, mkdir, readdir, realpath, statfs, unlink } from "node:fs/promises";
+import { link, lstat, readdir, realpath, statfs, unlink } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { quote, TensorwireError } from "@tensorwire/core";
 import { JOURNAL_SUFFIX, PART_SUFFIX } from "../journal/leftover.js";
@@ -8,9 +8,8 @@ import type { ModelSource } from "../source/source.js";
 import { refuseTaken } from "../sink/destination.js";
 import { targetError } from "../sink/target-error.js";
 import { UploadFolder } from "../server/upload-folder.js";
+import { OWN_FOLDER, takeExchange } from "./exchange-mark.js";
 
-/** The folder in it that is the agent's own: what is published, and request bodies. */
-const OWN = ".models";
 const MODEL = ".safetensors";
 
 /** What is swept: of other files that lie there nobody has said that the agent may have them. */
@@ -20,7 +19,7 @@ const LEFT = /\.safetensors(?:\.part(?:\..*)?)?$/;
 const IN_MEMORY: readonly number[] = [0x01021994, 0x858458f6];
 
 export interface ExchangeOptions {
-  /** Made where there is none. */
+  /** Made where there is none; one that is there is empty, or marked by an agent. */
   readonly path: string;
   /** Folders beside it whose files may be published, and fetched to. */
   readonly allow: readonly string[];
@@ -44,15 +43,13 @@ export class Exchange {
     readonly reserveBytes: number,
   ) {}
 
-  /** @throws TensorwireError `TARGET_WRITE`; `TARGET_FULL` where there is less space than is to stay free. */
+  /**
+   * @throws TensorwireError `TARGET_EXISTS` where others have files, `FORBIDDEN`, `TARGET_WRITE`; `TARGET_FULL` where there is less
+   * space than is to stay free.
+   */
   static async open({ path, allow, reserveBytes }: ExchangeOptions): Promise<Exchange> {
-    try {
-      await mkdir(join(path, OWN), { recursive: true, mode: 0o700 });
-    } catch (cause) {
-      throw targetError(cause, path);
-    }
+    await takeExchange(path);
     const own = await UploadFolder.open(path);
-    await checkOwn(join(own.path, OWN));
     const others = await Promise.all(allow.map((folder) => UploadFolder.open(folder)));
     const exchange = new Exchange(own.path, [own, ...others], reserveBytes);
     await exchange.checkRoom(0);
@@ -61,11 +58,11 @@ export class Exchange {
 
   /** Files of the agent's own. */
   own(file: string): string {
-    return join(this.path, OWN, file);
+    return join(this.path, OWN_FOLDER, file);
   }
 
   async ownFiles(): Promise<string[]> {
-    return readdir(join(this.path, OWN));
+    return readdir(join(this.path, OWN_FOLDER));
   }
 
   /** The file that a fetch goes to where the program names none. */
@@ -127,7 +124,7 @@ export class Exchange {
     });
     const path = join(folder, basename(asked));
     const root = this.roots.find((each) => inside(each.path, path));
-    if (!root || inside(join(this.path, OWN), path)) throw outside(given);
+    if (!root || inside(join(this.path, OWN_FOLDER), path)) throw outside(given);
     return { root, path };
   }
 
@@ -167,16 +164,6 @@ export class Exchange {
       }
     }
   }
-}
-
-/** Whatever lies in it is removed if it is no model's: it had better be no link to somewhere else, and nobody else's. */
-async function checkOwn(path: string): Promise<void> {
-  const stats = await lstat(path).catch((cause) => {
-    throw targetError(cause, path);
-  });
-  if (stats.isDirectory() && (process.getuid === undefined || stats.uid === process.getuid())) return;
-  const message = `${quote(path)} is no folder of this user: choose another exchange directory (--exchange)`;
-  throw new TensorwireError("FORBIDDEN", message);
 }
 
 /** A file that a program has handed over. */

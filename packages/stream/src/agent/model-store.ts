@@ -13,6 +13,8 @@ import { REFERENCE_FORM, type Reference, ReferenceSchema, TransferId } from "./r
 const StoredSchema = v.object({
   id: TransferId,
   name: v.string(),
+  /** The principal that has uploaded it; undefined where nobody was asked, and of what is published by a program of this machine. */
+  owner: v.optional(v.string()),
   /** In the agent's own folder of the exchange directory: the model as it was, or encoded. */
   file: v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]+\.(?:safetensors|twire)$/)),
   digest: ReferenceSchema.entries.digest,
@@ -29,6 +31,12 @@ const StoredSchema = v.object({
   /** It is to be had no more, and goes with the last who is having it. */
   freed: v.optional(v.boolean()),
 });
+
+/** Models that are published from here, and not freed, or that somebody still has. */
+export const MAX_MODELS = 4096;
+
+/** Those of one principal among them. */
+export const MAX_OWNER_MODELS = 1024;
 
 /** Behind the id in the name of a file that the agent has been given, until it is published. */
 export const TAKEN_SUFFIX = ".taken";
@@ -53,8 +61,8 @@ export interface StoreParts {
 export class ModelStore {
   readonly #models = new Map<string, StoredModel>();
   readonly #readers = new Map<string, number>();
-  /** Ids of files that are being written, and by how many: a body that has arrived is published in the name of its request. */
-  readonly #making = new Map<string, number>();
+  /** Ids of files that are being written, and for whom, once for each who writes: a body that has arrived is published in the name of its request. */
+  readonly #making = new Map<string, { readonly owner: string | undefined; writers: number }>();
   /** Ids of models whose very file a program has been given. */
   held: (id: string) => boolean = () => false;
 
@@ -116,15 +124,41 @@ export class ModelStore {
     );
   }
 
-  /** Somebody writes the files of that id: they are not swept meanwhile. */
-  async making<T>(id: string, make: () => Promise<T>): Promise<T> {
-    this.#making.set(id, (this.#making.get(id) ?? 0) + 1);
+  /**
+   * There is a place for that model.
+   * @throws TensorwireError `SERVER_BUSY` where there are too many, in all or of that owner.
+   */
+  checkRoom(id: string | undefined, owner?: string): void {
+    if (id !== undefined && (this.has(id) || this.#making.has(id))) return;
+    const coming = [...this.#making].filter(([each]) => !this.has(each)).map(([, { owner }]) => owner);
+    const owners = [...[...this.#models.values()].map(({ owner }) => owner), ...coming];
+    const theirs = owners.filter((each) => each === owner).length;
+    if (owners.length >= MAX_MODELS) throw full(`there are ${owners.length} models here`);
+    if (owner === undefined || theirs < MAX_OWNER_MODELS) return;
+    throw full(`there are ${theirs} models of ${quote(owner)} here`);
+  }
+
+  /**
+   * Somebody writes the files of that id: they are not swept meanwhile, and there is a place for the model.
+   * @returns what to call, once, when that is over. @throws what `checkRoom` does.
+   */
+  make(id: string, owner?: string): () => void {
+    this.checkRoom(id, owner);
+    const making = this.#making.get(id) ?? { owner, writers: 0 };
+    making.writers++;
+    this.#making.set(id, making);
+    return () => {
+      if (--making.writers === 0) this.#making.delete(id);
+    };
+  }
+
+  /** The same, as long as `work` goes on. */
+  async making<T>(id: string, work: () => Promise<T>): Promise<T> {
+    const over = this.make(id);
     try {
-      return await make();
+      return await work();
     } finally {
-      const left = this.#making.get(id)! - 1;
-      if (left > 0) this.#making.set(id, left);
-      else this.#making.delete(id);
+      over();
     }
   }
 
@@ -236,3 +270,9 @@ export class ModelStore {
     }
   }
 }
+
+const full = (why: string): TensorwireError =>
+  new TensorwireError(
+    "SERVER_BUSY",
+    `${why} that nobody has freed (DELETE /v1/models/NAME), as many as this agent takes: try again later`,
+  );
