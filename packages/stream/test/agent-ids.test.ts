@@ -1,6 +1,5 @@
-import { readdir } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { Readable } from "node:stream";
-import { readFile } from "node:fs/promises";
 import { expect, it } from "vitest";
 import { TransferList } from "../src/agent/transfer-list.js";
 import { AgentProcess, at, hasAgents } from "./agent-fixture.js";
@@ -105,4 +104,35 @@ it("takes a request that is made again for the same one, whatever its defaults a
   expect((await again.ask("POST", "/v1/models", { body })).status).toBe(202);
   const other = await again.ask("POST", "/v1/models", { body: { ...body, codec: "none" } });
   expect(other.status).toBe(409);
+});
+
+it("frees nothing by a request that it does not understand", async () => {
+  const home = await AgentProcess.start("home", ["--listen", "127.0.0.1:0"]);
+  const agent = await AgentProcess.start("agent", ["--home", home.url!]);
+  await makeModel(agent.exchange("in.safetensors"), [{ name: "w", dtype: "F32", shape: [1000] }]);
+  for (const id of ["publish-1", "publish-2"]) await agent.publish("a/b", "in.safetensors", { id });
+  for (const query of [
+    "tranfser=publish-1",
+    "transfer=publish-1&transfer=publish-2",
+    "transfer=../publish-1",
+  ]) {
+    const { status, json } = await agent.ask("DELETE", `/v1/models/a/b?${query}`);
+    expect([status, json.error?.code], query).toEqual([400, "INVALID_ARGUMENT"]);
+  }
+  expect((await agent.ask("GET", "/v1/transfers/publish-1?wiat=1")).status).toBe(400);
+  expect((await home.status()).models).toHaveLength(2);
+});
+
+it("takes no file for a fetch's that is a program's", async () => {
+  const agent = await AgentProcess.start("agent");
+  await makeModel(agent.exchange("my-weights.safetensors"), [{ name: "w", dtype: "F32", shape: [1000] }]);
+  const { ref } = await agent.publish("a", "my-weights.safetensors", { codec: "float16" });
+  for (const each of [ref, { ...ref, name: "not-there" }]) {
+    const body = { id: "my-weights", ref: each };
+    const { status, json } = await agent.ask("POST", "/v1/fetches", { body });
+    expect([status, json.error?.code]).toEqual([409, "TARGET_EXISTS"]);
+  }
+  expect(await agent.seen()).toEqual(["my-weights.safetensors"]);
+  const { json } = await agent.ask("POST", "/v1/fetches", { body: { ref, to: "not-there/x.safetensors" } });
+  expect([json.error.code, json.error.message]).toEqual(["TARGET_WRITE", expect.stringContaining("create")]);
 });

@@ -68,7 +68,8 @@ it("moves models between agents that have a home", async () => {
     }
   }
   // What is encoded is kept so.
-  const { models } = await home.status();
+  const { models, version } = await home.status();
+  expect(version).toMatch(/^\d+\.\d+\.\d+/);
   expect(models.map(({ storedBytes }: { storedBytes: number }) => storedBytes)).toEqual([
     expect.any(Number),
     expect.any(Number),

@@ -23,6 +23,7 @@ import { ModelStore, takenError } from "./model-store.js";
 import { Peers } from "./peers.js";
 import { processMemory } from "./process-memory.js";
 import { publishing, takenFile, unpublished } from "./publishing.js";
+import { checkTransferId } from "./reference.js";
 import { takeBody } from "./request-body.js";
 import {
   type Asked,
@@ -126,7 +127,7 @@ export class Agent implements LocalDeeds {
   async status(): Promise<object> {
     const { exchange, store, transfers, home } = this.parts;
     return {
-      ...{ version: SOFTWARE.split(" ").at(-1), api: API_VERSION, home: home?.label ?? null, url: this.url },
+      ...{ version: SOFTWARE.split("/").at(-1), api: API_VERSION, home: home?.label ?? null, url: this.url },
       exchange: { path: exchange.path, ...(await exchange.space()), reserveBytes: exchange.reserveBytes },
       memory: await processMemory(),
       models: store.list(),
@@ -178,6 +179,7 @@ export class Agent implements LocalDeeds {
     const { exchange } = this.parts;
     const place = to === undefined ? undefined : await exchange.target(to);
     if (place && !overwrite) await place.refuseTaken();
+    if (!place && asked.id !== undefined) await exchange.refuseFetched(asked.id);
     return this.#begin("fetch", ref.name, asked, { expiresSeconds });
   }
 
@@ -232,6 +234,7 @@ export class Agent implements LocalDeeds {
   /** Frees what is published under a name; gives how many models that were. */
   async free(name: string, transfer: string | undefined): Promise<number> {
     const { home, store, transfers } = this.parts;
+    if (transfer !== undefined) checkTransferId(transfer);
     if (!home) return store.free(name, transfer);
     const known = transfers.all
       .map(({ record }) => record)

@@ -6,6 +6,7 @@ import { fileFault } from "../source/file-fault.js";
 import { safetensorsSource } from "../source/safetensors.js";
 import type { ModelSource } from "../source/source.js";
 import { refuseTaken } from "../sink/destination.js";
+import { Lock } from "../sink/lock.js";
 import { targetError } from "../sink/target-error.js";
 import { UploadFolder } from "../server/upload-folder.js";
 import { OWN_FOLDER, takeExchange } from "./exchange-mark.js";
@@ -70,6 +71,14 @@ export class Exchange {
     return join(this.path, id + MODEL);
   }
 
+  /** @throws TensorwireError `TARGET_EXISTS` where the file of a fetch of that id is not a fetch's, but a program's. */
+  async refuseFetched(id: string): Promise<void> {
+    const path = this.fetched(id);
+    if (!(await lstat(path).catch(() => undefined))) return;
+    const message = `${quote(path)} is a program's, and a fetch of the id ${quote(id)} would replace it: take another id, or say where it goes`;
+    throw new TensorwireError("TARGET_EXISTS", message);
+  }
+
   async space(): Promise<ExchangeSpace> {
     const { bavail, blocks, bsize, type } = await statfs(this.path).catch((cause) => {
       throw targetError(cause, this.path);
@@ -94,7 +103,7 @@ export class Exchange {
    */
   async source(given: string): Promise<HandedFile> {
     if (!given.endsWith(MODEL)) throw noModel(given);
-    const { root, path } = await this.#placed(given);
+    const { root, path } = await this.#placed(given, unreadable);
     const stats = await lstat(path).catch((cause) => {
       throw fileFault(cause, path, "read");
     });
@@ -109,18 +118,21 @@ export class Exchange {
    */
   async target(given: string): Promise<HandedPlace> {
     if (!given.endsWith(MODEL)) throw noModel(given);
-    const { root, path } = await this.#placed(given);
+    const { root, path } = await this.#placed(given, targetError);
     const name = relative(root.path, path).split(sep).join("/");
     return { path, folder: root, name, refuseTaken: () => refuseTaken(path, false) };
   }
 
   /** The folder that the path lies in, whichever way it leads there. */
-  async #placed(given: string): Promise<{ readonly root: UploadFolder; readonly path: string }> {
+  async #placed(
+    given: string,
+    fault: (cause: unknown, path: string) => TensorwireError,
+  ): Promise<{ readonly root: UploadFolder; readonly path: string }> {
     const asked = resolve(this.path, given);
     const folder = await realpath(dirname(asked)).catch((cause) => {
       // Nothing is said of folders that are none of ours.
       if (!this.roots.some((root) => inside(root.path, asked))) throw outside(given);
-      throw fileFault(cause, dirname(asked), "opened");
+      throw fault(cause, asked);
     });
     const path = join(folder, basename(asked));
     const root = this.roots.find((each) => inside(each.path, path));
@@ -131,7 +143,7 @@ export class Exchange {
   /** A file that was a program's is so again, unless there is another one in its place by now. Never rejects. */
   async giveBack(from: string, given: string): Promise<void> {
     try {
-      const { path } = await this.#placed(given);
+      const { path } = await this.#placed(given, unreadable);
       await link(from, path);
       await unlink(from);
     } catch {
@@ -145,9 +157,18 @@ export class Exchange {
     await this.discardPart(path);
   }
 
-  /** Removes what of a file is not complete. Never rejects. */
+  /**
+   * Removes what a transfer left of a file that is not complete, unless another one is writing it. What has no journal, and was not
+   * being written by a process that died, is no transfer's. Never rejects.
+   */
   async discardPart(path: string): Promise<void> {
-    for (const end of [PART_SUFFIX, PART_SUFFIX + JOURNAL_SUFFIX]) await unlink(path + end).catch(() => {});
+    const part = path + PART_SUFFIX;
+    const journal = part + JOURNAL_SUFFIX;
+    const lock = await Lock.take(`${part}.lock`, path).catch(() => undefined);
+    if (!lock) return;
+    const ours = lock.inherited || (await lstat(journal).catch(() => undefined)) !== undefined;
+    if (ours) for (const each of [part, journal]) await unlink(each).catch(() => {});
+    await lock.release();
   }
 
   /**
@@ -183,6 +204,8 @@ export interface HandedPlace {
   /** @throws TensorwireError `TARGET_EXISTS`, `TARGET_WRITE`. */
   refuseTaken(): Promise<void>;
 }
+
+const unreadable = (cause: unknown, path: string): TensorwireError => fileFault(cause, path, "read");
 
 const inside = (folder: string, path: string): boolean =>
   path.startsWith(folder.endsWith(sep) ? folder : folder + sep);

@@ -235,6 +235,13 @@ export class ModelStore {
     return found.length;
   }
 
+  /** Removes what there is of an upload that did not come whole, unless somebody brings it at this moment. */
+  async discardPart(id: string): Promise<void> {
+    if (this.has(id) || this.#making.has(id)) return;
+    const { exchange } = this.parts;
+    for (const end of [".safetensors", ".twire"]) await exchange.discardPart(exchange.own(id + end));
+  }
+
   async #free(model: StoredModel): Promise<void> {
     model.freed = true;
     await this.parts.records.write(model.id, model);

@@ -175,6 +175,7 @@ export class Peers {
         );
       }
       const freed = id === undefined ? 0 : await store.free(name!, id);
+      if (id !== undefined) await store.discardPart(id);
       response.writeHead(freed > 0 ? 204 : 404, { connection: "close" }).end();
     } catch (cause) {
       answerRefusal(response, asTensorwireError(cause, "UNAUTHORIZED"));
