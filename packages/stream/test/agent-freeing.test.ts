@@ -93,3 +93,27 @@ it("takes back at its home what came to nothing", async () => {
   await again.ask("DELETE", "/v1/transfers/cancelled-2");
   expect((await home.status()).models).toEqual([]);
 });
+
+it("frees what is on its way to its home, and no other's", async () => {
+  await writeFile(at("tokens.json"), JSON.stringify(TOKENS));
+  const listen = ["--listen", "127.0.0.1:0", "--tokens", at("tokens.json")];
+  const home = await AgentProcess.start("home", listen);
+  const dial = async (name: keyof typeof TOKENS) => {
+    await writeFile(at(`${name}.token`), TOKENS[name].token);
+    return ["--home", home.url!, "--token-file", at(`${name}.token`), "--patience", "0s"];
+  };
+  const ada = await AgentProcess.start("ada", [...(await dial("ada")), "--max-bytes-per-second", "8M"]);
+  const bob = await AgentProcess.start("bob", await dial("bob"));
+  await makeSparseModel(ada.exchange("in.safetensors"), 4 * MIB);
+  for (const [i, codec] of ["none", "float16", "none"].entries()) {
+    const id = `under-way-${i}`;
+    const body = { id, name: "a", path: "in.safetensors", codec };
+    const answer = await ada.ask("POST", "/v1/models", { body });
+    while ((await home.kept()).length === 0) await soon();
+    const [by, state] = i === 2 ? [bob, "done"] : [ada, "failed"];
+    await by.ask("DELETE", `/v1/models/a?transfer=${id}`);
+    expect((await ada.over(answer)).state).toBe(state);
+    if (i < 2) while ((await home.kept()).length > 0) await soon();
+  }
+  expect((await home.status()).models).toMatchObject([{ ref: { transfer: "under-way-2" } }]);
+});

@@ -66,7 +66,7 @@ it("leaves nothing where transfers are freed at any moment", async () => {
     for (let tries = 0; tries < 500 && !(await freed()); tries++);
     await asked;
   };
-  for (let i = 0; i < 120; i += 8) await Promise.all(Array.from({ length: 8 }, (_, k) => once(i + k)));
+  for (let i = 0; i < 72; i += 8) await Promise.all(Array.from({ length: 8 }, (_, k) => once(i + k)));
   await agent.ask("DELETE", "/v1/models/a");
   await agent.ask("DELETE", "/v1/models/kept");
   const [{ id }] = (await agent.status()).transfers;

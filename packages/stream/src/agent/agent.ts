@@ -19,7 +19,7 @@ import { Home } from "./home.js";
 import { API_VERSION, LocalApi, type LocalDeeds } from "./local-api.js";
 import { type LocalServer, localServer } from "./local-server.js";
 import { localToken } from "./local-token.js";
-import { ModelStore, takenError } from "./model-store.js";
+import { ModelStore } from "./model-store.js";
 import { Peers } from "./peers.js";
 import { processMemory } from "./process-memory.js";
 import { publishing, takenFile, unpublished } from "./publishing.js";
@@ -34,8 +34,9 @@ import {
   parseSend,
 } from "./requests.js";
 import { checkDestination, sendingFile } from "./sending-file.js";
+import { takenError } from "./stored-model.js";
 import { sweeping } from "./sweep.js";
-import { termsFor, type Terms } from "./terms.js";
+import { type Terms, termsFor } from "./terms.js";
 import { type Deeds, TransferList } from "./transfer-list.js";
 import { type TransferKind, transferJson } from "./transfer-record.js";
 

@@ -1,4 +1,4 @@
-import { mkdir, lstat, readdir } from "node:fs/promises";
+import { lstat, mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { quote, TensorwireError } from "@tensorwire/core";
 import * as v from "valibot";

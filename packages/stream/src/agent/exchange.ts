@@ -2,13 +2,13 @@ import { link, lstat, readdir, realpath, statfs, unlink } from "node:fs/promises
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { quote, TensorwireError } from "@tensorwire/core";
 import { JOURNAL_SUFFIX, PART_SUFFIX } from "../journal/leftover.js";
-import { fileFault } from "../source/file-fault.js";
-import { safetensorsSource } from "../source/safetensors.js";
-import type { ModelSource } from "../source/source.js";
+import { UploadFolder } from "../server/upload-folder.js";
 import { refuseTaken } from "../sink/destination.js";
 import { Lock } from "../sink/lock.js";
 import { targetError } from "../sink/target-error.js";
-import { UploadFolder } from "../server/upload-folder.js";
+import { fileFault } from "../source/file-fault.js";
+import { safetensorsSource } from "../source/safetensors.js";
+import type { ModelSource } from "../source/source.js";
 import { OWN_FOLDER, takeExchange } from "./exchange-mark.js";
 
 const MODEL = ".safetensors";

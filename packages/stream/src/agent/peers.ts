@@ -9,6 +9,7 @@ import {
   quote,
   TensorwireError,
 } from "@tensorwire/core";
+import * as v from "valibot";
 import { hostUrl } from "../channel/address.js";
 import { type ListenOptions, listeningPlace } from "../channel/listening-place.js";
 import { peerOf } from "../channel/request-peer.js";
@@ -17,24 +18,24 @@ import { boundSilence } from "../channel/silent-sockets.js";
 import { serverTls } from "../channel/tls-options.js";
 import { hasRight, type Principal } from "../door/principal.js";
 import type { TransferOptions } from "../options.js";
-import { answerRefusal } from "../server/refusal-answer.js";
 import { guardedBy } from "../server/clear-text.js";
 import { nameInPath } from "../server/model-path.js";
 import { createModelServer, type ModelServer } from "../server/model-server.js";
+import type { WebServer } from "../server/mount.js";
 import type { Publication } from "../server/publications.js";
 import type { ServedPeer } from "../server/reception.js";
+import { answerRefusal } from "../server/refusal-answer.js";
 import { sourceBytes } from "../server/served-transfer.js";
-import type { WebServer } from "../server/mount.js";
 import { artifactSink } from "../sink/artifact.js";
 import { safetensorsSink } from "../sink/safetensors.js";
 import type { Sink } from "../sink/sink.js";
 import { discardSink } from "./discard-sink.js";
 import type { Exchange } from "./exchange.js";
 import { FREE_PREFIX } from "./home.js";
-import { type ModelStore, type StoredModel, takenError } from "./model-store.js";
+import type { ModelStore } from "./model-store.js";
 import { TransferId } from "./reference.js";
 import { MAX_EXPIRES_SECONDS } from "./requests.js";
-import * as v from "valibot";
+import { type StoredModel, takenError } from "./stored-model.js";
 
 export interface PeersParts {
   readonly exchange: Exchange;
@@ -175,7 +176,7 @@ export class Peers {
         );
       }
       const freed = id === undefined ? 0 : await store.free(name!, id);
-      if (id !== undefined) await store.discardPart(id);
+      if (id !== undefined) await store.forsake(id, (made) => any || isOf(made, principal));
       response.writeHead(freed > 0 ? 204 : 404, { connection: "close" }).end();
     } catch (cause) {
       answerRefusal(response, asTensorwireError(cause, "UNAUTHORIZED"));
@@ -204,7 +205,7 @@ function again(digest: string): Sink {
 }
 
 /** Whether whoever shows that has uploaded the model. Nobody was asked who they are: then it is everybody's. */
-const isOf = ({ owner }: StoredModel, principal: Principal | undefined): boolean =>
+const isOf = ({ owner }: Pick<StoredModel, "owner">, principal: Principal | undefined): boolean =>
   principal === undefined || owner === principal.name;
 
 /** `NAME/TRANSFER`; without a transfer where it is no such path. */

@@ -12,10 +12,11 @@ import type { Move, MoveContext, Outcome, Undo } from "./agent-transfer.js";
 import { discardSink } from "./discard-sink.js";
 import type { Exchange, HandedFile } from "./exchange.js";
 import type { Home } from "./home.js";
-import { type ModelStore, TAKEN_SUFFIX, takenError } from "./model-store.js";
+import type { ModelStore } from "./model-store.js";
 import { patiently } from "./patience.js";
 import { REFERENCE_FORM } from "./reference.js";
 import type { Encoding, PublishRequest } from "./requests.js";
+import { TAKEN_SUFFIX, takenError } from "./stored-model.js";
 import { termsOf } from "./terms.js";
 import type { TransferRecord } from "./transfer-record.js";
 
