@@ -1,5 +1,5 @@
 import { request } from "node:http";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Readable, pipeline } from "node:stream";
@@ -61,6 +61,16 @@ export class AgentProcess {
 
   exchange(file: string): string {
     return at(this.name, "exchange", file);
+  }
+
+  /** Files of the agent's own: models, and what is to become one. */
+  async kept(): Promise<string[]> {
+    return (await readdir(this.exchange(".models"))).filter((name) => !name.startsWith("."));
+  }
+
+  /** What a program sees in the exchange directory. */
+  async seen(): Promise<string[]> {
+    return (await readdir(this.exchange("."))).filter((name) => !name.startsWith("."));
   }
 
   async kill(): Promise<void> {

@@ -6,7 +6,7 @@ import { createServer, type TLSSocket } from "node:tls";
 import { expect, it } from "vitest";
 import { AgentProcess, at, hasAgents, type Json } from "./agent-fixture.js";
 import { hasOpenssl, makeAuthority } from "./certificates.js";
-import { makeModel } from "./cli-process.js";
+import { makeModel, makeSparseModel } from "./cli-process.js";
 
 hasAgents();
 
@@ -53,7 +53,7 @@ it("gives a file back where it cannot be recorded that it is published", async (
     expect([failed.state, codeOf(failed)]).toEqual(["failed", "TARGET_WRITE"]);
     expect(existsSync(agent.exchange("in.safetensors"))).toBe(true);
   }
-  expect(await readdir(agent.exchange(".models"))).toEqual([".lock"]);
+  expect(await agent.kept()).toEqual([]);
 });
 
 it("keeps a body as long as it is being published, and sweeps nothing but models", async () => {
@@ -72,7 +72,7 @@ it("keeps a body as long as it is being published, and sweeps nothing but models
   expect(existsSync(agent.exchange(".models/the-body-1.taken"))).toBe(true);
   expect(existsSync(notes)).toBe(true);
   expect(await agent.over({ status: 202, bytes: Buffer.of(), json })).toMatchObject({ state: "done" });
-  expect(await readdir(agent.exchange(".models"))).toEqual([".lock"]);
+  expect(await agent.kept()).toEqual([]);
 });
 
 it("takes a body that is sent again before the first connection is known to be dead", async () => {
@@ -85,8 +85,7 @@ it("takes a body that is sent again before the first connection is known to be d
       headers: { "content-length": String(bytes.length) },
     });
   const [dead, alive] = [new Readable({ read() {} }), new Readable({ read() {} })];
-  const parts = async () =>
-    (await readdir(agent.exchange(".models"))).filter((name) => name !== ".lock").length;
+  const parts = async () => (await agent.kept()).length;
   dead.push(bytes.subarray(0, MIB));
   const broken = expect(put(dead)).rejects.toThrow();
   while ((await parts()) < 1) await soon();
@@ -165,4 +164,40 @@ it.runIf(hasOpenssl)("shows its certificate to its home, and to no other host th
   }
   expect(shown).toMatchObject([{}, { subject: { CN: "client" } }]);
   expect(Object.keys(shown[0]!)).toEqual([]);
+});
+
+it("leaves nothing of a transfer that was killed, and is freed before it can go on", async () => {
+  const home = await AgentProcess.start("home", ["--listen", "127.0.0.1:0", "--max-bytes-per-second", "16M"]);
+  const args = ["--home", home.url!, "--patience", "30s"];
+  const killed = await AgentProcess.start("agent", [...args, "--max-bytes-per-second", "16M"]);
+  await makeSparseModel(home.exchange("in.safetensors"), 64 * MIB);
+  const { ref } = await home.publish("a", "in.safetensors", { consume: true });
+  const places = [{}, { to: "out.safetensors" }];
+  for (const [i, place] of places.entries()) {
+    await killed.ask("POST", "/v1/fetches", { body: { id: `fetch-of-${i}`, ref, ...place } });
+  }
+  while ((await killed.seen()).filter((name) => name.endsWith(".lock")).length < 2) await soon();
+  await killed.kill();
+  await home.kill();
+  const agent = await AgentProcess.start("agent", args);
+  for (const i of places.keys()) await agent.ask("DELETE", `/v1/transfers/fetch-of-${i}`);
+  expect(await agent.seen()).toEqual([]);
+});
+
+it("leaves what others write in the place of a fetch that came to nothing", async () => {
+  const home = await AgentProcess.start("home", ["--listen", "127.0.0.1:0", "--max-bytes-per-second", "32M"]);
+  const agent = await AgentProcess.start("agent", ["--home", home.url!]);
+  await makeSparseModel(home.exchange("in.safetensors"), 32 * MIB);
+  const { ref } = await home.publish("a", "in.safetensors", { consume: true });
+  const fetch = (to: string) => agent.ask("POST", "/v1/fetches", { body: { ref, to } });
+  const first = await fetch("out.safetensors");
+  while ((await agent.seen()).length === 0) await soon();
+  const second = await agent.over(await fetch("out.safetensors"));
+  expect([second.state, second.error.code]).toEqual(["failed", "TARGET_BUSY"]);
+  expect(await agent.over(first)).toMatchObject({ state: "done" });
+
+  const mine = agent.exchange("mine.safetensors.part");
+  await writeFile(mine, "a program's");
+  expect((await agent.over(await fetch("mine.safetensors"))).state).toBe("failed");
+  expect(await readFile(mine, "utf8")).toBe("a program's");
 });

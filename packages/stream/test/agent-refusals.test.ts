@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { mkdir, readdir, symlink, truncate, writeFile } from "node:fs/promises";
+import { mkdir, symlink, truncate, writeFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { Readable } from "node:stream";
 import { expect, it } from "vitest";
@@ -139,7 +139,7 @@ it("gives back a file that it could not publish", async () => {
   const failed = await agent.publish("a", "in.safetensors", { consume: true });
   expect([failed.state, codeOf(failed)]).toEqual(["failed", "SOURCE_INVALID"]);
   expect(existsSync(agent.exchange("in.safetensors"))).toBe(true);
-  expect(await readdir(agent.exchange(".models"))).toEqual([".lock"]);
+  expect(await agent.kept()).toEqual([]);
 });
 
 it("takes nothing that there is no room for", async () => {
@@ -167,20 +167,18 @@ it("keeps nothing of a body that did not come whole, and of a transfer that is c
     stream: broken,
     headers: { "content-length": String(2 * MIB) },
   });
-  const own = async () => (await readdir(home.exchange(".models"))).filter((name) => name !== ".lock");
-  while ((await own()).length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+  while ((await home.kept()).length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
   broken.destroy(new Error("the program dies"));
   await expect(put).rejects.toThrow();
-  while ((await own()).length > 0) await new Promise((resolve) => setTimeout(resolve, 20));
+  while ((await home.kept()).length > 0) await new Promise((resolve) => setTimeout(resolve, 20));
 
   await makeSparseModel(home.exchange("in.safetensors"), 64 * MIB);
   const { ref } = await home.publish("a", "in.safetensors", { consume: true });
   const { json } = await agent.ask("POST", "/v1/fetches", { body: { ref } });
-  const parts = async () => (await readdir(agent.exchange("."))).filter((name) => name !== ".models");
-  while ((await parts()).length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+  while ((await agent.seen()).length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
   const { json: cancelled } = await agent.ask("DELETE", `/v1/transfers/${json.id}`);
   expect(cancelled).toMatchObject({ state: "cancelled", error: { code: "ABORTED" } });
-  expect(await parts()).toEqual([]);
+  expect(await agent.seen()).toEqual([]);
   expect((await agent.ask("GET", `/v1/transfers/${json.id}`)).status).toBe(404);
 });
 
@@ -194,7 +192,7 @@ it("says that a reference has expired, and sweeps what nobody has freed", async 
   const files = () => [path, home.exchange("left.safetensors")].filter((file) => existsSync(file));
   expect(files()).toHaveLength(2);
   while (files().length > 0) await new Promise((resolve) => setTimeout(resolve, 100));
-  expect(await readdir(home.exchange(".models"))).toEqual([".lock"]);
+  expect(await home.kept()).toEqual([]);
   for (const each of [agent, home]) {
     const { error, state } = await each.fetch(ref);
     expect([state, error.code]).toEqual(["failed", "REFERENCE_EXPIRED"]);

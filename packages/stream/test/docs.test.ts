@@ -16,6 +16,10 @@ import {
   TensorwireError,
 } from "@tensorwire/core";
 import { describe, expect, it } from "vitest";
+import { MAX_WAIT_SECONDS } from "../src/agent/local-api.js";
+import { MAX_MODELS, MAX_OWNER_MODELS } from "../src/agent/model-store.js";
+import { MAX_JSON_BYTES } from "../src/agent/request-body.js";
+import { MAX_RUNNING, MAX_TRANSFERS } from "../src/agent/transfer-list.js";
 import { MIN_BODY_BYTES } from "../src/channel/body-size.js";
 import { PAUSES_MS } from "../src/channel/http-attempts.js";
 import { MAX_HTTP_CHANNELS } from "../src/channel/http-channels.js";
@@ -152,6 +156,23 @@ it("docs/limits.md has what a server bears, and what stands before its gate", ()
     expect(fixed).toContain(
       `| ${words} | ${value.toLocaleString("en-US").replace(/^(\d),(\d{3})$/, "$1$2")} |`,
     );
+  }
+});
+
+it("docs/limits.md has what an agent keeps", () => {
+  const table = page("limits.md").split("## What an agent keeps")[1]!.split("\n## ")[0]!;
+  for (const [words, value] of [
+    ["transfers under way", String(MAX_RUNNING)],
+    ["transfers that nobody has freed", String(MAX_TRANSFERS)],
+    [
+      "models that are published there and not freed, or that somebody still fetches or has",
+      String(MAX_MODELS),
+    ],
+    ["such models that one principal has uploaded", String(MAX_OWNER_MODELS)],
+    ["JSON of a request", MAX_JSON_BYTES.toLocaleString("en-US")],
+    ["how long a program may wait for an answer", `${MAX_WAIT_SECONDS} s`],
+  ]) {
+    expect(table).toContain(`| ${words} | ${value} |`);
   }
 });
 

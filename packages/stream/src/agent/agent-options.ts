@@ -3,7 +3,8 @@ import type { ListenOptions } from "../channel/listening-place.js";
 import type { TlsOptions } from "../channel/tls-options.js";
 import type { TransferOptions } from "../options.js";
 import type { LocalPlace } from "./local-server.js";
-import { type Encoding, MAX_EXPIRES_SECONDS } from "./requests.js";
+import { MAX_EXPIRES_SECONDS } from "./requests.js";
+import type { Terms } from "./terms.js";
 
 export const DEFAULT_KEEP_MS = 24 * 60 * 60 * 1000;
 export const DEFAULT_PATIENCE_MS = 60_000;
@@ -34,7 +35,7 @@ export interface AgentOptions {
   /** What is shown to the home. */
   readonly dial?: { readonly tls?: TlsOptions | undefined; readonly token?: string | undefined } | undefined;
   /** How models are encoded that nobody says otherwise of. Default: not at all. */
-  readonly encoding?: Encoding | undefined;
+  readonly encoding?: Omit<Terms, "windowBytes"> | undefined;
   /** What all transfers have in common. */
   readonly transfer?: Omit<TransferOptions, "signal" | "onProgress" | "dial" | "retry"> | undefined;
 }

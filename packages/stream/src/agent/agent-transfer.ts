@@ -23,8 +23,8 @@ export interface MoveContext {
 
 export type Move = (record: TransferRecord, context: MoveContext) => Promise<Outcome>;
 
-/** Takes back what a transfer leaves that has come to nothing. Never rejects. */
-export type Undo = (record: TransferRecord) => Promise<void>;
+/** Takes back what a transfer leaves that has come to nothing, by that error. Never rejects. */
+export type Undo = (record: TransferRecord, error: TensorwireError) => Promise<void>;
 
 /** One transfer of an agent, as long as it is not forgotten. */
 export class AgentTransfer {
@@ -45,8 +45,20 @@ export class AgentTransfer {
     return this.#over;
   }
 
-  start(move: Move, undo: Undo, resumed = false): void {
-    this.#over = this.#run(move, undo, resumed);
+  /** Records it, and goes on without the caller. @throws TensorwireError of the disk: then it has never begun. */
+  async begin(move: Move, undo: Undo): Promise<void> {
+    const recorded = this.save(this.record);
+    // Whoever cancels it meanwhile waits for what comes of that.
+    this.#over = recorded.then(
+      () => this.#run(move, undo, false),
+      () => {},
+    );
+    await recorded;
+  }
+
+  /** What was under way when an earlier process died. */
+  resume(move: Move, undo: Undo): void {
+    this.#over = this.#run(move, undo, true);
   }
 
   async #run(move: Move, undo: Undo, resumed: boolean): Promise<void> {
@@ -54,6 +66,7 @@ export class AgentTransfer {
     let end: Partial<TransferRecord>;
     let afterwards = async (): Promise<void> => {};
     try {
+      signal.throwIfAborted();
       const outcome = await move(this.record, {
         signal,
         resumed,
@@ -70,14 +83,17 @@ export class AgentTransfer {
       const error = asTensorwireError(cause, "INTERNAL");
       const state = signal.aborted ? "cancelled" : "failed";
       afterwards = async () => {};
-      await undo(this.record);
+      await undo(this.record, error);
       end = { state, error: faultOf(error) };
     }
+    try {
+      // Before anybody hears of it: a program may free at once what it hears of, and a later process would make it again.
+      await this.save({ ...this.record, ...end });
+      await afterwards();
+    } catch {
+      // Where the disk refuses the record there still is a program that waits for an answer.
+    }
     this.#set(end);
-    // Where the disk refuses the record there still is a program that waits for an answer.
-    await this.save(this.record)
-      .then(afterwards)
-      .catch(() => {});
   }
 
   #set(change: Partial<TransferRecord>): void {

@@ -17,24 +17,26 @@ import { Exchange } from "./exchange.js";
 import { fetching, unfetched } from "./fetching.js";
 import { Home } from "./home.js";
 import { API_VERSION, LocalApi, type LocalDeeds } from "./local-api.js";
-import { type LocalServer, localServer, localToken } from "./local-server.js";
-import { ModelStore, takenError } from "./model-store.js";
+import { type LocalServer, localServer } from "./local-server.js";
+import { localToken } from "./local-token.js";
+import { ModelStore } from "./model-store.js";
 import { Peers } from "./peers.js";
 import { processMemory } from "./process-memory.js";
-import { publishing, unpublished } from "./publishing.js";
+import { publishing, takenFile, unpublished } from "./publishing.js";
+import { checkTransferId } from "./reference.js";
 import { takeBody } from "./request-body.js";
 import {
   type Asked,
-  defined,
   type Encoding,
-  encodingOf,
   parseFetch,
   parsePublish,
   parsePublishQuery,
   parseSend,
 } from "./requests.js";
 import { checkDestination, sendingFile } from "./sending-file.js";
+import { takenError } from "./stored-model.js";
 import { sweeping } from "./sweep.js";
+import { type Terms, termsFor } from "./terms.js";
 import { type Deeds, TransferList } from "./transfer-list.js";
 import { type TransferKind, transferJson } from "./transfer-record.js";
 
@@ -126,7 +128,7 @@ export class Agent implements LocalDeeds {
   async status(): Promise<object> {
     const { exchange, store, transfers, home } = this.parts;
     return {
-      ...{ version: SOFTWARE.split(" ").at(-1), api: API_VERSION, home: home?.label ?? null, url: this.url },
+      ...{ version: SOFTWARE.split("/").at(-1), api: API_VERSION, home: home?.label ?? null, url: this.url },
       exchange: { path: exchange.path, ...(await exchange.space()), reserveBytes: exchange.reserveBytes },
       memory: await processMemory(),
       models: store.list(),
@@ -136,28 +138,36 @@ export class Agent implements LocalDeeds {
 
   /** Publishes a file, as `POST /v1/models` does. */
   async publish(body: unknown): Promise<AgentTransfer> {
-    const asked = this.#encoded(parsePublish(body));
-    const { name, path } = asked.request;
+    const asked = parsePublish(body);
+    const { name, path, expiresSeconds } = asked.request;
     const known = this.#same("publish", name, asked);
     if (known) return known;
-    this.#checkUnpublished(asked);
+    this.#checkPlace(asked);
     await this.parts.exchange.source(path);
-    return this.#begin("publish", name, asked, asked.request.expiresSeconds);
+    return this.#begin("publish", name, asked, { expiresSeconds, terms: this.#terms(asked) });
   }
 
   /** Publishes what a request carries, as `PUT /v1/models/NAME` does. */
   async publishBody(given: string, query: URLSearchParams, request: IncomingMessage): Promise<AgentTransfer> {
     const name = checkModelName(given);
-    const asked = this.#encoded(parsePublishQuery(name, query));
+    const asked = parsePublishQuery(name, query);
     const known = this.#same("publish", name, asked);
     if (known) return known;
-    this.#checkUnpublished(asked);
+    this.#checkPlace(asked);
     const { transfers, store, exchange } = this.parts;
     transfers.checkRoom();
     const id = asked.id ?? randomUUID();
     return store.making(id, async () => {
       await takeBody(request, id, exchange);
-      return this.#begin("publish", name, { ...asked, id }, asked.request.expiresSeconds);
+      try {
+        const { expiresSeconds } = asked.request;
+        const more = { expiresSeconds, terms: this.#terms(asked) };
+        return await this.#begin("publish", name, { ...asked, id }, more);
+      } catch (error) {
+        // Nobody's, unless the same request has come twice, and the other one is under way.
+        if (!transfers.find(id)) await exchange.discard(exchange.own(takenFile(id)));
+        throw error;
+      }
     });
   }
 
@@ -170,45 +180,45 @@ export class Agent implements LocalDeeds {
     const { exchange } = this.parts;
     const place = to === undefined ? undefined : await exchange.target(to);
     if (place && !overwrite) await place.refuseTaken();
-    return this.#begin("fetch", ref.name, asked, expiresSeconds);
+    if (!place && asked.id !== undefined) await exchange.refuseFetched(asked.id);
+    return this.#begin("fetch", ref.name, asked, { expiresSeconds });
   }
 
   /** Sends a file to a peer, as `POST /v1/sends` does. */
   async send(body: unknown): Promise<AgentTransfer> {
-    const asked = this.#encoded(parseSend(body));
+    const asked = parseSend(body);
     const { path, to } = asked.request;
     const name = new URL(checkDestination(to)).host;
     const known = this.#same("send", name, asked);
     if (known) return known;
     await this.parts.exchange.source(path);
-    return this.#begin("send", name, asked, undefined);
+    return this.#begin("send", name, asked, { terms: this.#terms(asked) });
   }
 
-  /** What the agent encodes with, where the program says nothing. */
-  #encoded<R extends Encoding>({ id, request }: Asked<R>): Asked<R> {
-    const { codec, policy, ...rest } = encodingOf(this.options.encoding ?? {});
-    const says = request.codec !== undefined || request.policy !== undefined;
-    return { id, request: { ...rest, ...(!says && { codec, policy }), ...defined(request) } };
+  #terms({ request }: Asked<Encoding>): Terms {
+    return termsFor(request, this.options);
   }
 
   #same(kind: TransferKind, name: string, { id, request }: Asked<object>): AgentTransfer | undefined {
     return this.parts.transfers.same({ id, kind, name, request });
   }
 
-  /** The transfer may be forgotten, and its model be here. */
-  #checkUnpublished({ id }: Asked<object>): void {
-    if (id !== undefined && this.parts.store.has(id)) throw takenError(id);
+  /** The transfer may be forgotten, and its model be here; and there is a place for one more. */
+  #checkPlace({ id }: Asked<object>): void {
+    const { store, home } = this.parts;
+    if (id !== undefined && store.has(id)) throw takenError(id);
+    if (!home) store.checkRoom(id);
   }
 
   #begin(
     kind: TransferKind,
     name: string,
     { id, request }: Asked<object>,
-    expiresSeconds: number | undefined,
+    { expiresSeconds, terms }: { readonly expiresSeconds?: number | undefined; readonly terms?: Terms },
   ): Promise<AgentTransfer> {
     const { transfers, deeds, keepMs } = this.parts;
     const lifetimeMs = expiresSeconds === undefined ? keepMs : expiresSeconds * 1000;
-    return transfers.begin({ id, kind, name, request, lifetimeMs }, deeds[kind]);
+    return transfers.begin({ id, kind, name, request, terms, lifetimeMs }, deeds[kind]);
   }
 
   /** One of its transfers. @throws TensorwireError `NOT_FOUND`. */
@@ -225,6 +235,7 @@ export class Agent implements LocalDeeds {
   /** Frees what is published under a name; gives how many models that were. */
   async free(name: string, transfer: string | undefined): Promise<number> {
     const { home, store, transfers } = this.parts;
+    if (transfer !== undefined) checkTransferId(transfer);
     if (!home) return store.free(name, transfer);
     const known = transfers.all
       .map(({ record }) => record)

@@ -1,16 +1,16 @@
-import { link, lstat, mkdir, readdir, realpath, statfs, unlink } from "node:fs/promises";
+import { link, lstat, readdir, realpath, statfs, unlink } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { quote, TensorwireError } from "@tensorwire/core";
 import { JOURNAL_SUFFIX, PART_SUFFIX } from "../journal/leftover.js";
+import { UploadFolder } from "../server/upload-folder.js";
+import { refuseTaken } from "../sink/destination.js";
+import { Lock } from "../sink/lock.js";
+import { targetError } from "../sink/target-error.js";
 import { fileFault } from "../source/file-fault.js";
 import { safetensorsSource } from "../source/safetensors.js";
 import type { ModelSource } from "../source/source.js";
-import { refuseTaken } from "../sink/destination.js";
-import { targetError } from "../sink/target-error.js";
-import { UploadFolder } from "../server/upload-folder.js";
+import { OWN_FOLDER, takeExchange } from "./exchange-mark.js";
 
-/** The folder in it that is the agent's own: what is published, and request bodies. */
-const OWN = ".models";
 const MODEL = ".safetensors";
 
 /** What is swept: of other files that lie there nobody has said that the agent may have them. */
@@ -20,7 +20,7 @@ const LEFT = /\.safetensors(?:\.part(?:\..*)?)?$/;
 const IN_MEMORY: readonly number[] = [0x01021994, 0x858458f6];
 
 export interface ExchangeOptions {
-  /** Made where there is none. */
+  /** Made where there is none; one that is there is empty, or marked by an agent. */
   readonly path: string;
   /** Folders beside it whose files may be published, and fetched to. */
   readonly allow: readonly string[];
@@ -44,15 +44,13 @@ export class Exchange {
     readonly reserveBytes: number,
   ) {}
 
-  /** @throws TensorwireError `TARGET_WRITE`; `TARGET_FULL` where there is less space than is to stay free. */
+  /**
+   * @throws TensorwireError `TARGET_EXISTS` where others have files, `FORBIDDEN`, `TARGET_WRITE`; `TARGET_FULL` where there is less
+   * space than is to stay free.
+   */
   static async open({ path, allow, reserveBytes }: ExchangeOptions): Promise<Exchange> {
-    try {
-      await mkdir(join(path, OWN), { recursive: true, mode: 0o700 });
-    } catch (cause) {
-      throw targetError(cause, path);
-    }
+    await takeExchange(path);
     const own = await UploadFolder.open(path);
-    await checkOwn(join(own.path, OWN));
     const others = await Promise.all(allow.map((folder) => UploadFolder.open(folder)));
     const exchange = new Exchange(own.path, [own, ...others], reserveBytes);
     await exchange.checkRoom(0);
@@ -61,16 +59,24 @@ export class Exchange {
 
   /** Files of the agent's own. */
   own(file: string): string {
-    return join(this.path, OWN, file);
+    return join(this.path, OWN_FOLDER, file);
   }
 
   async ownFiles(): Promise<string[]> {
-    return readdir(join(this.path, OWN));
+    return readdir(join(this.path, OWN_FOLDER));
   }
 
   /** The file that a fetch goes to where the program names none. */
   fetched(id: string): string {
     return join(this.path, id + MODEL);
+  }
+
+  /** @throws TensorwireError `TARGET_EXISTS` where the file of a fetch of that id is not a fetch's, but a program's. */
+  async refuseFetched(id: string): Promise<void> {
+    const path = this.fetched(id);
+    if (!(await lstat(path).catch(() => undefined))) return;
+    const message = `${quote(path)} is a program's, and a fetch of the id ${quote(id)} would replace it: take another id, or say where it goes`;
+    throw new TensorwireError("TARGET_EXISTS", message);
   }
 
   async space(): Promise<ExchangeSpace> {
@@ -97,7 +103,7 @@ export class Exchange {
    */
   async source(given: string): Promise<HandedFile> {
     if (!given.endsWith(MODEL)) throw noModel(given);
-    const { root, path } = await this.#placed(given);
+    const { root, path } = await this.#placed(given, unreadable);
     const stats = await lstat(path).catch((cause) => {
       throw fileFault(cause, path, "read");
     });
@@ -112,29 +118,32 @@ export class Exchange {
    */
   async target(given: string): Promise<HandedPlace> {
     if (!given.endsWith(MODEL)) throw noModel(given);
-    const { root, path } = await this.#placed(given);
+    const { root, path } = await this.#placed(given, targetError);
     const name = relative(root.path, path).split(sep).join("/");
     return { path, folder: root, name, refuseTaken: () => refuseTaken(path, false) };
   }
 
   /** The folder that the path lies in, whichever way it leads there. */
-  async #placed(given: string): Promise<{ readonly root: UploadFolder; readonly path: string }> {
+  async #placed(
+    given: string,
+    fault: (cause: unknown, path: string) => TensorwireError,
+  ): Promise<{ readonly root: UploadFolder; readonly path: string }> {
     const asked = resolve(this.path, given);
     const folder = await realpath(dirname(asked)).catch((cause) => {
       // Nothing is said of folders that are none of ours.
       if (!this.roots.some((root) => inside(root.path, asked))) throw outside(given);
-      throw fileFault(cause, dirname(asked), "opened");
+      throw fault(cause, asked);
     });
     const path = join(folder, basename(asked));
     const root = this.roots.find((each) => inside(each.path, path));
-    if (!root || inside(join(this.path, OWN), path)) throw outside(given);
+    if (!root || inside(join(this.path, OWN_FOLDER), path)) throw outside(given);
     return { root, path };
   }
 
   /** A file that was a program's is so again, unless there is another one in its place by now. Never rejects. */
   async giveBack(from: string, given: string): Promise<void> {
     try {
-      const { path } = await this.#placed(given);
+      const { path } = await this.#placed(given, unreadable);
       await link(from, path);
       await unlink(from);
     } catch {
@@ -148,9 +157,18 @@ export class Exchange {
     await this.discardPart(path);
   }
 
-  /** Removes what of a file is not complete. Never rejects. */
+  /**
+   * Removes what a transfer left of a file that is not complete, unless another one is writing it. What has no journal, and was not
+   * being written by a process that died, is no transfer's. Never rejects.
+   */
   async discardPart(path: string): Promise<void> {
-    for (const end of [PART_SUFFIX, PART_SUFFIX + JOURNAL_SUFFIX]) await unlink(path + end).catch(() => {});
+    const part = path + PART_SUFFIX;
+    const journal = part + JOURNAL_SUFFIX;
+    const lock = await Lock.take(`${part}.lock`, path).catch(() => undefined);
+    if (!lock) return;
+    const ours = lock.inherited || (await lstat(journal).catch(() => undefined)) !== undefined;
+    if (ours) for (const each of [part, journal]) await unlink(each).catch(() => {});
+    await lock.release();
   }
 
   /**
@@ -167,16 +185,6 @@ export class Exchange {
       }
     }
   }
-}
-
-/** Whatever lies in it is removed if it is no model's: it had better be no link to somewhere else, and nobody else's. */
-async function checkOwn(path: string): Promise<void> {
-  const stats = await lstat(path).catch((cause) => {
-    throw targetError(cause, path);
-  });
-  if (stats.isDirectory() && (process.getuid === undefined || stats.uid === process.getuid())) return;
-  const message = `${quote(path)} is no folder of this user: choose another exchange directory (--exchange)`;
-  throw new TensorwireError("FORBIDDEN", message);
 }
 
 /** A file that a program has handed over. */
@@ -196,6 +204,8 @@ export interface HandedPlace {
   /** @throws TensorwireError `TARGET_EXISTS`, `TARGET_WRITE`. */
   refuseTaken(): Promise<void>;
 }
+
+const unreadable = (cause: unknown, path: string): TensorwireError => fileFault(cause, path, "read");
 
 const inside = (folder: string, path: string): boolean =>
   path.startsWith(folder.endsWith(sep) ? folder : folder + sep);

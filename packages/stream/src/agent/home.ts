@@ -46,6 +46,13 @@ export class Home {
     return other.protocol === this.#at.protocol && other.host === this.#at.host;
   }
 
+  #forbidden(name: string): TensorwireError {
+    const message =
+      `${this.label} lets this agent not free ${quote(name)}: others have published it, and its token gives no right to free it; or none to ` +
+      "publish under that name any more";
+    return new TensorwireError("FORBIDDEN", message);
+  }
+
   /** Has the home free a model. @returns whether it had it. @throws TensorwireError of the channel, and of the door. */
   async free(name: string, id: string): Promise<boolean> {
     const url = new URL(this.#at.href.replace(/^ws/i, "http"));
@@ -55,6 +62,7 @@ export class Home {
       const signal = AbortSignal.timeout(FREE_TIMEOUT_MS);
       const { statusCode, body } = await line.ask(url, { method: "DELETE", signal });
       body.on("error", () => {}).resume();
+      if (statusCode === 403) throw this.#forbidden(name);
       if (statusCode !== 204 && statusCode !== 404) throw statusError(url.href, statusCode);
       return statusCode === 204;
     } catch (cause) {

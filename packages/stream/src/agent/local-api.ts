@@ -78,6 +78,7 @@ export class LocalApi {
       case "PUT models/":
         return accepted(response, await deeds.publishBody(nameIn(rest), query, request));
       case "DELETE models/": {
+        checkQuery(query, "transfer");
         const transfer = query.get("transfer") ?? undefined;
         return answerJson(response, 200, { freed: await deeds.free(nameIn(rest), transfer) });
       }
@@ -88,6 +89,7 @@ export class LocalApi {
       case "POST sends":
         return accepted(response, await deeds.send(await readJson(request)));
       case "GET transfers/": {
+        checkQuery(query, "wait");
         const transfer = deeds.transfer(rest[0]!);
         await transfer.wait(secondsOf(query) * 1000);
         return answerJson(response, 200, transferJson(transfer.record));
@@ -106,6 +108,14 @@ function accepted(response: ServerResponse, { record }: AgentTransfer): void {
 
 /** @throws TensorwireError `NOT_FOUND`: no model can have such a name. */
 const nameIn = (segments: readonly string[]): string => nameInPath(`/${segments.join("/")}`, "/");
+
+/** One that is written wrong would be taken for one that is not there: all models of a name, and not the one. */
+function checkQuery(query: URLSearchParams, known: string): void {
+  const others = [...query.keys()].filter((key) => key !== known);
+  if (others.length === 0 && query.getAll(known).length < 2) return;
+  const what = others.length === 0 ? `${known} twice` : quote(others[0]!);
+  throw new TensorwireError("INVALID_ARGUMENT", `this request takes ?${known}=…, and not ${what}`);
+}
 
 function secondsOf(query: URLSearchParams): number {
   const seconds = Number(query.get("wait") ?? 0);

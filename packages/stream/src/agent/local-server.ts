@@ -1,5 +1,3 @@
-import { randomBytes } from "node:crypto";
-import { chmod, link, open, readFile, rm } from "node:fs/promises";
 import { createServer, type RequestListener } from "node:http";
 import { quote, TensorwireError } from "@tensorwire/core";
 import { isLoopback, socketUrl, withoutBrackets } from "../channel/address.js";
@@ -7,8 +5,6 @@ import { hostUrl } from "../channel/address.js";
 import { bindPrivately } from "../channel/private-socket.js";
 import { boundTo } from "../channel/server.js";
 import { boundSilence } from "../channel/silent-sockets.js";
-import { checkToken } from "../door/credential.js";
-import { isErrno, targetError } from "../sink/target-error.js";
 
 /** Where programs of this machine reach the agent. */
 export type LocalPlace = { readonly socket: string } | { readonly host: string; readonly port: number };
@@ -43,40 +39,4 @@ export async function localServer(place: LocalPlace, answer: RequestListener): P
     await ended();
   };
   return { url, close };
-}
-
-/**
- * The token of the local interface: what stands in the file, or one that is drawn, and written there for this user alone.
- * @throws TensorwireError `INVALID_ARGUMENT`, in which the token does not stand; `TARGET_WRITE`.
- */
-export async function localToken(path: string): Promise<string> {
-  const found = await readFile(path, "utf8").catch((cause) => {
-    if (isErrno(cause, "ENOENT")) return undefined;
-    throw new TensorwireError("INVALID_ARGUMENT", `${quote(path)} cannot be read: ${cause.message}`, {
-      cause,
-    });
-  });
-  if (found !== undefined) {
-    try {
-      return checkToken(found.trim());
-    } catch (cause) {
-      throw new TensorwireError("INVALID_ARGUMENT", `${quote(path)}: ${(cause as Error).message}`, { cause });
-    }
-  }
-  const token = randomBytes(32).toString("base64url");
-  const draft = `${path}.${randomBytes(6).toString("hex")}`;
-  try {
-    const file = await open(draft, "wx", 0o600);
-    await file.writeFile(`${token}\n`).finally(() => file.close());
-    // Whoever makes the same file meanwhile has made it.
-    await link(draft, path).catch((cause) => {
-      if (!isErrno(cause, "EEXIST")) throw cause;
-    });
-    await chmod(draft, 0o600);
-  } catch (cause) {
-    throw targetError(cause, path);
-  } finally {
-    await rm(draft, { force: true });
-  }
-  return checkToken((await readFile(path, "utf8")).trim());
 }

@@ -1,6 +1,5 @@
 import { stat, unlink } from "node:fs/promises";
 import { quote, TensorwireError } from "@tensorwire/core";
-import * as v from "valibot";
 import { PART_SUFFIX } from "../journal/leftover.js";
 import type { Publication } from "../server/publications.js";
 import { artifactSource } from "../source/artifact.js";
@@ -8,39 +7,22 @@ import { safetensorsSource } from "../source/safetensors.js";
 import type { EncodedSource, ModelSource } from "../source/source.js";
 import type { Exchange } from "./exchange.js";
 import { RecordFolder } from "./record-folder.js";
-import { REFERENCE_FORM, type Reference, ReferenceSchema, TransferId } from "./reference.js";
+import { REFERENCE_FORM, type Reference } from "./reference.js";
+import { type StoredModel, StoredSchema, TAKEN_SUFFIX, takenError } from "./stored-model.js";
 
-const StoredSchema = v.object({
-  id: TransferId,
-  name: v.string(),
-  /** In the agent's own folder of the exchange directory: the model as it was, or encoded. */
-  file: v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]+\.(?:safetensors|twire)$/)),
-  digest: ReferenceSchema.entries.digest,
-  /** Of its tensors, decoded. */
-  bytes: v.number(),
-  storedBytes: v.number(),
-  /** What has to be the same whenever it is sent again, so that its digest is. */
-  chunkBytes: v.number(),
-  integrity: v.picklist(["xxh64", "sha256"]),
-  compress: v.optional(v.picklist(["auto", "never"])),
-  /** In milliseconds since 1970. */
-  created: v.number(),
-  expires: v.number(),
-  /** It is to be had no more, and goes with the last who is having it. */
-  freed: v.optional(v.boolean()),
-});
+/** Models that are published from here, and not freed, or that somebody still has. */
+export const MAX_MODELS = 4096;
 
-/** Behind the id in the name of a file that the agent has been given, until it is published. */
-export const TAKEN_SUFFIX = ".taken";
+/** Those of one principal among them. */
+export const MAX_OWNER_MODELS = 1024;
 
-/** An id stands for one model, as long as that is here: publishing by it again would be another one. */
-export function takenError(id: string): TensorwireError {
-  const message = `${quote(id)} is the id of a model that is published here already: take a new one`;
-  return new TensorwireError("TARGET_EXISTS", message);
+/** A model that is being written. */
+interface Making {
+  readonly owner: string | undefined;
+  writers: number;
+  /** It was freed before it was here. */
+  forsaken: boolean;
 }
-
-/** A model that is published from here. */
-export type StoredModel = v.InferOutput<typeof StoredSchema>;
 
 export interface StoreParts {
   readonly exchange: Exchange;
@@ -53,8 +35,8 @@ export interface StoreParts {
 export class ModelStore {
   readonly #models = new Map<string, StoredModel>();
   readonly #readers = new Map<string, number>();
-  /** Ids of files that are being written, and by how many: a body that has arrived is published in the name of its request. */
-  readonly #making = new Map<string, number>();
+  /** Ids of files that are being written, and for whom, once for each who writes: a body that has arrived is published in the name of its request. */
+  readonly #making = new Map<string, Making>();
   /** Ids of models whose very file a program has been given. */
   held: (id: string) => boolean = () => false;
 
@@ -116,24 +98,58 @@ export class ModelStore {
     );
   }
 
-  /** Somebody writes the files of that id: they are not swept meanwhile. */
-  async making<T>(id: string, make: () => Promise<T>): Promise<T> {
-    this.#making.set(id, (this.#making.get(id) ?? 0) + 1);
+  /**
+   * There is a place for that model.
+   * @throws TensorwireError `SERVER_BUSY` where there are too many, in all or of that owner.
+   */
+  checkRoom(id: string | undefined, owner?: string): void {
+    if (id !== undefined && (this.has(id) || this.#making.has(id))) return;
+    const coming = [...this.#making].filter(([each]) => !this.has(each)).map(([, { owner }]) => owner);
+    const owners = [...[...this.#models.values()].map(({ owner }) => owner), ...coming];
+    const theirs = owners.filter((each) => each === owner).length;
+    if (owners.length >= MAX_MODELS) throw full(`there are ${owners.length} models here`);
+    if (owner === undefined || theirs < MAX_OWNER_MODELS) return;
+    throw full(`there are ${theirs} models of ${quote(owner)} here`);
+  }
+
+  /**
+   * Somebody writes the files of that id: they are not swept meanwhile, and there is a place for the model.
+   * @returns what to call, once, when that is over. @throws what `checkRoom` does.
+   */
+  make(id: string, owner?: string): () => void {
+    this.checkRoom(id, owner);
+    const making = this.#making.get(id) ?? { owner, writers: 0, forsaken: false };
+    making.writers++;
+    this.#making.set(id, making);
+    return () => {
+      if (--making.writers > 0) return;
+      this.#making.delete(id);
+      if (making.forsaken) void this.#discard(id);
+    };
+  }
+
+  /** The same, as long as `work` goes on. */
+  async making<T>(id: string, work: () => Promise<T>): Promise<T> {
+    const over = this.make(id);
     try {
-      return await make();
+      return await work();
     } finally {
-      const left = this.#making.get(id)! - 1;
-      if (left > 0) this.#making.set(id, left);
-      else this.#making.delete(id);
+      over();
     }
   }
 
   /**
    * Its file is there, whole: from when that is durable it is published.
-   * @throws TensorwireError `TARGET_EXISTS` where another one has taken its id meanwhile.
+   * @throws TensorwireError `TARGET_EXISTS` where another one has taken its id meanwhile; `ABORTED` where it was freed before it was here.
    */
   async add(model: Omit<StoredModel, "storedBytes">): Promise<StoredModel> {
     if (this.has(model.id)) throw takenError(model.id);
+    if (this.#making.get(model.id)?.forsaken) {
+      throw new TensorwireError(
+        "ABORTED",
+        `the model of transfer ${quote(model.id)} was freed before it was here`,
+      );
+    }
     const { size: storedBytes } = await stat(this.pathOf(model));
     const stored = { ...model, storedBytes };
     await this.parts.records.write(model.id, stored);
@@ -201,6 +217,22 @@ export class ModelStore {
     return found.length;
   }
 
+  /**
+   * Removes what there is of a model that is not here, and will not be: one that is on its way does not become one any more.
+   * @param may Whether whoever asks may do that to one of that owner.
+   */
+  async forsake(id: string, may: (made: Pick<StoredModel, "owner">) => boolean): Promise<void> {
+    const making = this.#making.get(id);
+    if (making) making.forsaken ||= may(making);
+    else await this.#discard(id);
+  }
+
+  async #discard(id: string): Promise<void> {
+    const { exchange } = this.parts;
+    if (this.has(id) || this.#making.has(id)) return;
+    for (const end of [".safetensors", ".twire"]) await exchange.discard(exchange.own(id + end));
+  }
+
   async #free(model: StoredModel): Promise<void> {
     model.freed = true;
     await this.parts.records.write(model.id, model);
@@ -236,3 +268,9 @@ export class ModelStore {
     }
   }
 }
+
+const full = (why: string): TensorwireError =>
+  new TensorwireError(
+    "SERVER_BUSY",
+    `${why} that nobody has freed (DELETE /v1/models/NAME), as many as this agent takes: try again later`,
+  );

@@ -9,32 +9,33 @@ import {
   quote,
   TensorwireError,
 } from "@tensorwire/core";
+import * as v from "valibot";
 import { hostUrl } from "../channel/address.js";
 import { type ListenOptions, listeningPlace } from "../channel/listening-place.js";
 import { peerOf } from "../channel/request-peer.js";
 import { boundTo } from "../channel/server.js";
 import { boundSilence } from "../channel/silent-sockets.js";
 import { serverTls } from "../channel/tls-options.js";
-import { hasRight } from "../door/principal.js";
+import { hasRight, type Principal } from "../door/principal.js";
 import type { TransferOptions } from "../options.js";
-import { answerRefusal } from "../server/refusal-answer.js";
 import { guardedBy } from "../server/clear-text.js";
 import { nameInPath } from "../server/model-path.js";
 import { createModelServer, type ModelServer } from "../server/model-server.js";
+import type { WebServer } from "../server/mount.js";
 import type { Publication } from "../server/publications.js";
 import type { ServedPeer } from "../server/reception.js";
+import { answerRefusal } from "../server/refusal-answer.js";
 import { sourceBytes } from "../server/served-transfer.js";
-import type { WebServer } from "../server/mount.js";
 import { artifactSink } from "../sink/artifact.js";
 import { safetensorsSink } from "../sink/safetensors.js";
 import type { Sink } from "../sink/sink.js";
 import { discardSink } from "./discard-sink.js";
 import type { Exchange } from "./exchange.js";
 import { FREE_PREFIX } from "./home.js";
-import { type ModelStore, takenError } from "./model-store.js";
+import type { ModelStore } from "./model-store.js";
 import { TransferId } from "./reference.js";
 import { MAX_EXPIRES_SECONDS } from "./requests.js";
-import * as v from "valibot";
+import { type StoredModel, takenError } from "./stored-model.js";
 
 export interface PeersParts {
   readonly exchange: Exchange;
@@ -92,7 +93,7 @@ export class Peers {
     return stored && stored.name === model ? this.parts.store.publication(stored) : undefined;
   }
 
-  async #receive(path: string, manifest: Manifest, { query }: ServedPeer): Promise<Sink> {
+  async #receive(path: string, manifest: Manifest, { query, principal }: ServedPeer): Promise<Sink> {
     const { exchange, store, keepMs } = this.parts;
     const [name, id] = split(path);
     if (id === undefined || manifest.kind === "raw") {
@@ -100,13 +101,14 @@ export class Peers {
       throw new TensorwireError("FORBIDDEN", message);
     }
     const known = store.get(id);
-    if (known && known.name === name) return again(known.digest);
+    if (known && known.name === name && isOf(known, principal)) return again(known.digest);
     if (known) throw new TensorwireError("FORBIDDEN", `${quote(id)} is another model's transfer here`);
     // Its file is read by whoever began to fetch it before it was freed.
     if (store.has(id)) throw takenError(id);
+    const owner = principal?.name;
+    store.checkRoom(id, owner);
     const exact = manifest.tensors.every(({ codec }) => codec.name === "none");
     const asItIs = exact && manifest.header?.format === "safetensors";
-    await exchange.checkRoom(exact ? sourceBytes(manifest) : 0);
     const file = `${id}.${asItIs ? "safetensors" : "twire"}`;
     const at = exchange.own(file);
     // What lies there whole, and is no model's, is of an agent that died before it could say so.
@@ -116,19 +118,29 @@ export class Peers {
     const expires = created + lifetime(query, keepMs);
     const { open, finish, abort } = sink;
     const { chunkBytes, integrity = "xxh64" } = manifest;
-    let made!: () => void;
-    const over = new Promise<void>((resolve) => {
-      made = resolve;
-    });
-    sink.open = (model) => {
-      void store.making(id, () => over);
+    let made = (): void => {};
+    sink.open = async (model) => {
+      made = store.make(id, owner);
+      // Here, and not before: what goes wrong with a sink the peer is told.
+      await exchange.checkRoom(exact ? sourceBytes(manifest) : 0);
       return open.call(sink, model);
     };
     sink.finish = async (totals, digests) => {
       await finish.call(sink, totals, digests);
       const digest = totals.sha256 ? `sha256:${formatSha256(totals.sha256)}` : formatDigest(totals.digest);
       const bytes = sourceBytes(manifest);
-      await store.add({ id, name: name!, file, digest, bytes, chunkBytes, integrity, created, expires });
+      await store.add({
+        id,
+        name: name!,
+        owner,
+        file,
+        digest,
+        bytes,
+        chunkBytes,
+        integrity,
+        created,
+        expires,
+      });
       made();
     };
     sink.abort = async (error) => {
@@ -151,11 +163,20 @@ export class Peers {
       const principal = authorize && (await authorize(peer.credential, peer));
       if (authorize && !principal) throw new TensorwireError("UNAUTHORIZED", "the credential is refused");
       const path = nameInPath(peer.path!, FREE_PREFIX);
-      if (!hasRight(principal, "publish", path)) {
+      const any = hasRight(principal, "free", path);
+      if (!any && !hasRight(principal, "publish", path)) {
         throw new TensorwireError("FORBIDDEN", "this credential gives no right to free that model");
       }
       const [name, id] = split(path);
+      const known = id === undefined ? undefined : store.get(id);
+      if (!any && known && known.name === name && !isOf(known, principal)) {
+        throw new TensorwireError(
+          "FORBIDDEN",
+          "this credential gives no right to free what others have published",
+        );
+      }
       const freed = id === undefined ? 0 : await store.free(name!, id);
+      if (id !== undefined) await store.forsake(id, (made) => any || isOf(made, principal));
       response.writeHead(freed > 0 ? 204 : 404, { connection: "close" }).end();
     } catch (cause) {
       answerRefusal(response, asTensorwireError(cause, "UNAUTHORIZED"));
@@ -182,6 +203,10 @@ function again(digest: string): Sink {
     throw new TensorwireError("TARGET_EXISTS", "another model has been published by this transfer already");
   });
 }
+
+/** Whether whoever shows that has uploaded the model. Nobody was asked who they are: then it is everybody's. */
+const isOf = ({ owner }: Pick<StoredModel, "owner">, principal: Principal | undefined): boolean =>
+  principal === undefined || owner === principal.name;
 
 /** `NAME/TRANSFER`; without a transfer where it is no such path. */
 function split(path: string): readonly [string | undefined, string | undefined] {

@@ -1,6 +1,6 @@
 import { chmod, lstat, rename, rm, unlink } from "node:fs/promises";
-import { DEFAULT_CHUNK_BYTES, quote, TensorwireError } from "@tensorwire/core";
-import type { TransferOptions } from "../options.js";
+import { DEFAULT_LIMITS, DEFAULT_WINDOW_BYTES, quote, TensorwireError } from "@tensorwire/core";
+import { resolveChunkBytes, type TransferOptions } from "../options.js";
 import type { TransferSummary } from "../session/summary.js";
 import { artifactSink } from "../sink/artifact.js";
 import { safetensorsSink } from "../sink/safetensors.js";
@@ -8,14 +8,16 @@ import { isErrno, targetError } from "../sink/target-error.js";
 import { safetensorsSource } from "../source/safetensors.js";
 import { streamModel } from "../stream-model.js";
 import { transferModel } from "../transfer-model.js";
-import type { Move, MoveContext, Outcome } from "./agent-transfer.js";
+import type { Move, MoveContext, Outcome, Undo } from "./agent-transfer.js";
 import { discardSink } from "./discard-sink.js";
 import type { Exchange, HandedFile } from "./exchange.js";
 import type { Home } from "./home.js";
-import { type ModelStore, TAKEN_SUFFIX, takenError } from "./model-store.js";
+import type { ModelStore } from "./model-store.js";
 import { patiently } from "./patience.js";
 import { REFERENCE_FORM } from "./reference.js";
-import { encodingOf, type Encoding, type PublishRequest } from "./requests.js";
+import type { Encoding, PublishRequest } from "./requests.js";
+import { TAKEN_SUFFIX, takenError } from "./stored-model.js";
+import { termsOf } from "./terms.js";
 import type { TransferRecord } from "./transfer-record.js";
 
 export interface PublishingParts {
@@ -38,8 +40,8 @@ export function publishing(parts: PublishingParts): Move {
 }
 
 /** Takes back what is left of a publication that came to nothing; a file that was given for it is the program's again. */
-export function unpublished({ exchange }: PublishingParts): (record: TransferRecord) => Promise<void> {
-  return async ({ id, request }) => {
+export function unpublished({ exchange, home }: PublishingParts): Undo {
+  return async ({ id, name, request }, error) => {
     const { body, consume, path } = request as unknown as PublishRequest;
     const taken = exchange.own(takenFile(id));
     // It may have had its last name already.
@@ -47,15 +49,18 @@ export function unpublished({ exchange }: PublishingParts): (record: TransferRec
     if (!body) for (const file of given) await exchange.giveBack(file, path);
     await rm(taken, { force: true }).catch(() => {});
     for (const name of [`${id}.safetensors`, `${id}.twire`]) await exchange.discard(exchange.own(name));
+    // It may be there whole, and only the home's word be missing: nobody has the reference to free it by. What an earlier transfer
+    // of that id has published there is not this one's.
+    const another = error.code === "TARGET_EXISTS" || error.peerCode === "TARGET_EXISTS";
+    if (home && !another) await home.free(name, id).catch(() => {});
   };
 }
 
 /** The file, wherever it is by now: an agent that died may have taken it over already. */
 async function input({ path, body }: PublishRequest, id: string, exchange: Exchange): Promise<HandedFile> {
-  const taken = exchange.own(takenFile(id));
-  const stats = await lstat(taken).catch(() => undefined);
+  const stats = await lstat(exchange.own(takenFile(id))).catch(() => undefined);
   if (!stats && !body) return exchange.source(path);
-  return { path: taken, bytes: stats?.size ?? 0, open: () => safetensorsSource(taken) };
+  return takenAs(id, exchange, stats?.size ?? 0);
 }
 
 async function uploaded(
@@ -65,12 +70,14 @@ async function uploaded(
 ): Promise<Outcome> {
   const { id, name, expires } = record;
   const request = record.request as unknown as PublishRequest;
-  const file = await input(request, id, exchange);
+  const given = await input(request, id, exchange);
+  // Moved, it is swept where an agent dies before it can remove it.
+  const file = (request.consume ? await moved(given, id, request, exchange) : undefined) ?? given;
   const seconds = String(Math.max(1, Math.ceil((expires - Date.now()) / 1000)));
   const url = home!.urlOf(name, id, { expires: seconds });
   const summary = await patiently(patienceMs, context, (onProgress) =>
     streamModel(file.open(), url, {
-      ...{ ...options, ...encodingOf(request), retry: false },
+      ...{ ...options, ...termsOf(record), retry: false },
       ...{ dial: home!.dial, signal: context.signal, onProgress },
     }),
   );
@@ -94,9 +101,9 @@ async function stored(
 ): Promise<Outcome> {
   const { id, name, created, expires } = record;
   const request = record.request as unknown as PublishRequest;
-  const encoding = encodingOf(request);
-  const { windowBytes = Number.POSITIVE_INFINITY } = options;
-  const chunkBytes = Math.min(DEFAULT_CHUNK_BYTES, Math.floor(windowBytes / 2));
+  const encoding = termsOf(record);
+  const { windowBytes = DEFAULT_WINDOW_BYTES } = encoding;
+  const chunkBytes = resolveChunkBytes(encoding.chunkBytes, windowBytes, DEFAULT_LIMITS.maxChunkBytes);
   // The rate is for the line: within the machine there is none.
   const terms = { ...options, maxBytesPerSecond: undefined, ...encoding, chunkBytes, signal, onProgress };
   const consumed = request.consume || request.body;
@@ -147,31 +154,48 @@ interface TakenFile extends HandedFile {
   readonly moved?: boolean;
 }
 
-/** The file among the agent's own: moved there, or, from another file system, copied. */
+/** The file among the agent's own: moved there, or, where it cannot be, copied. */
 async function takenOver(
+  file: HandedFile,
+  id: string,
+  request: PublishRequest,
+  exchange: Exchange,
+  signal: AbortSignal,
+): Promise<TakenFile> {
+  const own = await moved(file, id, request, exchange);
+  if (own) return own;
+  await exchange.checkRoom(file.bytes);
+  const taken = takenAs(id, exchange, file.bytes);
+  const draft = `${taken.path}.safetensors`;
+  await transferModel(file.open(), safetensorsSink(draft, { overwrite: true, resume: false }), { signal });
+  await rename(draft, taken.path);
+  return taken;
+}
+
+/** The file among the agent's own; undefined where it cannot be moved there: from another file system, or out of another's folder. */
+async function moved(
   file: HandedFile,
   id: string,
   { path }: PublishRequest,
   exchange: Exchange,
-  signal: AbortSignal,
-): Promise<TakenFile> {
-  const taken = exchange.own(takenFile(id));
-  const own = { path: taken, bytes: file.bytes, open: () => safetensorsSource(taken), moved: true };
-  if (file.path === taken) return own;
+): Promise<TakenFile | undefined> {
+  const taken = { ...takenAs(id, exchange, file.bytes), moved: true };
+  if (file.path === taken.path) return taken;
   try {
-    await rename(file.path, taken);
+    await rename(file.path, taken.path);
   } catch (cause) {
-    if (!isErrno(cause, "EXDEV")) throw targetError(cause, file.path, "cannot move");
-    await exchange.checkRoom(file.bytes);
-    const draft = `${taken}.safetensors`;
-    await transferModel(file.open(), safetensorsSink(draft, { overwrite: true, resume: false }), { signal });
-    await rename(draft, taken);
-    return { ...own, moved: false };
+    if (isErrno(cause, "EXDEV", "EACCES", "EPERM", "EROFS")) return undefined;
+    throw targetError(cause, file.path, "cannot move");
   }
   // What was looked at may have been replaced since.
-  if ((await lstat(taken)).isFile()) return own;
-  await unlink(taken);
+  if ((await lstat(taken.path)).isFile()) return taken;
+  await unlink(taken.path);
   throw new TensorwireError("FORBIDDEN", `${quote(path)} is no plain file`);
+}
+
+function takenAs(id: string, exchange: Exchange, bytes: number): HandedFile {
+  const path = exchange.own(takenFile(id));
+  return { path, bytes, open: () => safetensorsSource(path) };
 }
 
 /** Whether a receiver gets the file that it was, bit for bit, and with every codec that there is. */

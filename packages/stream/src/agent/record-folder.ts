@@ -6,6 +6,9 @@ import { targetError } from "../sink/target-error.js";
 
 const SUFFIX = ".json";
 
+/** Of a record, by its id: of another name it would be somebody else's. */
+const DRAFT = /^[A-Za-z0-9_-]{8,64}\.json\.draft$/;
+
 /** Records that outlast the process, each a file that is replaced whole. */
 export class RecordFolder<const S extends v.GenericSchema> {
   /** Of each record, what is being done to its file: one after the other. */
@@ -21,7 +24,7 @@ export class RecordFolder<const S extends v.GenericSchema> {
     try {
       await mkdir(path, { recursive: true, mode: 0o700 });
       // What was being written when an earlier process died has never been anybody's.
-      for (const file of await readdir(path)) if (file.endsWith(".draft")) await unlink(join(path, file));
+      for (const file of await readdir(path)) if (DRAFT.test(file)) await unlink(join(path, file));
     } catch (cause) {
       throw targetError(cause, path);
     }

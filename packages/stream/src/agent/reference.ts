@@ -11,6 +11,14 @@ export const TransferId = v.pipe(
   v.regex(/^[A-Za-z0-9_-]{8,64}$/, "8 to 64 letters, digits, - and _"),
 );
 
+/** @throws TensorwireError `INVALID_ARGUMENT` for what cannot be the id of a transfer. */
+export function checkTransferId(given: string): void {
+  const read = v.safeParse(TransferId, given);
+  if (read.success) return;
+  const message = `${quote(given)} is no transfer's id: that is ${read.issues[0].message}`;
+  throw new TensorwireError("INVALID_ARGUMENT", message);
+}
+
 export const ReferenceSchema = v.object({
   tensorwire: v.literal(REFERENCE_FORM),
   name: v.pipe(v.string(), v.maxLength(1024)),

@@ -7,7 +7,8 @@ import type { Move } from "./agent-transfer.js";
 import type { Exchange } from "./exchange.js";
 import type { Home } from "./home.js";
 import { patiently } from "./patience.js";
-import { encodingOf, type SendRequest } from "./requests.js";
+import type { SendRequest } from "./requests.js";
+import { termsOf } from "./terms.js";
 
 export interface SendingFileParts {
   readonly exchange: Exchange;
@@ -20,9 +21,8 @@ export interface SendingFileParts {
 
 /** Sends a file to whoever receives at a URL. */
 export function sendingFile({ exchange, home, dial, options, patienceMs }: SendingFileParts): Move {
-  return async ({ request: given }, context) => {
-    const request = given as unknown as SendRequest;
-    const { path, to } = request;
+  return async (record, context) => {
+    const { path, to } = record.request as unknown as SendRequest;
     const file = await exchange.source(path);
     const known = home?.isAt(to) === true;
     const secure = /^(?:wss|https|tls):/i.test(to);
@@ -30,7 +30,7 @@ export function sendingFile({ exchange, home, dial, options, patienceMs }: Sendi
     const token = known ? dial.token : undefined;
     const { sourceBytes, wireBytes } = await patiently(patienceMs, context, (onProgress) =>
       streamModel(file.open(), to, {
-        ...{ ...options, ...encodingOf(request), retry: false },
+        ...{ ...options, ...termsOf(record), retry: false },
         ...{ dial: { tls, token }, signal: context.signal, onProgress },
       }),
     );

@@ -23,6 +23,8 @@ export interface NewTransfer {
   readonly kind: TransferKind;
   readonly name: string;
   readonly request: object;
+  /** What is decided for it now, and stays so. */
+  readonly terms?: object | undefined;
   readonly lifetimeMs: number;
 }
 
@@ -31,6 +33,8 @@ export type Deeds = Readonly<Record<TransferKind, Deed>>;
 /** All transfers of an agent, those of earlier processes too, until they are freed or expire. */
 export class TransferList {
   readonly #transfers = new Map<string, AgentTransfer>();
+  /** Of transfers that are being forgotten, by id: when nothing of them is left. */
+  readonly #leaving = new Map<string, Promise<void>>();
   /** Frees what is the agent's of one that is forgotten. */
   forgotten: (record: TransferRecord) => Promise<void> = async () => {};
 
@@ -52,7 +56,7 @@ export class TransferList {
   resume(deeds: Deeds): void {
     for (const transfer of this.#transfers.values()) {
       const { kind, state } = transfer.record;
-      if (state === "running") transfer.start(deeds[kind].move, deeds[kind].undo, true);
+      if (state === "running") transfer.resume(deeds[kind].move, deeds[kind].undo);
     }
   }
 
@@ -79,13 +83,11 @@ export class TransferList {
    * The transfer that was asked for already by the same request.
    * @throws TensorwireError `TARGET_EXISTS` where the id is another one's.
    */
-  same({ id, kind, name, request }: Omit<NewTransfer, "lifetimeMs">): AgentTransfer | undefined {
+  same({ id, kind, name, request }: Omit<NewTransfer, "terms" | "lifetimeMs">): AgentTransfer | undefined {
     const known = id === undefined ? undefined : this.#transfers.get(id);
     if (!known) return undefined;
     const { record } = known;
-    // As a record has it: without what is undefined.
-    const asked = JSON.parse(JSON.stringify(request));
-    if (record.kind === kind && record.name === name && isDeepStrictEqual(record.request, asked))
+    if (record.kind === kind && record.name === name && isDeepStrictEqual(record.request, asJson(request)))
       return known;
     throw new TensorwireError(
       "TARGET_EXISTS",
@@ -95,26 +97,27 @@ export class TransferList {
 
   /** @throws TensorwireError `SERVER_BUSY`, `TARGET_EXISTS`, `TARGET_FULL`, `TARGET_WRITE`. */
   async begin(asked: NewTransfer, { move, undo }: Deed): Promise<AgentTransfer> {
+    // Its files and its record would be taken for those of the one before.
+    while (asked.id !== undefined && this.#leaving.has(asked.id)) await this.#leaving.get(asked.id);
     const known = this.same(asked);
     if (known) return known;
     this.checkRoom();
-    const { id = randomUUID(), kind, name, request, lifetimeMs } = asked;
+    const { id = randomUUID(), kind, name, request, terms = {}, lifetimeMs } = asked;
     const created = Date.now();
     // A full second, as references have it: nothing goes before its reference says so.
     const expires = Math.ceil((created + lifetimeMs) / 1000) * 1000;
     const transfer = this.#transfer({
       ...{ id, kind, name, state: "running", created, expires },
-      ...{ request: JSON.parse(JSON.stringify(request)), totalBytes: 0, sourceBytes: 0, wireBytes: 0 },
+      ...{ request: asJson(request), terms: asJson(terms), totalBytes: 0, sourceBytes: 0, wireBytes: 0 },
     });
     this.#transfers.set(id, transfer);
     try {
       // Durable before anybody is told: a program that has heard of it can ask for it after any restart.
-      await this.records.write(id, transfer.record);
+      await transfer.begin(move, undo);
     } catch (error) {
       this.#transfers.delete(id);
       throw error;
     }
-    transfer.start(move, undo);
     return transfer;
   }
 
@@ -130,10 +133,13 @@ export class TransferList {
   async remove(transfer: AgentTransfer): Promise<TransferRecord> {
     await transfer.cancel();
     const { record } = transfer;
-    if (this.#transfers.get(record.id) === transfer) {
-      this.#transfers.delete(record.id);
-      await this.forgotten(record);
-      await this.records.remove(record.id);
+    const { id } = record;
+    if (this.#transfers.get(id) === transfer) {
+      this.#transfers.delete(id);
+      const left = this.forgotten(record).finally(() => this.records.remove(id));
+      const leaving = left.catch(() => {}).finally(() => this.#leaving.delete(id));
+      this.#leaving.set(id, leaving);
+      await left;
     }
     return record;
   }
@@ -151,6 +157,9 @@ export class TransferList {
     await Promise.all(this.all.map((transfer) => transfer.leave()));
   }
 }
+
+/** As a record has it: without what is undefined. */
+const asJson = (given: object): Record<string, unknown> => JSON.parse(JSON.stringify(given));
 
 const busy = (why: string): TensorwireError =>
   new TensorwireError("SERVER_BUSY", `${why}, as many as this agent takes: try again later`);

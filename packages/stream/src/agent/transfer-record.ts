@@ -33,6 +33,8 @@ export const TransferSchema = v.object({
   state: v.picklist(["running", "done", "failed", "cancelled"]),
   /** As it was asked for: asked for again it is the same transfer. */
   request: v.looseObject({}),
+  /** What the agent's defaults made of it then. */
+  terms: v.optional(v.looseObject({})),
   /** In milliseconds since 1970; it is forgotten then, if it is over. */
   created: v.number(),
   expires: v.number(),
@@ -52,6 +54,6 @@ export type TransferRecord = v.InferOutput<typeof TransferSchema>;
 
 /** What programs are told of it. */
 export function transferJson(record: TransferRecord): object {
-  const { request, owned, held, created, expires, ...told } = record;
+  const { request, terms, owned, held, created, expires, ...told } = record;
   return { ...told, created: Math.floor(created / 1000), expires: Math.ceil(expires / 1000) };
 }

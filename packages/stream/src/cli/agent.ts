@@ -21,7 +21,7 @@ export function declareAgent(program: Command, invocation: Invocation): void {
 }
 
 async function agent(flags: AgentFlags, { output, signal }: Invocation): Promise<void> {
-  const { codec, policy, minElements, compress, nonFinite, integrity, ...transfer } =
+  const { codec, policy, minElements, compress, nonFinite, integrity, chunkBytes, ...transfer } =
     await streamOptions(flags);
   const { windowBytes, budget, limits, maxBytesPerSecond, idleTimeoutMs, stallTimeoutMs } = transfer;
   const dial = { tls: await tlsOptions(flags), token: await readToken(flags.tokenFile) };
@@ -29,7 +29,7 @@ async function agent(flags: AgentFlags, { output, signal }: Invocation): Promise
     ...agentOptions(flags),
     listen: flags.listen === undefined ? undefined : await listeningOptions(flags, flags.listen),
     dial,
-    encoding: { codec, policy, minElements, compress, nonFinite, integrity },
+    encoding: { codec, policy, minElements, compress, nonFinite, integrity, chunkBytes },
     transfer: { windowBytes, budget, limits, maxBytesPerSecond, idleTimeoutMs, stallTimeoutMs },
   });
   if (running.url !== null) output.note(`tensorwire: listening on ${running.url}`);

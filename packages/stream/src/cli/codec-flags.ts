@@ -40,7 +40,7 @@ export function addMinElementsFlag(command: Command): Command {
 
 /** Options of commands that encode one model. */
 export function addEncodeFlags(command: Command): Command {
-  return addCodecFlags(command)
+  return addSeedFlag(addCodecFlags(command))
     .option("--residuals <file>", "carry what codecs leave out to the next transfer, in this file")
     .addOption(
       new Option("--raw", "the file's bytes as they are, whatever its name says").conflicts([
@@ -77,13 +77,17 @@ export function addCodecFlags(command: Command): Command {
         "chunks with NaN, infinity or values out of range travel exact (default), or are an error",
       ).choices(["exact", "error"]),
     )
-    .addOption(
-      new Option("--seed <hex>", "16 digits, for codecs that round at random (default: drawn)").argParser(
-        parseSeed,
-      ),
-    )
     .addOption(integrityOption("hash chunks with SHA-256 too; a digest against people, not accidents alone"))
     .addOption(chunkOption());
+}
+
+/** Options of commands that encode models of one kind: a seed for all. */
+export function addSeedFlag(command: Command): Command {
+  return command.addOption(
+    new Option("--seed <hex>", "16 digits, for codecs that round at random (default: drawn)").argParser(
+      parseSeed,
+    ),
+  );
 }
 
 /** Options of commands that send what an earlier call may have begun to. */

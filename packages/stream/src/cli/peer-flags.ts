@@ -28,18 +28,22 @@ export function addPeerFlags(command: Command): Command {
     .option("--tls-servername <name>", "the name that the peer's certificate must have (default: the host)");
 }
 
+/** Options of commands that are over with one transfer. */
+export function addRetryFlag(command: Command): Command {
+  return command.addOption(
+    countOption(
+      "--retry",
+      `after an interruption, connect again, or with --listen wait for the next peer, and go on: at most n times in a row that bring nothing (default ${RETRY_DEFAULTS.attempts}, 0: never)`,
+    ),
+  );
+}
+
 /** Options of commands that can wait for peers. */
 export function addListeningFlags(command: Command): Command {
   return command
     .option(
       "--listen <where>",
       "where to wait for peers: host:port, or a ws://, wss://, http://, https://, tcp://, tls:// or unix:/ URL; port 0 takes a free one",
-    )
-    .addOption(
-      countOption(
-        "--retry",
-        `after an interruption, connect again, or with --listen wait for the next peer, and go on: at most n times in a row that bring nothing (default ${RETRY_DEFAULTS.attempts}, 0: never)`,
-      ),
     )
     .addOption(sizeOption("--max-bytes-per-second", "leave room on the line for others (default: no bound)"))
     .option("--tokens <file>", "JSON: who may come in, by the tokens that they show, and what they may do")

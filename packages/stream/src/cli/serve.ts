@@ -4,7 +4,7 @@ import { createModelServer, type ModelServer, type Refusal } from "../server/mod
 import type { ServedAnswer, ServedTransfer } from "../server/visits.js";
 import { ServedFolder } from "../server/served-folder.js";
 import { listeningOptions } from "./endpoint.js";
-import { addCodecFlags, streamOptions } from "./codec-flags.js";
+import { addCodecFlags, addSeedFlag, streamOptions } from "./codec-flags.js";
 import type { Flags } from "./flags.js";
 import { addListeningFlags } from "./peer-flags.js";
 import { addTransferFlags } from "./transfer-flags.js";
@@ -39,7 +39,7 @@ export function declareServe(program: Command, invocation: Invocation): void {
       "show transfers, rates and memory in a browser, at /dashboard or another path, to whoever may come in and watch",
     )
     .action((folder: string, flags: ServeFlags) => serve(folder, flags, invocation));
-  addTransferFlags(addCodecFlags(addListeningFlags(command)));
+  addTransferFlags(addSeedFlag(addCodecFlags(addListeningFlags(command))));
 }
 
 async function serve(folder: string, flags: ServeFlags, invocation: Invocation): Promise<void> {

@@ -14,6 +14,7 @@ const TokensSchema = v.record(
     sha256: v.optional(v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/i, "64 hexadecimal digits"))),
     publish: Rights,
     fetch: Rights,
+    free: Rights,
     watch: v.optional(v.boolean()),
   }),
 );
@@ -21,7 +22,7 @@ const TokensSchema = v.record(
 /**
  * The token of a principal, or the SHA-256 of it, so that whoever reads the list has no token; and what the principal may do.
  */
-export interface TokenGrant extends Pick<Principal, "publish" | "fetch" | "watch"> {
+export interface TokenGrant extends Pick<Principal, "publish" | "fetch" | "free" | "watch"> {
   /** In clear text; or else `sha256`. */
   readonly token?: string | undefined;
   /** SHA-256 of the token, 64 hexadecimal digits. */
@@ -108,12 +109,12 @@ function parsed(tokens: unknown, where: string): Entry[] {
   return entries;
 }
 
-function entry(name: string, { token, sha256, publish, fetch, watch }: TokenGrant, where: string): Entry {
+function entry(name: string, { token, sha256, ...rights }: TokenGrant, where: string): Entry {
   if ((token === undefined) === (sha256 === undefined)) {
     throw invalid(`${where}: ${quote(name)} takes a token, or the sha256 of one`);
   }
   const digest = sha256 === undefined ? digestOf(checkToken(token!)) : Buffer.from(sha256, "hex");
-  return { digest, principal: { name, publish, fetch, watch } };
+  return { digest, principal: { name, ...rights } };
 }
 
 function match(entries: readonly Entry[], credential: string | undefined): Principal | undefined {

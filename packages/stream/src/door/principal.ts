@@ -8,6 +8,11 @@ export interface Principal {
   readonly publish?: boolean | readonly string[] | undefined;
   /** The models that it may have: all, none, or those whose name matches one of the patterns. Default none. */
   readonly fetch?: boolean | readonly string[] | undefined;
+  /**
+   * The models of others that it may free where an agent is their home: all, none, or those whose name matches one of the patterns.
+   * What it has sent there itself it may free with `publish`. Default none.
+   */
+  readonly free?: boolean | readonly string[] | undefined;
   /** Whether it may look at the dashboard, on which are the names and peers of all transfers. Default false. */
   readonly watch?: boolean | undefined;
 }
@@ -18,7 +23,7 @@ export interface Principal {
  */
 export type Authorize = (credential: string | undefined, peer: ChannelPeer) => Answer<Principal | undefined>;
 
-export type Right = "publish" | "fetch";
+export type Right = "publish" | "fetch" | "free";
 
 /** Whether the principal has the right to the model of that name. Nobody was asked who they are: then everybody has. */
 export function hasRight(principal: Principal | undefined, right: Right, name: string): boolean {
