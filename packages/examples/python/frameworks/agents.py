@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from processes import Started
@@ -43,14 +43,15 @@ class Agents:
         for started in reversed(self._started.values()):
             started.end()
 
-    def start(self, name: str, *options: str) -> Started:
-        """Starts one, or starts it anew: the home first."""
+    def start(self, name: str, *options: str, before: Sequence[str] = ()) -> Started:
+        """Starts one, or starts it anew: the home first. ``before`` is a command that runs its command."""
         home = name == SERVER
         # A home that is started anew has the port that the others know.
         where = ["--listen", self._url or "ws://127.0.0.1:0"] if home else ["--home", self._url]
         os.makedirs(self.folder, exist_ok=True)
         started = Started(
             [
+                *before,
                 *COMMAND,
                 "agent",
                 *("--directory", os.path.join(self.folder, name)),

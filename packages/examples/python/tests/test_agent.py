@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
 import threading
 import time
 from dataclasses import replace
@@ -11,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from agents import Agents
+from conftest import needs
 from tensorwire import Agent, Ref, TensorwireError, fetch, publish
-from tensorwire.agent import _Exchange
 
 #: The worst error in parts of a block's largest magnitude (docs/codecs.md), and of the value for float16.
 BOUNDS = {"none": 0.0, "float16": 0.000489, "blockwise8": 0.00704, "normfloat4": 0.152, "float4": 0.167}
+
+ISOLATED = ("unshare", "--user", "--map-root-user", "--mount")
 
 
 def model() -> dict[str, Any]:
@@ -55,9 +58,10 @@ def test_the_environment_names_the_agent(agents: Agents, monkeypatch: pytest.Mon
 
 def test_an_agent_whose_files_are_out_of_sight_is_spoken_to_in_bodies(agents: Agents) -> None:
     server, client = ends(agents)
-    client._exchange = _Exchange("", False, 0)
+    with open(os.path.join(agents.exchange_of("site-1"), ".mark"), "w", encoding="ascii") as mark:
+        mark.write("of another agent")
     sent = model()
-    ref = client.publish(sent, codec="none")
+    ref = client.publish(sent, codec="none", written=lambda _: pytest.fail("it was written to a directory that is not the agent's"))
     assert np.array_equal(server.fetch(ref)["weight"], sent["weight"])
     unseen = os.access
     try:
@@ -66,6 +70,23 @@ def test_an_agent_whose_files_are_out_of_sight_is_spoken_to_in_bodies(agents: Ag
         assert sum(len(chunk) for chunk in client.chunks(ref)) == sum(value.size for name, value in sent.items() if name != "tied")
     finally:
         os.access = unseen
+
+
+def test_another_directory_under_the_same_path_is_not_the_agents(agents: Agents) -> None:
+    exchange = agents.exchange_of("site-1")
+    os.makedirs(exchange, exist_ok=True)
+    # As in a container of its own: what it mounts there nobody else sees.
+    inside = [*ISOLATED, "sh", "-c", f'mount -t tmpfs none "{exchange}" && exec "$@"', "sh"]
+    if subprocess.run([*inside, "true"], capture_output=True).returncode:
+        needs("mount namespaces for all users")
+    agents.kill("site-1")
+    agents.start("site-1", before=inside)
+    server, client = ends(agents)
+    sent = model()
+    ref = client.publish(sent, codec="none")
+    assert np.array_equal(client.fetch(ref)["weight"], sent["weight"])
+    assert np.array_equal(server.fetch(ref)["weight"], sent["weight"])
+    assert [file for file in os.listdir(exchange) if not file.startswith(".")] == []
 
 
 def test_chunks_come_in_the_memory_of_a_chunk(agents: Agents) -> None:
