@@ -104,10 +104,14 @@ class OutgoingModel:
             raise
 
 
+#: By which a file that has no name gets one: not there in every container.
+_DESCRIPTORS = "/proc/self/fd"
+
+
 def _new_file(path: str) -> tuple[int, bool]:
     """A file that has no name yet, so that a process that is killed leaves nothing; where there are none, one that has."""
     flags = os.O_WRONLY | os.O_CLOEXEC
-    if hasattr(os, "O_TMPFILE"):
+    if hasattr(os, "O_TMPFILE") and os.path.isdir(_DESCRIPTORS):
         try:
             return os.open(os.path.dirname(path), flags | os.O_TMPFILE, 0o600), True
         except OSError as error:
@@ -120,7 +124,7 @@ def _name(descriptor: int, path: str) -> None:
     folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
     try:
         # With a folder given, Python follows the link, which is what names the file rather than the link.
-        os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=folder, follow_symlinks=True)
+        os.link(f"{_DESCRIPTORS}/{descriptor}", path, src_dir_fd=folder, follow_symlinks=True)
     finally:
         os.close(folder)
 

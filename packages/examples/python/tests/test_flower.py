@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
@@ -157,7 +158,8 @@ def test_a_reply_that_cannot_be_fetched_is_the_error_of_its_node(agents: Agents)
 
     def late(message: Message) -> Message:
         reply = answering(message)
-        time.sleep(1.2)
+        expires = json.loads(str(reply.content["arrays"]["tensorwire.ref"]))["expires"]
+        time.sleep(max(0.0, expires - time.time()) + 0.2)
         return reply
 
     grid = ReferenceGrid(Line([late, client(agents, [], codec="none")]), agent=agents.address("server"), codec="none")

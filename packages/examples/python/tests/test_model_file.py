@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from tensorwire import TensorwireError
+from tensorwire import TensorwireError, model_file
 from tensorwire.chunks import chunks_of_file
 from tensorwire.layout import LAYOUT_KEY
 from tensorwire.model_file import MappedModel, OutgoingModel
@@ -140,13 +140,23 @@ def test_chunks_are_the_model(tmp_path: Path) -> None:
     assert found == {name: value.tolist() for name, value in tensors.items()}
 
 
-def test_a_process_that_is_killed_while_it_writes_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("nameless", [True, False])
+def test_a_process_that_ends_while_it_writes_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nameless: bool
+) -> None:
+    if not nameless:
+        # As in a container without /proc.
+        monkeypatch.setattr(model_file, "_DESCRIPTORS", str(tmp_path / "nowhere"))
     model = OutgoingModel({"w": np.ones(1 << 20)})
+    model.write(str(tmp_path / "whole"))
+    assert os.path.getsize(tmp_path / "whole") == model.bytes
+    os.unlink(tmp_path / "whole")
     portions = model.portions()
 
     def stopping() -> Iterator[memoryview]:
         yield next(portions)
-        assert os.listdir(tmp_path) == []
+        # One that has no name is gone however the process ends.
+        assert os.listdir(tmp_path) == ([] if nameless else ["model.safetensors"])
         raise KeyboardInterrupt
 
     model.portions = stopping  # type: ignore[method-assign]
