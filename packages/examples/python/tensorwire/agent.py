@@ -199,11 +199,19 @@ class Agent:
                 case "done":
                     return dict(state)
                 case "failed":
-                    raise error_from_json(state.get("error"), f"transfer {transfer} failed, and the agent does not say why")
+                    raise self._failed(state.get("error"), transfer)
                 case "cancelled":
                     raise TensorwireError("ABORTED", f"transfer {transfer} was cancelled at the agent")
                 case _:
                     raise TensorwireError("PROTOCOL", f"the agent at {self.address} says nothing of transfer {transfer}")
+
+    def _failed(self, said: Any, transfer: str) -> TensorwireError:
+        error = error_from_json(said, f"transfer {transfer} failed, and the agent at {self.address} does not say why")
+        if error.code not in _GONE:
+            return error
+        # Whoever reads it sees who is gone, but not for whom.
+        message = f"{error.message}: the agent at {self.address} has given up"
+        return TensorwireError(error.code, message, retryable=error.retryable, peer_code=error.peer_code)
 
     def _spooled(self, transfer: str, ref: Ref) -> MappedModel:
         """The model out of the body, by way of a file without a name."""

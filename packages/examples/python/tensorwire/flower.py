@@ -231,7 +231,8 @@ class ReferenceGrid(Grid):
             reply.content = self._references.fetched(self._agent, reply.content, free=True)
         except TensorwireError as error:
             # To the strategy it is a node that failed: it goes on without, or not, as it does with others.
-            return Message(error=Error(ErrorCode.MOD_FAILED_PRECONDITION, str(error)), metadata=reply.metadata)
+            reason = f"the ServerApp could not fetch the arrays of this reply: {error}"
+            return Message(error=Error(ErrorCode.MOD_FAILED_PRECONDITION, reason), metadata=reply.metadata)
         return reply
 
 

@@ -164,6 +164,15 @@ def test_an_agent_that_stays_away_is_given_up(tmp_path: Path) -> None:
     assert (raised.value.code, raised.value.retryable) == ("CHANNEL_OPEN", True)
 
 
+def test_a_home_that_stays_away_is_given_up_by_the_agent_and_both_are_named(agents: Agents) -> None:
+    agents.kill("site-1")
+    agents.start("site-1", "--patience", "100ms")
+    agents.kill("server")
+    with pytest.raises(TensorwireError, match=f"cannot reach ws://.*: the agent at {agents.address('site-1')} has given up") as raised:
+        Agent(agents.address("site-1")).publish({"w": np.arange(3)})
+    assert (raised.value.code, raised.value.retryable) == ("CHANNEL_OPEN", True)
+
+
 def test_errors_keep_their_code_between_processes() -> None:
     error = pickle.loads(pickle.dumps(TensorwireError("TARGET_FULL", "no room", retryable=True)))
     assert (error.code, error.message, error.retryable, str(error)) == ("TARGET_FULL", "no room", True, "TARGET_FULL: no room")

@@ -1,23 +1,15 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import re
-import signal
-import threading
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from agents import Agents
 from conftest import needs
-from flower_run import run_flower
-from model import Model
-from processes import Started, command_of
 from tensorwire import TensorwireError
 from test_agent import BOUNDS
 
@@ -176,35 +168,3 @@ def test_a_reference_that_is_none_is_refused(agents: Agents, version: Any, code:
     with pytest.raises(TensorwireError) as raised:
         mod(Message(content, dst_node_id=1, message_type="train"), context, lambda *_: pytest.fail("the app was called"))
     assert raised.value.code == code
-
-
-def test_a_node_that_may_not_speak_to_its_agent_fails_in_flowers_log(agents: Agents, tmp_path: Path) -> None:
-    agents.start("site-2", "--local-token-file", str(tmp_path / "token"))
-    folder = tmp_path / "run"
-    folder.mkdir()
-    said = run_flower(
-        str(folder), Model(8, mixed=False), clients=2, rounds=1, log=str(folder / "log"), agents=agents.environment, seconds=100
-    )
-    assert "UNAUTHORIZED" in said, said[-3000:]
-    assert "Received 1 results and 1 failures" in said
-
-
-def test_a_client_that_is_killed_is_flowers_to_replace(agents: Agents, tmp_path: Path) -> None:
-    agents.start("site-2")
-    folder = tmp_path / "run"
-    folder.mkdir()
-
-    def began(processes: list[Started]) -> None:
-        def kill() -> None:
-            processes[2].says("Start `flwr-clientapp` process", 60)
-            for pid in processes[2].all():
-                if "flwr-clientapp" in command_of(pid):
-                    os.kill(pid, signal.SIGKILL)
-
-        threading.Thread(target=kill, daemon=True).start()
-
-    said = run_flower(
-        str(folder), Model(8, mixed=False), clients=2, rounds=1, log=str(folder / "log"), agents=agents.environment, began=began, seconds=100
-    )
-    # Flower starts the app again where it can, and counts a failure where it cannot.
-    assert re.search("Received (2 results and 0|1 results and 1) failures", said), said[-3000:]
