@@ -12,6 +12,8 @@ from model import Model
 from nvflare_job import write_job
 from processes import Started
 
+SIMULATOR = (os.path.join(os.path.dirname(sys.executable), "nvflare"), "simulator")
+
 
 def run_nvflare(
     folder: str,
@@ -40,8 +42,8 @@ def run_nvflare(
     )
     simulator = Started(
         [
-            os.path.join(os.path.dirname(sys.executable), "nvflare"),
-            *("simulator", job, "-w", os.path.join(folder, "workspace"), "-n", str(clients), "-t", str(clients)),
+            *SIMULATOR,
+            *(job, "-w", os.path.join(folder, "workspace"), "-n", str(clients), "-t", str(clients)),
         ],
         os.path.join(folder, "simulator.log"),
     )
