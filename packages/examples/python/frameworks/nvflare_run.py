@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from model import Model
@@ -26,9 +26,10 @@ def run_nvflare(
     agents: Callable[[str], str] | None = None,
     seconds: float = 220,
     began: Callable[[list[Started]], None] | None = None,
+    environment: Mapping[str, str] | None = None,
     **options: Any,
 ) -> str:
-    """The simulator's log, of so many seconds at most. Other options are those of a job."""
+    """The simulator's log, of so many seconds at most. ``environment`` is what it has besides in its own; other options are those of a job."""
     job = os.path.join(folder, "job")
     write_job(
         job,
@@ -46,6 +47,7 @@ def run_nvflare(
             *(job, "-w", os.path.join(folder, "workspace"), "-n", str(clients), "-t", str(clients)),
         ],
         os.path.join(folder, "simulator.log"),
+        environment,
     )
     try:
         if began is not None:

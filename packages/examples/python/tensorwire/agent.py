@@ -207,9 +207,9 @@ class Agent:
 
     def _failed(self, said: Any, transfer: str) -> TensorwireError:
         error = error_from_json(said, f"transfer {transfer} failed, and the agent at {self.address} does not say why")
-        if error.code not in _GONE:
+        if error.code not in (*_GONE, "UNAUTHORIZED"):
             return error
-        # Whoever reads it sees who is gone, but not for whom.
+        # It says who is gone, or who asks for a credential, and not of which agent.
         message = f"{error.message}: the agent at {self.address} has given up"
         return TensorwireError(error.code, message, retryable=error.retryable, peer_code=error.peer_code)
 

@@ -140,10 +140,15 @@ class Transport:
             return response
         with response:
             answer = self._json(response, of_error=True)
-        raise error_from_json(
+        error = error_from_json(
             answer.get("error") if isinstance(answer, dict) else None,
             f"the agent at {self.address} answered {response.status} to {method} {target}",
         )
+        if response.status != 401:
+            raise error
+        # Whoever reads it in the log of one of many sites is told which agent, and where a token is looked for.
+        where = f"set {TOKEN_FILE_VARIABLE} to that file in this program's environment, or {TOKEN_VARIABLE}"
+        raise TensorwireError(error.code, f"the agent at {self.address}: {error.message}; {where}")
 
     @contextmanager
     def body(self, target: str) -> Iterator[Body]:

@@ -3,28 +3,15 @@
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from flwr.app import Context, Message
 from measured import client_app, server_app
+from measured.mid_round import holding
 from tensorwire import flower
 
 FAULT = os.environ.get("FAULT")
-FOLDER = os.environ.get("FAULT_FOLDER", "")
-
-
-def held(tensors: Mapping[str, Any], site: int) -> dict[str, Any]:
-    """The first time, in the middle of a round: the model is here, and the reply is not yet made."""
-    if not os.path.exists(os.path.join(FOLDER, "held")):
-        with open("/proc/self/maps", encoding="utf-8") as maps:
-            mapped = [line.split(maxsplit=5)[5] for line in maps if "-exchange/" in line]
-        with open(os.path.join(FOLDER, "draft"), "w", encoding="utf-8") as note:
-            json.dump({"pid": os.getpid(), "mapped": mapped}, note)
-        os.rename(os.path.join(FOLDER, "draft"), os.path.join(FOLDER, "held"))
-        while not os.path.exists(os.path.join(FOLDER, "released")):
-            time.sleep(0.02)
-    return step(tensors, site)
 
 
 class Slow(flower.ReferenceMod):
@@ -62,9 +49,8 @@ def _of_another_version(ref: Any) -> Any:
     return flower.ConfigRecord({"tensorwire.ref": json.dumps({**ref.to_json(), "tensorwire": 2})})
 
 
-step = client_app.step
 if FAULT == "hold":
-    client_app.step = held
+    client_app.step = holding(client_app.step, 1, os.environ["FAULT_FOLDER"])
 elif FAULT == "version":
     flower._stand_in = _of_another_version
 elif FAULT == "late":

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from agents import Agents
+from agents import Agents, can_run
 from conftest import needs
 from tensorwire import Agent, Ref, TensorwireError, fetch, publish
 
@@ -136,11 +136,26 @@ def test_a_wrong_token_is_told_and_a_right_one_read_from_its_file(
     agents.start("site-2", "--local-token-file", str(token_file))
     address = agents.address("site-2")
     for token in (None, "wrong"):
-        with pytest.raises(TensorwireError) as raised:
+        with pytest.raises(TensorwireError, match="the agent at .*site-2.sock: .* set TENSORWIRE_AGENT_TOKEN_FILE") as raised:
             Agent(address, token).publish({"w": np.arange(3)})
         assert (raised.value.code, raised.value.retryable) == ("UNAUTHORIZED", False)
     monkeypatch.setenv("TENSORWIRE_AGENT_TOKEN_FILE", str(token_file))
     assert Agent(address).publish({"w": np.arange(3)}).name.startswith("python/")
+
+
+def test_a_token_that_a_home_does_not_know_is_told_of_both(tmp_path: Path) -> None:
+    needs(can_run())
+    (tmp_path / "tokens.json").write_text('{ "site-1": { "token": "cmlnaHQtdG9rZW4tb2Ytc2l0ZQ", "publish": true, "fetch": true } }')
+    (tmp_path / "token").write_text("d3JvbmctdG9rZW4tb2Ytc2l0ZQ")
+    with Agents(str(tmp_path)) as agents:
+        agents.start("server", "--tokens", str(tmp_path / "tokens.json"))
+        agents.start("site-1", "--token-file", str(tmp_path / "token"))
+        server, client = ends(agents)
+        ref = server.publish({"w": np.arange(3)})
+        for refused in (lambda: client.fetch(ref), lambda: client.publish({"w": np.arange(3)})):
+            with pytest.raises(TensorwireError, match="ws://.* asks for a credential.*: the agent at .*site-1.sock has given up") as raised:
+                refused()
+            assert (raised.value.code, raised.value.retryable) == ("UNAUTHORIZED", False)
 
 
 def test_an_agent_that_is_killed_and_started_anew_goes_on(agents: Agents) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -17,8 +16,9 @@ import pytest
 from agents import Agents
 from conftest import needs
 from flower_run import run_flower
+from mid_round import MidRound
+from mid_round import __file__ as mid_round_file
 from model import Model
-from processes import Started
 
 try:
     import flwr  # noqa: F401
@@ -51,15 +51,7 @@ class Run:
     ) -> None:
         folder.mkdir()
         self._folder = folder
-        self._ended = threading.Event()
-        #: What the app that was held said of itself.
-        self.held: dict[str, Any] = {}
-        self._failed: BaseException | None = None
-        watch = threading.Thread(target=self._watch, args=(in_mid_round,))
-
-        def began(_: list[Started]) -> None:
-            watch.start()
-
+        mid_round = MidRound(str(folder), in_mid_round)
         try:
             self.said = run_flower(
                 str(folder),
@@ -70,33 +62,18 @@ class Run:
                 agents=None if agents is None else agents.environment,
                 patience=patience,
                 seconds=180,
-                began=began,
+                began=mid_round.begin,
                 environment=lambda site: {"FAULT": (faults or {}).get(site, ""), "FAULT_FOLDER": str(folder)},
-                custom=[FAULTS],
+                custom=[FAULTS, mid_round_file],
                 replaced=FAULTY,
             )
         finally:
-            self._ended.set()
-            watch.join()
-        if self._failed is not None:
-            raise self._failed
-        assert bool(self.held) == (in_mid_round is not None), self.said
+            mid_round.end()
+        #: What the app that was held said of itself.
+        self.held = mid_round.held
         #: Results and failures of each round.
         self.received = [(int(a), int(b)) for a, b in re.findall(r"Received (\d+) results and (\d+) failures", self.said)]
         self.errors = re.findall(r"Received error in reply from node \d+: (.*)", self.said)
-
-    def _watch(self, in_mid_round: Callable[[Any], None] | None) -> None:
-        try:
-            while not os.path.exists(self._folder / "held"):
-                if self._ended.wait(0.02):
-                    return
-            self.held = json.loads((self._folder / "held").read_text())
-            assert in_mid_round is not None
-            in_mid_round(self.held)
-        except BaseException as error:
-            self._failed = error
-        finally:
-            (self._folder / "released").touch()
 
     def said_at(self, site: str) -> str:
         return (self._folder / f"{site}.log").read_text()
@@ -147,7 +124,7 @@ def test_a_client_that_is_killed_is_flowers_to_report(agents: Agents, tmp_path: 
     # The model was mapped when the app was killed, from a file that was the app's alone by then.
     assert alone.held["mapped"] == []
     assert beside.held["mapped"] and all(
-        re.fullmatch(rf"{re.escape(agents.exchange_of('site-2'))}/\S+ \(deleted\)\n", mapped) for mapped in beside.held["mapped"]
+        re.fullmatch(rf"{re.escape(agents.exchange_of('site-2'))}/\S+ \(deleted\)", mapped) for mapped in beside.held["mapped"]
     )
     # The same as without, in the same words: the round goes on with the other one, and the next one with both.
     assert beside.received == alone.received == [(1, 1), (2, 0)], beside.said
