@@ -55,9 +55,7 @@ def run_flower(
     os.makedirs(home)
     port = _free_port()
     with open(os.path.join(home, "config.toml"), "w", encoding="utf-8") as config:
-        config.write(
-            f'[superlink]\ndefault = "measured"\n\n[superlink.measured]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
-        )
+        config.write(f'[superlink]\ndefault = "measured"\n\n[superlink.measured]\naddress = "127.0.0.1:{port}"\ninsecure = true\n')
     shared = {**QUIET, "FLWR_HOME": home, "PATH": _BIN + os.pathsep + os.environ["PATH"]}
 
     def start(site: str, *command: str) -> Started:

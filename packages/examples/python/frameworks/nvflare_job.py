@@ -57,9 +57,7 @@ def write_job(
                 "args": {"num_clients": clients, "num_rounds": rounds, **(workflow or {})},
             }
         ],
-        "components": [
-            {"id": "persistor", "path": "nvflare_app.DrawnModel", "args": {"model": asdict(model), "log": log, "keep": keep}}
-        ],
+        "components": [{"id": "persistor", "path": "nvflare_app.DrawnModel", "args": {"model": asdict(model), "log": log, "keep": keep}}],
         "task_data_filters": filters("server", "out", "PublishWeights", **publishing),
         "task_result_filters": filters("server", "in", "FetchWeights"),
     }

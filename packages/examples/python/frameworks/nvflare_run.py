@@ -29,7 +29,7 @@ def run_nvflare(
     environment: Mapping[str, str] | None = None,
     **options: Any,
 ) -> str:
-    """The simulator's log, of so many seconds at most. ``environment`` is what it has besides in its own; other options are those of a job."""
+    """The simulator's log, of so many seconds at most. ``environment`` is what it has besides; other options are those of a job."""
     job = os.path.join(folder, "job")
     write_job(
         job,

@@ -58,9 +58,9 @@ class OutgoingModel:
             end = offset + prod(shape) * DTYPE_BYTES[dtype]
             header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, end]}
             offset = end
-        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        text += b" " * (-len(text) % 8)
-        self._header = len(text).to_bytes(8, "little") + text
+        encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        encoded += b" " * (-len(encoded) % 8)
+        self._header = len(encoded).to_bytes(8, "little") + encoded
         self.bytes = len(self._header) + offset
 
     def portions(self) -> Iterator[memoryview]:
@@ -71,7 +71,10 @@ class OutgoingModel:
                 yield whole[begin : begin + PORTION_BYTES]
 
     def write(self, path: str, reserve: int = 0) -> None:
-        """Writes a new file, this user's alone, where ``reserve`` bytes stay free besides. Raises ``TARGET_FULL`` and ``TARGET_WRITE``, and leaves nothing then."""
+        """Writes a new file, this user's alone, where ``reserve`` bytes stay free besides.
+
+        Raises ``TARGET_FULL`` and ``TARGET_WRITE``, and leaves nothing then.
+        """
         folder = os.path.dirname(path)
         try:
             room = os.statvfs(folder)

@@ -73,9 +73,7 @@ class Publications:
         self._all: dict[Any, _Publication] = {}
         atexit.register(_free_all, weakref.ref(self))
 
-    def of(
-        self, task: Any, data: Mapping[str, Any], names: list[str], agent: Agent, publish: Callable[[], Ref | None]
-    ) -> Ref | None:
+    def of(self, task: Any, data: Mapping[str, Any], names: list[str], agent: Agent, publish: Callable[[], Ref | None]) -> Ref | None:
         """The reference of these tensors of ``data``: theirs from before in the same task, or else what ``publish`` makes.
 
         ``publish`` may put other objects into ``data`` that are worth the same.

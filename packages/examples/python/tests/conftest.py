@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "frameworks"))
 
-from agents import Agents, can_run  # noqa: E402
+from agents import Agents, can_run
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flwr.app import Context, Message
+
 from measured import client_app, server_app
 from measured.mid_round import holding
 from tensorwire import flower
@@ -40,7 +41,9 @@ class BriefGrid(flower.ReferenceGrid):
 
 
 def _wait_for_expiry(message: Message) -> None:
-    (reference,) = [json.loads(str(record["tensorwire.ref"])) for record in message.content.config_records.values() if "tensorwire.ref" in record]
+    (reference,) = [
+        json.loads(str(record["tensorwire.ref"])) for record in message.content.config_records.values() if "tensorwire.ref" in record
+    ]
     time.sleep(max(0.0, reference["expires"] - time.time()) + 0.2)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from agents import Agents, can_run
 from conftest import needs
 from tensorwire import Agent, Ref, TensorwireError, fetch, publish
@@ -129,9 +130,7 @@ def test_a_reference_of_another_version_is_refused() -> None:
         assert raised.value.code == "PROTOCOL"
 
 
-def test_a_wrong_token_is_told_and_a_right_one_read_from_its_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agents: Agents
-) -> None:
+def test_a_wrong_token_is_told_and_a_right_one_read_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agents: Agents) -> None:
     token_file = tmp_path / "local-token"
     agents.start("site-2", "--local-token-file", str(token_file))
     address = agents.address("site-2")

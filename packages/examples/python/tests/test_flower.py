@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_agent import BOUNDS
+
 from agents import Agents
 from conftest import needs
 from tensorwire import TensorwireError
-from test_agent import BOUNDS
 
 try:
     from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
     from flwr.serverapp import Grid
     from flwr.supercore.task_identity import TaskIdentity
+
     from tensorwire.flower import MappedArray, ReferenceGrid, ReferenceMod
 
     TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1  # Of this process, as Flower sets it.
@@ -83,7 +85,9 @@ def client(agents: Agents, seen: list[Any], **options: Any) -> Any:
 def record() -> Any:
     random = np.random.default_rng(3)
     weight = Array(random.standard_normal((256, 256)).astype(np.float32))
-    return ArrayRecord({"weight": weight, "steps": Array(np.arange(5)), "tied": weight, "columns": Array(np.asfortranarray(weight.numpy()))})
+    return ArrayRecord(
+        {"weight": weight, "steps": Array(np.arange(5)), "tied": weight, "columns": Array(np.asfortranarray(weight.numpy()))}
+    )
 
 
 def messages(arrays: Any, nodes: Iterable[int]) -> list[Any]:

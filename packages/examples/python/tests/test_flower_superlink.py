@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from agents import Agents
 from conftest import needs
 from flower_run import run_flower
@@ -168,9 +169,7 @@ def test_a_client_that_may_not_speak_to_its_agent_fails_alone(agents: Agents, tm
 
 def test_a_client_whose_agent_stays_away_fails_alone(agents: Agents, tmp_path: Path) -> None:
     agents.start("site-2")
-    run = Run(
-        tmp_path / "run", agents, faults={"site-2": "hold"}, in_mid_round=lambda _: agents.kill("site-2"), rounds=2, patience=0.5
-    )
+    run = Run(tmp_path / "run", agents, faults={"site-2": "hold"}, in_mid_round=lambda _: agents.kill("site-2"), rounds=2, patience=0.5)
     # First it cannot publish, then it cannot fetch.
     assert run.received == [(1, 1), (1, 1)], run.said
     assert all(re.search(rf"CHANNEL_OPEN: no agent answers at {agents.address('site-2')}: .* Start it", each) for each in run.errors)
@@ -181,9 +180,7 @@ def test_a_home_that_stays_away_fails_all_clients(agents: Agents, tmp_path: Path
     agents.kill("site-1")
     for site in ("site-1", "site-2"):
         agents.start(site, "--patience", "1s")
-    run = Run(
-        tmp_path / "run", agents, faults={"site-2": "hold"}, in_mid_round=lambda _: agents.kill("server"), rounds=2, patience=0.5
-    )
+    run = Run(tmp_path / "run", agents, faults={"site-2": "hold"}, in_mid_round=lambda _: agents.kill("server"), rounds=2, patience=0.5)
     # No reply arrives, nor does the next model. Flower goes on to the end of the run, as with any clients that fail.
     assert run.received == [(0, 2), (0, 2)], run.said
     assert all("CHANNEL_OPEN: " in error for error in run.errors), run.errors

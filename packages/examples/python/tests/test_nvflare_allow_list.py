@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from agents import Agents
 from conftest import needs
 from nvflare_run import SIMULATOR

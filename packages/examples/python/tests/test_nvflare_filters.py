@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_agent import BOUNDS
+
 from agents import Agents
 from conftest import needs
 from tensorwire import TensorwireError
-from test_agent import BOUNDS
 
 try:
     from nvflare.apis.dxo import DXO, DataKind, from_shareable
@@ -20,6 +21,7 @@ try:
     from nvflare.app_common.abstract.model import make_model_learnable
     from nvflare.app_common.app_constant import AppConstants
     from nvflare.fuel.utils import fobs
+
     from tensorwire.nvflare import FetchWeights, PublishWeights
 except ImportError:
     pytestmark = pytest.mark.usefixtures("_without_nvflare")
@@ -52,7 +54,14 @@ def message(data: Any, kind: Any, task: str | None = "task-1") -> Shareable:
 def weights() -> dict[str, Any]:
     random = np.random.default_rng(5)
     weight = random.standard_normal((256, 256)).astype(np.float32)
-    return {"weight": weight, "steps": np.arange(9), "tied": weight, "mask": np.arange(4) > 1, "temperature": 0.7, "half": weight.astype("f2")}
+    return {
+        "weight": weight,
+        "steps": np.arange(9),
+        "tied": weight,
+        "mask": np.arange(4) > 1,
+        "temperature": 0.7,
+        "half": weight.astype("f2"),
+    }
 
 
 def on_the_wire(shareable: Shareable) -> Shareable:
@@ -123,8 +132,7 @@ def test_a_result_that_has_no_task_is_published_each_time(agents: Agents) -> Non
     publish = in_chain(PublishWeights(agents.address(), codec="none"), FilterChainType.TASK_DATA_CHAIN)
     data = weights()
     first, second = (
-        from_shareable(publish.process(message(data, DataKind.WEIGHTS, None), context("server"))).data["tensorwire.ref"]
-        for _ in range(2)
+        from_shareable(publish.process(message(data, DataKind.WEIGHTS, None), context("server"))).data["tensorwire.ref"] for _ in range(2)
     )
     assert first["transfer"] != second["transfer"]
 

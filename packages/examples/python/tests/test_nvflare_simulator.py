@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
+
 from agents import Agents
 from conftest import needs
 from mid_round import MidRound
 from model import Model
 from nvflare_run import run_nvflare
-from safetensors.numpy import load_file
 
 try:
     import nvflare  # noqa: F401
