@@ -103,5 +103,11 @@ class Agents:
 
         return Agent(self.address(name)).status()
 
+    def left_at(self, name: str) -> tuple[list[str], list[Any], list[Any]]:
+        """What lies there: files of programs in the exchange directory, models and transfers."""
+        files = [file for file in os.listdir(self.exchange_of(name)) if not file.startswith(".")]
+        status = self.status(name)
+        return files, status["models"], status["transfers"]
+
     def describe(self) -> str:
         return json.dumps({name: started.said()[-500:] for name, started in self._started.items()})

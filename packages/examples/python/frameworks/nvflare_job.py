@@ -30,13 +30,15 @@ def write_job(
     replaced: Mapping[str, str] | None = None,
     expires_seconds: float | None = None,
     script: str = "nvflare_train.py",
+    persistor: str = "nvflare_app.DrawnModel",
     params: str = "numpy",
     workflow: Mapping[str, Any] | None = None,
 ) -> None:
     """``agents`` gives the address of a site's agent, where ``{site}`` is any client; without it, the framework is alone.
 
     ``custom`` are files for the job's custom folder, ``replaced`` gives other filters for the path of one (``server`` or
-    ``client``, a dot, and its class). ``script`` trains on ``params`` ("numpy" or "pytorch"), ``workflow`` are more arguments of FedAvg.
+    ``client``, a dot, and its class). ``script`` trains on ``params`` ("numpy" or "pytorch"), which ``persistor`` draws;
+    ``workflow`` are more arguments of FedAvg.
     """
     publishing = {"codec": codec, "expires_seconds": expires_seconds}
 
@@ -57,7 +59,7 @@ def write_job(
                 "args": {"num_clients": clients, "num_rounds": rounds, **(workflow or {})},
             }
         ],
-        "components": [{"id": "persistor", "path": "nvflare_app.DrawnModel", "args": {"model": asdict(model), "log": log, "keep": keep}}],
+        "components": [{"id": "persistor", "path": persistor, "args": {"model": asdict(model), "log": log, "keep": keep}}],
         "task_data_filters": filters("server", "out", "PublishWeights", **publishing),
         "task_result_filters": filters("server", "in", "FetchWeights"),
     }

@@ -44,7 +44,8 @@ def _wait_for_expiry(message: Message) -> None:
     (reference,) = [
         json.loads(str(record["tensorwire.ref"])) for record in message.content.config_records.values() if "tensorwire.ref" in record
     ]
-    time.sleep(max(0.0, reference["expires"] - time.time()) + 0.2)
+    # At the home it has its time from when it came there, in full seconds.
+    time.sleep(max(0.0, reference["expires"] - time.time()) + 1.2)
 
 
 def _of_another_version(ref: Any) -> Any:

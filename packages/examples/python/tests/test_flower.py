@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_agent import BOUNDS
 
 from agents import Agents
 from conftest import needs
 from tensorwire import TensorwireError
+from test_agent import BOUNDS
 
 try:
     from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -96,15 +96,15 @@ def messages(arrays: Any, nodes: Iterable[int]) -> list[Any]:
 
 
 @pytest.mark.parametrize("codec", BOUNDS)
-def test_records_leave_the_message_and_come_back(agents: Agents, codec: str) -> None:
+def test_records_leave_the_message_and_come_back(lasting_agents: Agents, codec: str) -> None:
     arrays = record()
     expected = {name: array.numpy() for name, array in arrays.items()}
     seen: list[Any] = []
-    grid = ReferenceGrid(Line([client(agents, seen, codec=codec)] * 2), agent=agents.address("server"), codec=codec)
+    grid = ReferenceGrid(Line([client(lasting_agents, seen, codec=codec)] * 2), agent=lasting_agents.address("server"), codec=codec)
     for _ in range(2):
         replies = list(grid.send_and_receive(messages(arrays, grid.get_node_ids())))
         # Both nodes, and the next call, have the one model that was published.
-        assert len(agents.status("server")["models"]) == 1
+        assert len(lasting_agents.status("server")["models"]) == 1
         for content, added in [(content, 0) for content in seen] + [(reply.content, 1) for reply in replies]:
             found = content.array_records["arrays"]
             assert list(found) == list(expected)
@@ -116,7 +116,7 @@ def test_records_leave_the_message_and_come_back(agents: Agents, codec: str) -> 
     assert {name: array.numpy().tolist() for name, array in arrays.items()} == {name: value.tolist() for name, value in expected.items()}
     assert all(isinstance(array, MappedArray) for array in arrays.values())
     del grid
-    assert agents.status("server")["models"] == []
+    assert lasting_agents.status("server")["models"] == []
 
 
 def test_pushed_and_pulled_messages_are_the_same(agents: Agents) -> None:
@@ -128,10 +128,11 @@ def test_pushed_and_pulled_messages_are_the_same(agents: Agents) -> None:
     assert np.array_equal(reply.content.array_records["arrays"]["weight"].numpy(), expected)
 
 
-def test_a_mapped_array_is_an_array_to_flower(agents: Agents) -> None:
+def test_a_mapped_array_is_an_array_to_flower(lasting_agents: Agents) -> None:
     arrays = record()
     expected = record()["weight"]
-    list(ReferenceGrid(Line([client(agents, [])]), agent=agents.address("server"), codec="none").send_and_receive(messages(arrays, [1])))
+    grid = ReferenceGrid(Line([client(lasting_agents, [])]), agent=lasting_agents.address("server"), codec="none")
+    list(grid.send_and_receive(messages(arrays, [1])))
     mapped = arrays["weight"]
     assert isinstance(mapped, MappedArray)
     mapped.numpy()[:] = 7
@@ -142,9 +143,9 @@ def test_a_mapped_array_is_an_array_to_flower(agents: Agents) -> None:
         mapped.data = b""
 
 
-def test_what_is_no_tensor_stays_in_the_message(agents: Agents) -> None:
+def test_what_is_no_tensor_stays_in_the_message(lasting_agents: Agents) -> None:
     pickled = ArrayRecord({"trees": Array("", (), "", b"\x00\x01")})
-    grid = ReferenceGrid(Line([lambda message: Message(message.content, reply_to=message)]), agent=agents.address("server"))
+    grid = ReferenceGrid(Line([lambda message: Message(message.content, reply_to=message)]), agent=lasting_agents.address("server"))
     (reply,) = grid.send_and_receive(messages(pickled, [1]))
     assert reply.content.array_records["arrays"]["trees"].data == b"\x00\x01"
 
@@ -155,7 +156,8 @@ def test_a_reply_that_cannot_be_fetched_is_the_error_of_its_node(agents: Agents)
     def late(message: Message) -> Message:
         reply = answering(message)
         expires = json.loads(str(reply.content["arrays"]["tensorwire.ref"]))["expires"]
-        time.sleep(max(0.0, expires - time.time()) + 0.2)
+        # At the home it has its time from when it came there, in full seconds.
+        time.sleep(max(0.0, expires - time.time()) + 1.2)
         return reply
 
     grid = ReferenceGrid(Line([late, client(agents, [], codec="none")]), agent=agents.address("server"), codec="none")

@@ -80,14 +80,9 @@ class Run:
         return (self._folder / f"{site}.log").read_text()
 
 
-def files(agents: Agents, site: str) -> list[str]:
-    return [file for file in os.listdir(agents.exchange_of(site)) if not file.startswith(".")]
-
-
 def has_nothing_left(agents: Agents) -> None:
     for site in ("server", "site-1", "site-2"):
-        status = agents.status(site)
-        assert (files(agents, site), status["models"], status["transfers"]) == ([], [], []), site
+        assert agents.left_at(site) == ([], [], []), site
 
 
 def test_agents_that_are_killed_and_started_anew_in_mid_round_are_waited_for(agents: Agents, tmp_path: Path) -> None:

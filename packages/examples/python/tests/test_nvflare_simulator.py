@@ -75,14 +75,9 @@ class Run:
         return dict(load_file(self.aggregate))
 
 
-def files(agents: Agents, site: str) -> list[str]:
-    return [file for file in os.listdir(agents.exchange_of(site)) if not file.startswith(".")]
-
-
 def has_nothing_left(agents: Agents) -> None:
     for site in ("server", "site-1", "site-2"):
-        status = agents.status(site)
-        assert (files(agents, site), status["models"], status["transfers"]) == ([], [], []), site
+        assert agents.left_at(site) == ([], [], []), site
 
 
 @pytest.mark.parametrize("difference", [False, True])
@@ -192,4 +187,4 @@ def test_a_client_that_is_killed_is_the_frameworks_to_wait_for(agents: Agents, t
     assert alone.rounds == beside.rounds == 0
     assert alone.aggregated() == beside.aggregated() == ["1/2"], beside.said
     assert alone.errors() == beside.errors()
-    assert files(agents, "site-2") == []
+    assert agents.left_at("site-2") == ([], [], [])
