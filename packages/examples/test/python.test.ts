@@ -10,20 +10,27 @@ interface Row {
   readonly peaks: { readonly server: { readonly anonymous: number } };
 }
 
+/** What it prints, or undefined where something is missing, which it says. */
+async function runMatrix(...args: string[]): Promise<string | undefined> {
+  const said = await new Promise<string>((resolve, reject) => {
+    execFile("python3", [matrix, ...args], (error, stdout, stderr) => {
+      if (error && "code" in error && error.code === "ENOENT") resolve("SKIPPED: needs python3");
+      else if (error) reject(new Error(`${stdout}\n${stderr}`));
+      else resolve(stdout);
+    });
+  });
+  const skipped = said.split("\n").filter((line) => line.startsWith("SKIPPED"));
+  for (const line of skipped) console.log(line);
+  return /^SKIPPED: needs (?:python3|npm|node|pip)/m.test(said) ? undefined : said;
+}
+
 /** The frameworks themselves, as processes: a sample of `npm run bench:frameworks`, which fails where aggregates differ. */
 it.concurrent.each(["nvflare", "flower"])(
   "a federation in %s comes to the same aggregate by reference",
   { timeout: 300_000 },
   async (framework) => {
-    const said = await new Promise<string>((resolve, reject) => {
-      execFile("python3", [matrix, "--quick", "--framework", framework], (error, stdout, stderr) => {
-        if (error && "code" in error && error.code === "ENOENT") resolve("SKIPPED: needs python3");
-        else if (error) reject(new Error(`${stdout}\n${stderr}`));
-        else resolve(stdout);
-      });
-    });
-    const skipped = said.split("\n").find((line) => line.startsWith("SKIPPED"));
-    if (skipped) return console.log(skipped);
+    const said = await runMatrix("--quick", "--framework", framework);
+    if (said === undefined) return;
     const [bare, ...rows] = said
       .split("\n")
       .filter((line) => line.startsWith("{"))
@@ -35,3 +42,13 @@ it.concurrent.each(["nvflare", "flower"])(
     expect(alone).toBeGreaterThan(2 * beside!);
   },
 );
+
+/** Whole federations that are disturbed take minutes: `npm run bench:frameworks -- --tests`. */
+it("the Python package passes its tests, and fits the types of both frameworks", {
+  timeout: 300_000,
+}, async () => {
+  const said = await runMatrix("--tests", "--quick", "--types");
+  if (said === undefined) return;
+  expect(said.match(/\d+ passed/g)).toHaveLength(2);
+  expect(said.match(/Success: no issues found/g)).toHaveLength(2);
+});

@@ -95,3 +95,13 @@ it("takes a model as a body, and converts what it fetches", async () => {
   expect(fetched.path).toBe(agent.exchange("sub.safetensors"));
   expect((await stat(fetched.path)).size).toBeLessThan(bytes.length - 500_000);
 });
+
+it("says by what its exchange directory is known, and says otherwise when it was started anew", async () => {
+  const agent = await AgentProcess.start("a", []);
+  const { mark } = (await agent.status()).exchange;
+  expect(await readFile(agent.exchange(".mark"), "utf8")).toBe(mark);
+  await agent.kill();
+  const again = await AgentProcess.start("a", []);
+  expect(await readFile(again.exchange(".mark"), "utf8")).toBe((await again.status()).exchange.mark);
+  expect((await again.status()).exchange.mark).not.toBe(mark);
+});

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from processes import Started
@@ -43,14 +43,15 @@ class Agents:
         for started in reversed(self._started.values()):
             started.end()
 
-    def start(self, name: str, *options: str) -> Started:
-        """Starts one, or starts it anew: the home first."""
+    def start(self, name: str, *options: str, before: Sequence[str] = ()) -> Started:
+        """Starts one, or starts it anew: the home first. ``before`` is a command that runs its command."""
         home = name == SERVER
         # A home that is started anew has the port that the others know.
         where = ["--listen", self._url or "ws://127.0.0.1:0"] if home else ["--home", self._url]
         os.makedirs(self.folder, exist_ok=True)
         started = Started(
             [
+                *before,
                 *COMMAND,
                 "agent",
                 *("--directory", os.path.join(self.folder, name)),
@@ -101,6 +102,12 @@ class Agents:
         from tensorwire import Agent
 
         return Agent(self.address(name)).status()
+
+    def left_at(self, name: str) -> tuple[list[str], list[Any], list[Any]]:
+        """What lies there: files of programs in the exchange directory, models and transfers."""
+        files = [file for file in os.listdir(self.exchange_of(name)) if not file.startswith(".")]
+        status = self.status(name)
+        return files, status["models"], status["transfers"]
 
     def describe(self) -> str:
         return json.dumps({name: started.said()[-500:] for name, started in self._started.items()})

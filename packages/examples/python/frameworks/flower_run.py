@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from model import Model
 from processes import Started
@@ -36,25 +37,30 @@ def run_flower(
     patience: float = 60,
     seconds: float = 220,
     began: Callable[[list[Started]], None] | None = None,
+    environment: Callable[[str], Mapping[str, str]] | None = None,
+    custom: Sequence[str] = (),
+    replaced: Mapping[str, str] | None = None,
 ) -> str:
-    """The server's log. ``agents`` is the environment of a site's processes that names its agent; without it, Flower is alone."""
+    """The server's log. ``agents`` is the environment of a site's processes that names its agent; without it, Flower is alone.
+
+    ``environment`` is what else a site's processes have in theirs, ``custom`` are files for the app's package, and ``replaced`` gives
+    other apps for ``clientapp`` and ``serverapp``.
+    """
     app = os.path.join(folder, "app")
     shutil.copytree(os.path.join(_HERE, "flower_app"), app)
-    shutil.copy(os.path.join(_HERE, "model.py"), os.path.join(app, "measured"))
+    for path in (os.path.join(_HERE, "model.py"), *custom):
+        shutil.copy(path, os.path.join(app, "measured"))
+    _replace(os.path.join(app, "pyproject.toml"), replaced or {})
     home = os.path.join(folder, "home")
     os.makedirs(home)
     port = _free_port()
     with open(os.path.join(home, "config.toml"), "w", encoding="utf-8") as config:
-        config.write(
-            f'[superlink]\ndefault = "measured"\n\n[superlink.measured]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
-        )
-    environment = {**QUIET, "FLWR_HOME": home, "PATH": _BIN + os.pathsep + os.environ["PATH"]}
+        config.write(f'[superlink]\ndefault = "measured"\n\n[superlink.measured]\naddress = "127.0.0.1:{port}"\ninsecure = true\n')
+    shared = {**QUIET, "FLWR_HOME": home, "PATH": _BIN + os.pathsep + os.environ["PATH"]}
 
     def start(site: str, *command: str) -> Started:
-        mine = {} if agents is None else agents(site)
-        started = Started(
-            [os.path.join(_BIN, command[0]), *command[1:]], os.path.join(folder, f"{site}.log"), {**environment, **mine}
-        )
+        mine = {**({} if agents is None else agents(site)), **({} if environment is None else environment(site))}
+        started = Started([os.path.join(_BIN, command[0]), *command[1:]], os.path.join(folder, f"{site}.log"), {**shared, **mine})
         processes.append(started)
         return started
 
@@ -96,6 +102,15 @@ def run_flower(
     finally:
         for process in reversed(processes):
             process.end()
+
+
+def _replace(path: str, replaced: Mapping[str, str]) -> None:
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    for component, reference in replaced.items():
+        text = re.sub(f'(?m)^{component} = ".*"$', f'{component} = "{reference}"', text)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 def _free_port() -> int:

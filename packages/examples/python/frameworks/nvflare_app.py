@@ -7,10 +7,11 @@ import os
 import time
 from typing import Any
 
-from model import Model, draw
 from nvflare.apis.fl_context import FLContext
 from nvflare.app_common.abstract.model import ModelLearnable, ModelLearnableKey, make_model_learnable
 from nvflare.app_common.abstract.model_persistor import ModelPersistor
+
+from model import Model, draw
 from tensorwire.model_file import OutgoingModel
 
 

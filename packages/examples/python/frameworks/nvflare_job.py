@@ -29,11 +29,16 @@ def write_job(
     custom: Sequence[str] = (),
     replaced: Mapping[str, str] | None = None,
     expires_seconds: float | None = None,
+    script: str = "nvflare_train.py",
+    persistor: str = "nvflare_app.DrawnModel",
+    params: str = "numpy",
+    workflow: Mapping[str, Any] | None = None,
 ) -> None:
     """``agents`` gives the address of a site's agent, where ``{site}`` is any client; without it, the framework is alone.
 
     ``custom`` are files for the job's custom folder, ``replaced`` gives other filters for the path of one (``server`` or
-    ``client``, a dot, and its class).
+    ``client``, a dot, and its class). ``script`` trains on ``params`` ("numpy" or "pytorch"), which ``persistor`` draws;
+    ``workflow`` are more arguments of FedAvg.
     """
     publishing = {"codec": codec, "expires_seconds": expires_seconds}
 
@@ -51,12 +56,10 @@ def write_job(
             {
                 "id": "controller",
                 "path": "nvflare.app_common.workflows.fedavg.FedAvg",
-                "args": {"num_clients": clients, "num_rounds": rounds},
+                "args": {"num_clients": clients, "num_rounds": rounds, **(workflow or {})},
             }
         ],
-        "components": [
-            {"id": "persistor", "path": "nvflare_app.DrawnModel", "args": {"model": asdict(model), "log": log, "keep": keep}}
-        ],
+        "components": [{"id": "persistor", "path": persistor, "args": {"model": asdict(model), "log": log, "keep": keep}}],
         "task_data_filters": filters("server", "out", "PublishWeights", **publishing),
         "task_result_filters": filters("server", "in", "FetchWeights"),
     }
@@ -69,9 +72,10 @@ def write_job(
                     "path": "nvflare.app_common.executors.client_api_executor.ClientAPIExecutor",
                     "args": {
                         "execution_mode": "in_process",
-                        "task_script_path": "nvflare_train.py",
+                        "task_script_path": script,
                         "task_script_args": "--difference" if difference else "",
-                        "params_exchange_format": "numpy",
+                        "params_exchange_format": params,
+                        "server_expected_format": params,
                     },
                 },
             }

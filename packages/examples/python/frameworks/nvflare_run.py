@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from model import Model
 from nvflare_job import write_job
 from processes import Started
+
+SIMULATOR = (os.path.join(os.path.dirname(sys.executable), "nvflare"), "simulator")
 
 
 def run_nvflare(
@@ -24,9 +26,10 @@ def run_nvflare(
     agents: Callable[[str], str] | None = None,
     seconds: float = 220,
     began: Callable[[list[Started]], None] | None = None,
+    environment: Mapping[str, str] | None = None,
     **options: Any,
 ) -> str:
-    """The simulator's log, of so many seconds at most. Other options are those of a job."""
+    """The simulator's log, of so many seconds at most. ``environment`` is what it has besides; other options are those of a job."""
     job = os.path.join(folder, "job")
     write_job(
         job,
@@ -40,10 +43,11 @@ def run_nvflare(
     )
     simulator = Started(
         [
-            os.path.join(os.path.dirname(sys.executable), "nvflare"),
-            *("simulator", job, "-w", os.path.join(folder, "workspace"), "-n", str(clients), "-t", str(clients)),
+            *SIMULATOR,
+            *(job, "-w", os.path.join(folder, "workspace"), "-n", str(clients), "-t", str(clients)),
         ],
         os.path.join(folder, "simulator.log"),
+        environment,
     )
     try:
         if began is not None:

@@ -6,7 +6,7 @@ import sys
 import nvflare.client as flare
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from model import step  # noqa: E402
+from model import step
 
 difference = "--difference" in sys.argv
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-
 #: In the environment of a process, and of all that it starts, in whatever session those are.
 MARK = "TENSORWIRE_MEASURED"
 
@@ -20,9 +19,7 @@ MARK = "TENSORWIRE_MEASURED"
 class Started:
     """A process that ends with all that it has started."""
 
-    def __init__(
-        self, command: Sequence[str], log: str, environment: Mapping[str, str] | None = None, folder: str | None = None
-    ) -> None:
+    def __init__(self, command: Sequence[str], log: str, environment: Mapping[str, str] | None = None, folder: str | None = None) -> None:
         self.log = log
         self.mark = str(uuid.uuid4())
         with open(log, "ab") as output:

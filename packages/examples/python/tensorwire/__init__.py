@@ -30,8 +30,6 @@ def fetch(ref: Ref, *, agent: Agent | None = None, **options: Any) -> dict[str, 
     return (agent or Agent()).fetch(ref, **options)
 
 
-def chunks(
-    ref: Ref, chunk_bytes: int = PORTION_BYTES, *, agent: Agent | None = None, **options: Any
-) -> Iterator[Chunk]:
+def chunks(ref: Ref, chunk_bytes: int = PORTION_BYTES, *, agent: Agent | None = None, **options: Any) -> Iterator[Chunk]:
     """``Agent.chunks``, at the agent that the environment names."""
     return (agent or Agent()).chunks(ref, chunk_bytes, **options)

@@ -160,15 +160,14 @@ class Agent:
                 raise
 
     def _exchange_of_agent(self) -> _Exchange:
-        if self._exchange is None:
-            said = self.status().get("exchange")
-            fields: dict[str, Any] = said if isinstance(said, dict) else {}
-            path = fields.get("path")
-            shared = isinstance(path, str) and os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)
-            reserve = fields.get("reserveBytes")
-            self._exchange = _Exchange(
-                path if isinstance(path, str) else "", shared, reserve if isinstance(reserve, int) else 0
-            )
+        if self._exchange is not None:
+            return self._exchange
+        said = self.status().get("exchange")
+        fields: dict[str, Any] = said if isinstance(said, dict) else {}
+        path, mark, reserve = (fields.get(field) for field in ("path", "mark", "reserveBytes"))
+        if not isinstance(path, str) or not isinstance(mark, str) or not _is_marked(path, mark):
+            return _Exchange("", False, 0)  # Asked for again next time: the agent may have been started anew just now.
+        self._exchange = _Exchange(path, True, reserve if isinstance(reserve, int) else 0)
         return self._exchange
 
     def _persisting(self, request: Callable[[], _T]) -> _T:
@@ -200,11 +199,19 @@ class Agent:
                 case "done":
                     return dict(state)
                 case "failed":
-                    raise error_from_json(state.get("error"), f"transfer {transfer} failed, and the agent does not say why")
+                    raise self._failed(state.get("error"), transfer)
                 case "cancelled":
                     raise TensorwireError("ABORTED", f"transfer {transfer} was cancelled at the agent")
                 case _:
                     raise TensorwireError("PROTOCOL", f"the agent at {self.address} says nothing of transfer {transfer}")
+
+    def _failed(self, said: Any, transfer: str) -> TensorwireError:
+        error = error_from_json(said, f"transfer {transfer} failed, and the agent at {self.address} does not say why")
+        if error.code not in (*_GONE, "UNAUTHORIZED"):
+            return error
+        # It says who is gone, or who asks for a credential, and not of which agent.
+        message = f"{error.message}: the agent at {self.address} has given up"
+        return TensorwireError(error.code, message, retryable=error.retryable, peer_code=error.peer_code)
 
     def _spooled(self, transfer: str, ref: Ref) -> MappedModel:
         """The model out of the body, by way of a file without a name."""
@@ -263,6 +270,15 @@ def _json(value: Any) -> str:
     import json
 
     return json.dumps(value)
+
+
+def _is_marked(path: str, mark: str) -> bool:
+    """Whether the agent's directory is the one of that path here: in another container it may be another one, or none."""
+    try:
+        with open(os.path.join(path, ".mark"), encoding="ascii") as file:
+            return file.read(len(mark) + 1) == mark and os.access(path, os.W_OK | os.X_OK)
+    except (OSError, ValueError):
+        return False
 
 
 def _unlink(path: str) -> None:

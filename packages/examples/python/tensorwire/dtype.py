@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,7 @@ def dtype_of(value: Any) -> str | None:
     return None
 
 
-@lru_cache(maxsize=None)
+@cache
 def numpy_dtype(dtype: str) -> np.dtype[Any]:
     """Raises ``INVALID_ARGUMENT`` where numpy has no such dtype here."""
     found: np.dtype[Any]
@@ -99,9 +99,7 @@ def numpy_dtype(dtype: str) -> np.dtype[Any]:
 def torch_dtype(dtype: str) -> Any:
     """Raises ``INVALID_ARGUMENT`` where torch is not installed, or has no such dtype."""
     if importlib.util.find_spec("torch") is None:
-        raise TensorwireError(
-            "INVALID_ARGUMENT", "the model was published as torch tensors: install torch, or ask for format='numpy'"
-        )
+        raise TensorwireError("INVALID_ARGUMENT", "the model was published as torch tensors: install torch, or ask for format='numpy'")
     found = getattr(importlib.import_module("torch"), _TORCH.get(dtype, ""), None)
     if found is None:
         raise TensorwireError("INVALID_ARGUMENT", f"this release of torch has no {dtype}")

@@ -29,9 +29,7 @@ class TensorwireError(Exception):
         return (_restored, (self.code, self.message, self.retryable, self.tensor, self.peer_code))
 
 
-def _restored(
-    code: str, message: str, retryable: bool, tensor: str | None, peer_code: str | None
-) -> TensorwireError:
+def _restored(code: str, message: str, retryable: bool, tensor: str | None, peer_code: str | None) -> TensorwireError:
     return TensorwireError(code, message, retryable=retryable, tensor=tensor, peer_code=peer_code)
 
 

@@ -10,7 +10,7 @@ import io
 import json
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
@@ -45,7 +45,7 @@ class MappedArray(Array):
         return model.fresh(place)
 
     @property
-    def data(self) -> bytes:  # type: ignore[override]
+    def data(self) -> bytes:
         """The array as Flower serializes it: made for whoever asks, and not kept."""
         buffer = io.BytesIO()
         np.save(buffer, self.numpy(), allow_pickle=False)
@@ -231,7 +231,10 @@ class ReferenceGrid(Grid):
             reply.content = self._references.fetched(self._agent, reply.content, free=True)
         except TensorwireError as error:
             # To the strategy it is a node that failed: it goes on without, or not, as it does with others.
-            return Message(error=Error(ErrorCode.MOD_FAILED_PRECONDITION, str(error)), metadata=reply.metadata)
+            reason = f"the ServerApp could not fetch the arrays of this reply: {error}"
+            # In the place of the reply, as Flower makes such of what it receives: the public ways to make one reply to it.
+            failed: Message = cast(Any, Message)(error=Error(ErrorCode.MOD_FAILED_PRECONDITION, reason), metadata=reply.metadata)
+            return failed
         return reply
 
 

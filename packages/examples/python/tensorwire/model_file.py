@@ -58,9 +58,9 @@ class OutgoingModel:
             end = offset + prod(shape) * DTYPE_BYTES[dtype]
             header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, end]}
             offset = end
-        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        text += b" " * (-len(text) % 8)
-        self._header = len(text).to_bytes(8, "little") + text
+        encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        encoded += b" " * (-len(encoded) % 8)
+        self._header = len(encoded).to_bytes(8, "little") + encoded
         self.bytes = len(self._header) + offset
 
     def portions(self) -> Iterator[memoryview]:
@@ -71,7 +71,10 @@ class OutgoingModel:
                 yield whole[begin : begin + PORTION_BYTES]
 
     def write(self, path: str, reserve: int = 0) -> None:
-        """Writes a new file, this user's alone, where ``reserve`` bytes stay free besides. Raises ``TARGET_FULL`` and ``TARGET_WRITE``, and leaves nothing then."""
+        """Writes a new file, this user's alone, where ``reserve`` bytes stay free besides.
+
+        Raises ``TARGET_FULL`` and ``TARGET_WRITE``, and leaves nothing then.
+        """
         folder = os.path.dirname(path)
         try:
             room = os.statvfs(folder)
@@ -104,10 +107,14 @@ class OutgoingModel:
             raise
 
 
+#: By which a file that has no name gets one: not there in every container.
+_DESCRIPTORS = "/proc/self/fd"
+
+
 def _new_file(path: str) -> tuple[int, bool]:
     """A file that has no name yet, so that a process that is killed leaves nothing; where there are none, one that has."""
     flags = os.O_WRONLY | os.O_CLOEXEC
-    if hasattr(os, "O_TMPFILE"):
+    if hasattr(os, "O_TMPFILE") and os.path.isdir(_DESCRIPTORS):
         try:
             return os.open(os.path.dirname(path), flags | os.O_TMPFILE, 0o600), True
         except OSError as error:
@@ -120,7 +127,7 @@ def _name(descriptor: int, path: str) -> None:
     folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
     try:
         # With a folder given, Python follows the link, which is what names the file rather than the link.
-        os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=folder, follow_symlinks=True)
+        os.link(f"{_DESCRIPTORS}/{descriptor}", path, src_dir_fd=folder, follow_symlinks=True)
     finally:
         os.close(folder)
 

@@ -33,7 +33,7 @@ _REF = "tensorwire.ref"
 _REST = "tensorwire.rest"
 _ORDER = "tensorwire.order"
 
-_KINDS = [DataKind.WEIGHTS, DataKind.WEIGHT_DIFF]
+_KINDS: list[str] = [DataKind.WEIGHTS, DataKind.WEIGHT_DIFF]
 
 
 class _AgentFilter(DXOFilter):

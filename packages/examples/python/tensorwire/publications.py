@@ -50,8 +50,10 @@ _freeing: threading.Thread | None = None
 def _free_what_is_dropped() -> None:
     while True:
         publication = _dropped.get()
-        if publication.is_dropped():
-            publication.free()
+        # Not while it is published anew: what has taken the place of the old tensors is theirs then.
+        with publication.lock:
+            if publication.is_dropped():
+                publication.free()
 
 
 def _start_freeing() -> None:
@@ -71,24 +73,39 @@ class Publications:
         self._all: dict[Any, _Publication] = {}
         atexit.register(_free_all, weakref.ref(self))
 
-    def of(
-        self, task: Any, data: Mapping[str, Any], names: list[str], agent: Agent, publish: Callable[[], Ref | None]
-    ) -> Ref | None:
+    def of(self, task: Any, data: Mapping[str, Any], names: list[str], agent: Agent, publish: Callable[[], Ref | None]) -> Ref | None:
         """The reference of these tensors of ``data``: theirs from before in the same task, or else what ``publish`` makes.
 
         ``publish`` may put other objects into ``data`` that are worth the same.
         """
         _start_freeing()
+        key = (task, id(data))
+        while True:
+            mine = self._entry(key)
+            with mine.lock:
+                if self._all.get(key) is not mine:
+                    continue  # While this one waited, another one has failed to publish.
+                if mine.ref is None or not mine.is_of([data[name] for name in names]):
+                    mine.free()
+                    mine.tensors = []  # Those from before may go now, which drops nothing.
+                    try:
+                        ref = publish()
+                    except BaseException:
+                        self._forget(key, mine)
+                        raise
+                    mine.note(agent, ref, [data[name] for name in names])
+                return mine.ref
+
+    def _entry(self, key: Any) -> _Publication:
         with self._lock:
-            for key in [key for key, old in self._all.items() if old.tensors and old.is_dropped()]:
+            for other in [other for other, old in self._all.items() if old.tensors and old.is_dropped()]:
+                del self._all[other]
+            return self._all.setdefault(key, _Publication())
+
+    def _forget(self, key: Any, mine: _Publication) -> None:
+        with self._lock:
+            if self._all.get(key) is mine:
                 del self._all[key]
-            mine = self._all.setdefault((task, id(data)), _Publication())
-        with mine.lock:
-            if mine.ref is None or not mine.is_of([data[name] for name in names]):
-                mine.free()
-                ref = publish()
-                mine.note(agent, ref, [data[name] for name in names])
-            return mine.ref
 
     def free(self) -> None:
         with self._lock:

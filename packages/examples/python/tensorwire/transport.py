@@ -95,15 +95,11 @@ class Transport:
             return self._json(response)
 
     def upload(self, target: str, portions: Iterable[memoryview], size: int) -> Any:
-        response = self.open(
-            "PUT", target, portions, {"content-type": "application/octet-stream", "content-length": str(size)}
-        )
+        response = self.open("PUT", target, portions, {"content-type": "application/octet-stream", "content-length": str(size)})
         with response:
             return self._json(response)
 
-    def open(
-        self, method: str, target: str, body: Any = None, headers: dict[str, str] | None = None
-    ) -> http.client.HTTPResponse:
+    def open(self, method: str, target: str, body: Any = None, headers: dict[str, str] | None = None) -> http.client.HTTPResponse:
         """The answer, whose body is still to be read. Raises as ``request`` does."""
         connection: http.client.HTTPConnection
         if self._path is not None:
@@ -140,10 +136,15 @@ class Transport:
             return response
         with response:
             answer = self._json(response, of_error=True)
-        raise error_from_json(
+        said = error_from_json(
             answer.get("error") if isinstance(answer, dict) else None,
             f"the agent at {self.address} answered {response.status} to {method} {target}",
         )
+        if response.status != 401:
+            raise said
+        # Whoever reads it in the log of one of many sites is told which agent, and where a token is looked for.
+        where = f"set {TOKEN_FILE_VARIABLE} to that file in this program's environment, or {TOKEN_VARIABLE}"
+        raise TensorwireError(said.code, f"the agent at {self.address}: {said.message}; {where}")
 
     @contextmanager
     def body(self, target: str) -> Iterator[Body]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
 import threading
 import time
 from dataclasses import replace
@@ -10,12 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from agents import Agents
+
+from agents import Agents, can_run
+from conftest import needs
 from tensorwire import Agent, Ref, TensorwireError, fetch, publish
-from tensorwire.agent import _Exchange
 
 #: The worst error in parts of a block's largest magnitude (docs/codecs.md), and of the value for float16.
 BOUNDS = {"none": 0.0, "float16": 0.000489, "blockwise8": 0.00704, "normfloat4": 0.152, "float4": 0.167}
+
+ISOLATED = ("unshare", "--user", "--map-root-user", "--mount")
 
 
 def model() -> dict[str, Any]:
@@ -29,8 +33,8 @@ def ends(agents: Agents, **options: Any) -> tuple[Agent, Agent]:
 
 
 @pytest.mark.parametrize("codec", BOUNDS)
-def test_a_model_goes_to_the_client_and_back(agents: Agents, codec: str) -> None:
-    server, client = ends(agents)
+def test_a_model_goes_to_the_client_and_back(lasting_agents: Agents, codec: str) -> None:
+    server, client = ends(lasting_agents)
     sent = model()
     for publisher, fetcher in ((server, client), (client, server)):
         ref = publisher.publish(sent, "round-1/model", codec=codec)
@@ -39,10 +43,7 @@ def test_a_model_goes_to_the_client_and_back(agents: Agents, codec: str) -> None
         assert list(found) == list(sent) and found["tied"] is found["weight"]
         assert found["steps"].tolist() == list(range(9)) and found["mask"].tolist() == [False, False, True, True]
         assert np.abs(found["weight"] - sent["weight"]).max() <= BOUNDS[codec] * np.abs(sent["weight"]).max()
-    for name in ("server", "site-1"):
-        status = agents.status(name)
-        assert status["transfers"] == []
-        assert [file for file in os.listdir(agents.exchange_of(name)) if not file.startswith(".")] == []
+        publisher.free(ref)
 
 
 def test_the_environment_names_the_agent(agents: Agents, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,9 +56,10 @@ def test_the_environment_names_the_agent(agents: Agents, monkeypatch: pytest.Mon
 
 def test_an_agent_whose_files_are_out_of_sight_is_spoken_to_in_bodies(agents: Agents) -> None:
     server, client = ends(agents)
-    client._exchange = _Exchange("", False, 0)
+    with open(os.path.join(agents.exchange_of("site-1"), ".mark"), "w", encoding="ascii") as mark:
+        mark.write("of another agent")
     sent = model()
-    ref = client.publish(sent, codec="none")
+    ref = client.publish(sent, codec="none", written=lambda _: pytest.fail("it was written to a directory that is not the agent's"))
     assert np.array_equal(server.fetch(ref)["weight"], sent["weight"])
     unseen = os.access
     try:
@@ -66,6 +68,23 @@ def test_an_agent_whose_files_are_out_of_sight_is_spoken_to_in_bodies(agents: Ag
         assert sum(len(chunk) for chunk in client.chunks(ref)) == sum(value.size for name, value in sent.items() if name != "tied")
     finally:
         os.access = unseen
+
+
+def test_another_directory_under_the_same_path_is_not_the_agents(agents: Agents) -> None:
+    exchange = agents.exchange_of("site-1")
+    os.makedirs(exchange, exist_ok=True)
+    # As in a container of its own: what it mounts there nobody else sees.
+    inside = [*ISOLATED, "sh", "-c", f'mount -t tmpfs none "{exchange}" && exec "$@"', "sh"]
+    if subprocess.run([*inside, "true"], capture_output=True).returncode:
+        needs("mount namespaces for all users")
+    agents.kill("site-1")
+    agents.start("site-1", before=inside)
+    server, client = ends(agents)
+    sent = model()
+    ref = client.publish(sent, codec="none")
+    assert np.array_equal(client.fetch(ref)["weight"], sent["weight"])
+    assert np.array_equal(server.fetch(ref)["weight"], sent["weight"])
+    assert [file for file in os.listdir(exchange) if not file.startswith(".")] == []
 
 
 def test_chunks_come_in_the_memory_of_a_chunk(agents: Agents) -> None:
@@ -108,18 +127,31 @@ def test_a_reference_of_another_version_is_refused() -> None:
         assert raised.value.code == "PROTOCOL"
 
 
-def test_a_wrong_token_is_told_and_a_right_one_read_from_its_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agents: Agents
-) -> None:
+def test_a_wrong_token_is_told_and_a_right_one_read_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agents: Agents) -> None:
     token_file = tmp_path / "local-token"
     agents.start("site-2", "--local-token-file", str(token_file))
     address = agents.address("site-2")
     for token in (None, "wrong"):
-        with pytest.raises(TensorwireError) as raised:
+        with pytest.raises(TensorwireError, match="the agent at .*site-2.sock: .* set TENSORWIRE_AGENT_TOKEN_FILE") as raised:
             Agent(address, token).publish({"w": np.arange(3)})
         assert (raised.value.code, raised.value.retryable) == ("UNAUTHORIZED", False)
     monkeypatch.setenv("TENSORWIRE_AGENT_TOKEN_FILE", str(token_file))
     assert Agent(address).publish({"w": np.arange(3)}).name.startswith("python/")
+
+
+def test_a_token_that_a_home_does_not_know_is_told_of_both(tmp_path: Path) -> None:
+    needs(can_run())
+    (tmp_path / "tokens.json").write_text('{ "site-1": { "token": "cmlnaHQtdG9rZW4tb2Ytc2l0ZQ", "publish": true, "fetch": true } }')
+    (tmp_path / "token").write_text("d3JvbmctdG9rZW4tb2Ytc2l0ZQ")
+    with Agents(str(tmp_path)) as agents:
+        agents.start("server", "--tokens", str(tmp_path / "tokens.json"))
+        agents.start("site-1", "--token-file", str(tmp_path / "token"))
+        server, client = ends(agents)
+        ref = server.publish({"w": np.arange(3)})
+        for refused in (lambda: client.fetch(ref), lambda: client.publish({"w": np.arange(3)})):
+            with pytest.raises(TensorwireError, match="ws://.* asks for a credential.*: the agent at .*site-1.sock has given up") as raised:
+                refused()
+            assert (raised.value.code, raised.value.retryable) == ("UNAUTHORIZED", False)
 
 
 def test_an_agent_that_is_killed_and_started_anew_goes_on(agents: Agents) -> None:
@@ -140,6 +172,15 @@ def test_an_agent_that_is_killed_and_started_anew_goes_on(agents: Agents) -> Non
 def test_an_agent_that_stays_away_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(TensorwireError, match="tensorwire agent") as raised:
         Agent(f"unix:{tmp_path}/nobody.sock", patience=0.2).publish({"w": np.arange(3)})
+    assert (raised.value.code, raised.value.retryable) == ("CHANNEL_OPEN", True)
+
+
+def test_a_home_that_stays_away_is_given_up_by_the_agent_and_both_are_named(agents: Agents) -> None:
+    agents.kill("site-1")
+    agents.start("site-1", "--patience", "100ms")
+    agents.kill("server")
+    with pytest.raises(TensorwireError, match=f"cannot reach ws://.*: the agent at {agents.address('site-1')} has given up") as raised:
+        Agent(agents.address("site-1")).publish({"w": np.arange(3)})
     assert (raised.value.code, raised.value.retryable) == ("CHANNEL_OPEN", True)
 
 

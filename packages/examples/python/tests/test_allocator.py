@@ -4,6 +4,7 @@ import threading
 from typing import Any
 
 import numpy as np
+
 from conftest import needs
 from tensorwire.allocator import give_back_freed
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from conftest import needs
 from tensorwire import TensorwireError
 from tensorwire.model_file import MappedModel, OutgoingModel

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import gc
+import importlib
+import importlib.util
 import weakref
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from conftest import needs
 from tensorwire.giving_way import give_way
 from tensorwire.model_file import MappedModel, OutgoingModel
 
@@ -73,7 +77,8 @@ def test_what_is_not_the_same_stays(tmp_path: Path, other: Any) -> None:
 
 
 def test_a_torch_tensor_gives_way_unless_it_is_part_of_a_graph(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch", reason="SKIPPED: needs torch")
+    needs(None if importlib.util.find_spec("torch") else "torch")
+    torch = importlib.import_module("torch")
     mine = {"plain": torch.arange(6, dtype=torch.bfloat16), "trained": torch.ones(3, requires_grad=True)}
     plain, trained = mine["plain"], mine["trained"]
     give_way(mine, file_of(tmp_path, mine))

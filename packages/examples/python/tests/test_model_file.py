@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from tensorwire import TensorwireError
+
+from tensorwire import TensorwireError, model_file
 from tensorwire.chunks import chunks_of_file
 from tensorwire.layout import LAYOUT_KEY
 from tensorwire.model_file import MappedModel, OutgoingModel
@@ -24,7 +25,9 @@ def written(folder: Path, tensors: dict[str, object], **metadata: str) -> str:
 
 
 def test_every_dtype_and_shape_comes_back(tmp_path: Path) -> None:
-    tensors = {f"{dtype}.{shape}": np.arange(np.prod(shape)).reshape(shape).astype(dtype) for dtype in DTYPES for shape in [(3, 5), (), (0, 4)]}
+    tensors = {
+        f"{dtype}.{shape}": np.arange(np.prod(shape)).reshape(shape).astype(dtype) for dtype in DTYPES for shape in [(3, 5), (), (0, 4)]
+    }
     path = written(tmp_path, tensors)
     found = MappedModel(path).tensors()
     assert list(found) == list(tensors)
@@ -140,13 +143,21 @@ def test_chunks_are_the_model(tmp_path: Path) -> None:
     assert found == {name: value.tolist() for name, value in tensors.items()}
 
 
-def test_a_process_that_is_killed_while_it_writes_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("nameless", [True, False])
+def test_a_process_that_ends_while_it_writes_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nameless: bool) -> None:
+    if not nameless:
+        # As in a container without /proc.
+        monkeypatch.setattr(model_file, "_DESCRIPTORS", str(tmp_path / "nowhere"))
     model = OutgoingModel({"w": np.ones(1 << 20)})
+    model.write(str(tmp_path / "whole"))
+    assert os.path.getsize(tmp_path / "whole") == model.bytes
+    os.unlink(tmp_path / "whole")
     portions = model.portions()
 
     def stopping() -> Iterator[memoryview]:
         yield next(portions)
-        assert os.listdir(tmp_path) == []
+        # One that has no name is gone however the process ends.
+        assert os.listdir(tmp_path) == ([] if nameless else ["model.safetensors"])
         raise KeyboardInterrupt
 
     model.portions = stopping  # type: ignore[method-assign]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from agents import Agents
 from conftest import needs
 from tensorwire import TensorwireError
@@ -20,6 +21,7 @@ try:
     from nvflare.app_common.abstract.model import make_model_learnable
     from nvflare.app_common.app_constant import AppConstants
     from nvflare.fuel.utils import fobs
+
     from tensorwire.nvflare import FetchWeights, PublishWeights
 except ImportError:
     pytestmark = pytest.mark.usefixtures("_without_nvflare")
@@ -52,7 +54,14 @@ def message(data: Any, kind: Any, task: str | None = "task-1") -> Shareable:
 def weights() -> dict[str, Any]:
     random = np.random.default_rng(5)
     weight = random.standard_normal((256, 256)).astype(np.float32)
-    return {"weight": weight, "steps": np.arange(9), "tied": weight, "mask": np.arange(4) > 1, "temperature": 0.7, "half": weight.astype("f2")}
+    return {
+        "weight": weight,
+        "steps": np.arange(9),
+        "tied": weight,
+        "mask": np.arange(4) > 1,
+        "temperature": 0.7,
+        "half": weight.astype("f2"),
+    }
 
 
 def on_the_wire(shareable: Shareable) -> Shareable:
@@ -65,10 +74,10 @@ def on_the_wire(shareable: Shareable) -> Shareable:
 @pytest.mark.parametrize("codec", BOUNDS)
 @pytest.mark.parametrize("chain", ["task_data", "task_result"])
 @pytest.mark.parametrize("kind", ["WEIGHTS", "WEIGHT_DIFF"])
-def test_weights_leave_the_message_and_come_back(agents: Agents, codec: str, chain: str, kind: str) -> None:
+def test_weights_leave_the_message_and_come_back(lasting_agents: Agents, codec: str, chain: str, kind: str) -> None:
     sender, receiver = ("server", "site-1") if chain == "task_data" else ("site-1", "server")
-    publish = in_chain(PublishWeights(agents.address(), codec=codec), chain)
-    fetch = in_chain(FetchWeights(agents.address()), chain)
+    publish = in_chain(PublishWeights(lasting_agents.address(), codec=codec), chain)
+    fetch = in_chain(FetchWeights(lasting_agents.address()), chain)
     sent = weights()
     task = message(dict(sent), DataKind(kind))
     out = publish.process(make_copy(task), context(sender))
@@ -83,48 +92,47 @@ def test_weights_leave_the_message_and_come_back(agents: Agents, codec: str, cha
         error = np.abs(found.data[name].astype("f8") - sent[name].astype("f8")).max()
         assert error <= (BOUNDS[codec] + (0.001 if name == "half" and codec != "none" else 0)) * np.abs(sent["weight"]).max()
     # A result has one reader; a task stays until the framework drops it.
-    assert len(agents.status("server")["models"]) == (1 if chain == "task_data" else 0)
+    assert len(lasting_agents.status("server")["models"]) == (1 if chain == "task_data" else 0)
 
 
-def test_torch_tensors_come_back_as_torch_tensors(agents: Agents) -> None:
+def test_torch_tensors_come_back_as_torch_tensors(lasting_agents: Agents) -> None:
     try:
         import torch
     except ImportError:
         needs("torch")
     weight = torch.randn(64, 64).to(torch.bfloat16)
-    publish = in_chain(PublishWeights(agents.address(), codec="none"), FilterChainType.TASK_RESULT_CHAIN)
-    fetch = in_chain(FetchWeights(agents.address()), FilterChainType.TASK_RESULT_CHAIN)
+    publish = in_chain(PublishWeights(lasting_agents.address(), codec="none"), FilterChainType.TASK_RESULT_CHAIN)
+    fetch = in_chain(FetchWeights(lasting_agents.address()), FilterChainType.TASK_RESULT_CHAIN)
     sent = {"weight": weight, "head": weight, "steps": torch.tensor(3)}
     out = publish.process(message(sent, DataKind.WEIGHTS), context("site-1"))
     found = from_shareable(fetch.process(on_the_wire(out), context("server"))).data
     assert torch.equal(found["weight"], weight) and found["head"] is found["weight"] and int(found["steps"]) == 3
 
 
-def test_a_task_for_many_clients_is_published_once_and_freed_when_it_is_dropped(agents: Agents) -> None:
-    publish = in_chain(PublishWeights(agents.address(), codec="none"), FilterChainType.TASK_DATA_CHAIN)
+def test_a_task_for_many_clients_is_published_once_and_freed_when_it_is_dropped(lasting_agents: Agents) -> None:
+    publish = in_chain(PublishWeights(lasting_agents.address(), codec="none"), FilterChainType.TASK_DATA_CHAIN)
     for task in ("task-1", "task-2"):
         sent = weights()
         broadcast = message(copy.deepcopy(sent), DataKind.WEIGHTS, task)
         out = [publish.process(make_copy(broadcast), context("server")) for _ in range(3)]
         references = [from_shareable(each).data["tensorwire.ref"] for each in out]
         assert references[0] == references[1] == references[2]
-        assert len(agents.status("server")["models"]) == 1
+        assert len(lasting_agents.status("server")["models"]) == 1
         # What the framework holds of the task is worth the same, and no memory of its own.
         held = from_shareable(broadcast).data
         assert all(np.array_equal(held[name], value) for name, value in sent.items()) and held["tied"] is held["weight"]
         del broadcast, out, held
         until = time.monotonic() + 10
-        while agents.status("server")["models"] and time.monotonic() < until:
+        while lasting_agents.status("server")["models"] and time.monotonic() < until:
             time.sleep(0.05)
-        assert agents.status("server")["models"] == []
+        assert lasting_agents.status("server")["models"] == []
 
 
 def test_a_result_that_has_no_task_is_published_each_time(agents: Agents) -> None:
     publish = in_chain(PublishWeights(agents.address(), codec="none"), FilterChainType.TASK_DATA_CHAIN)
     data = weights()
     first, second = (
-        from_shareable(publish.process(message(data, DataKind.WEIGHTS, None), context("server"))).data["tensorwire.ref"]
-        for _ in range(2)
+        from_shareable(publish.process(message(data, DataKind.WEIGHTS, None), context("server"))).data["tensorwire.ref"] for _ in range(2)
     )
     assert first["transfer"] != second["transfer"]
 

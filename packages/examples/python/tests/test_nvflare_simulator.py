@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
+
 from agents import Agents
 from conftest import needs
+from mid_round import MidRound
 from model import Model
 from nvflare_run import run_nvflare
-from processes import Started, command_of
-from safetensors.numpy import load_file
 
 try:
     import nvflare  # noqa: F401
 except ImportError:
-    pytestmark = pytest.mark.usefixtures("_without_nvflare")
+    pytestmark = [pytest.mark.federation, pytest.mark.usefixtures("_without_nvflare")]
+else:
+    pytestmark = pytest.mark.federation
 
 MODEL = Model(8)
 HERE = os.path.dirname(__file__)
@@ -34,32 +39,45 @@ def _without_nvflare() -> None:
 
 
 class Run:
-    def __init__(self, folder: Path, **options: Any) -> None:
+    """Of two clients. ``in_mid_round`` is called when site-2 is held with its model."""
+
+    def __init__(self, folder: Path, in_mid_round: Callable[[Any], None] | None = None, **options: Any) -> None:
         folder.mkdir()
         self.aggregate = str(folder / "aggregate.safetensors")
         rounds = str(folder / "rounds.jsonl")
-        self.said = run_nvflare(str(folder), MODEL, **{"clients": 2, "rounds": 3, "log": rounds, "keep": self.aggregate, **options})
+        mid_round = MidRound(str(folder), in_mid_round)
+        if in_mid_round is not None:
+            options |= {"script": "nvflare_held.py", "custom": [os.path.join(HERE, name) for name in ("nvflare_held.py", "mid_round.py")]}
+        try:
+            self.said = run_nvflare(
+                str(folder),
+                MODEL,
+                **{"clients": 2, "rounds": 3, "log": rounds, "keep": self.aggregate, **options},
+                began=mid_round.begin,
+                environment={"FAULT_FOLDER": str(folder)},
+            )
+        finally:
+            mid_round.end()
+        #: What the client that was held said of itself.
+        self.held = mid_round.held
         self.rounds = 0
         if os.path.exists(rounds):
             with open(rounds, encoding="utf-8") as log:
                 self.rounds = sum('"round"' in line for line in log)
 
+    def aggregated(self) -> list[str]:
+        return re.findall(r"Aggregated (\d/\d)", self.said)
+
+    def errors(self) -> list[str]:
+        return re.findall(r" - ERROR - (.*)", self.said)
+
     def weights(self) -> dict[str, Any]:
         return dict(load_file(self.aggregate))
 
 
-def when(text: str, act: Callable[[Started], None]) -> Callable[[list[Started]], None]:
-    """Disturbs a run once its log says something."""
-
-    def began(processes: list[Started]) -> None:
-        def watch() -> None:
-            while processes[0].running and not re.search(text, processes[0].said()):
-                time.sleep(0.02)
-            act(processes[0])
-
-        threading.Thread(target=watch, daemon=True).start()
-
-    return began
+def has_nothing_left(agents: Agents) -> None:
+    for site in ("server", "site-1", "site-2"):
+        assert agents.left_at(site) == ([], [], []), site
 
 
 @pytest.mark.parametrize("difference", [False, True])
@@ -81,55 +99,92 @@ def test_the_aggregate_is_the_same(agents: Agents, tmp_path: Path, difference: b
     assert coarse["steps"].tolist() == expected["steps"].tolist()
 
 
-def test_an_agent_that_is_killed_in_mid_round_is_waited_for(agents: Agents, tmp_path: Path) -> None:
+def test_agents_that_are_killed_and_started_anew_in_mid_round_are_waited_for(agents: Agents, tmp_path: Path) -> None:
     agents.start("site-2")
 
-    def again(_: Started) -> None:
-        for name in ("site-1", "server"):
+    def again(_: Any) -> None:
+        # One that has a client waiting for it, the home with its models, and one that its client is done with or not.
+        for name in ("site-2", "server", "site-1"):
             agents.kill(name)
         time.sleep(1)
         for name in ("server", "site-1"):
             agents.start(name)
+        # The client finds nobody, and waits.
+        threading.Timer(2, lambda: agents.start("site-2")).start()
 
-    run = Run(tmp_path / "run", agents=agents.address, began=when("fetched .*/round-1", again))
+    run = Run(tmp_path / "run", agents=agents.address, in_mid_round=again)
     assert run.rounds == 3, run.said
-    assert "ERROR" not in run.said
+    assert "ERROR" not in run.said and run.said.count("Aggregated 2/2") == 3, run.said
+    has_nothing_left(agents)
 
 
 @pytest.mark.parametrize(
-    ("fault", "code", "options"),
+    ("fault", "error", "options"),
     [
-        ("version", "VERSION_UNSUPPORTED", {"replaced": {"server.PublishWeights": "nvflare_faults.OtherVersion"}}),
-        ("expired", "REFERENCE_EXPIRED|NOT_FOUND", {"replaced": {"client.FetchWeights": "nvflare_faults.Late"}, "expires_seconds": 1}),
-        ("token", "UNAUTHORIZED", {}),
-        ("gone", "CHANNEL_OPEN", {"patience": 0.5}),
+        # Of a task, at each client.
+        ("version", "Task Data Filters : TensorwireError: VERSION_UNSUPPORTED: .* same release", {"server.PublishWeights": "OtherVersion"}),
+        ("expired", "Task Data Filters : TensorwireError: REFERENCE_EXPIRED: .* has expired", {"client.FetchWeights": "Late"}),
+        ("token", "Task Data Filters : TensorwireError: UNAUTHORIZED: the agent at .*site-2.sock: .* set TENSORWIRE_AGENT_TOKEN_FILE", {}),
+        ("gone", "Task Data Filters : TensorwireError: CHANNEL_OPEN: no agent answers at .*site-2.sock: .* Start it", {}),
+        # Of a result, at the server.
+        ("version", "task result filter TensorwireError: VERSION_UNSUPPORTED: .* same release", {"client.PublishWeights": "OtherVersion"}),
+        ("expired", "task result filter TensorwireError: REFERENCE_EXPIRED: .* has expired", {"server.FetchWeights": "Late"}),
     ],
+    ids=["version of a task", "task too late", "token", "client's agent gone", "version of a result", "result too late"],
 )
-def test_what_cannot_be_mended_is_in_the_frameworks_log(
-    agents: Agents, tmp_path: Path, fault: str, code: str, options: Any
+def test_what_cannot_be_mended_is_in_the_frameworks_log_and_ends_the_job(
+    agents: Agents, tmp_path: Path, fault: str, error: str, options: Any
 ) -> None:
     if fault == "token":
         agents.start("site-2", "--local-token-file", str(tmp_path / "token"))
     elif fault != "gone":
         agents.start("site-2")
     run = Run(
-        tmp_path / "run", agents=agents.address, rounds=1, seconds=40, custom=[os.path.join(HERE, "nvflare_faults.py")], **options
+        tmp_path / "run",
+        agents=agents.address,
+        rounds=1,
+        seconds=40,
+        custom=[os.path.join(HERE, "nvflare_faults.py")],
+        replaced={name: f"nvflare_faults.{filter}" for name, filter in options.items()},
+        expires_seconds=1 if fault == "expired" else None,
+        patience=0.5 if fault == "gone" else 20,
     )
-    print(run.rounds, run.said[-6000:])
-    assert re.search(f"TensorwireError: ({code}): ", run.said), run.said
-    assert "TASK_DATA_FILTER_ERROR" in run.said
+    assert re.search(f"ERROR.*{error}", run.said), run.said
+    assert "Aborting current RUN" in run.said and run.rounds == 0
+
+
+def test_a_task_that_cannot_be_published_is_cancelled(agents: Agents, tmp_path: Path) -> None:
+    agents.kill("server")
+    run = Run(tmp_path / "run", agents=agents.address, rounds=1, patience=0.5)
+    assert re.search("task data filter TensorwireError: CHANNEL_OPEN: no agent answers at .*server.sock: .* Start it", run.said), run.said
+    # NVFlare goes on without results: the model stays as it was.
+    assert "task train is cancelled due to exception" in run.said and run.aggregated() == []
+
+
+def test_a_client_that_fails_is_left_out_where_the_job_says_so(agents: Agents, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", agents=agents.address, rounds=2, patience=0.5, workflow={"ignore_result_error": True})
+    assert run.rounds == 2, run.said
+    assert run.said.count("Task Data Filters : TensorwireError: CHANNEL_OPEN") == 2, run.said
 
 
 def test_a_client_that_is_killed_is_the_frameworks_to_wait_for(agents: Agents, tmp_path: Path) -> None:
     agents.start("site-2")
 
-    def kill(simulator: Started) -> None:
-        for pid in simulator.all():
-            if re.search(r"simulator_worker.*--client site-2", command_of(pid)):
-                os.kill(pid, 9)
+    def kill(held: Any) -> None:
+        os.kill(held["pid"], signal.SIGKILL)
 
-    # It waits for longer than this test, with the plug-in as without.
-    run = Run(tmp_path / "run", agents=agents.address, began=when("fetched .*/round-1", kill), seconds=40)
-    assert (run.rounds, "Aggregated 2/2" in run.said) == (1, True), run.said
-    assert run.said.count("Aggregated 1/2") == 2, run.said
-    assert [file for file in os.listdir(agents.exchange_of("site-2")) if not file.startswith(".")] == []
+    def run(name: str) -> Run:
+        # It waits for longer than this test, with the plug-in as without.
+        return Run(tmp_path / name, agents=agents.address if name == "beside" else None, in_mid_round=kill, seconds=40)
+
+    with ThreadPoolExecutor() as both:
+        alone, beside = both.map(run, ("alone", "beside"))
+    # The model was mapped when the client was killed, from a file that was its alone by then.
+    assert alone.held["mapped"] == []
+    assert beside.held["mapped"] and all(
+        re.fullmatch(rf"{re.escape(agents.exchange_of('site-2'))}/\S+ \(deleted\)", mapped) for mapped in beside.held["mapped"]
+    )
+    assert alone.rounds == beside.rounds == 0
+    assert alone.aggregated() == beside.aggregated() == ["1/2"], beside.said
+    assert alone.errors() == beside.errors()
+    assert agents.left_at("site-2") == ([], [], [])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save
+
 from tensorwire import Agent, Ref, TensorwireError
 
 MODEL = save({"w": np.arange(100_000, dtype=np.float32)})

@@ -72,6 +72,7 @@ export class Agent implements LocalDeeds {
       const exchange = await Exchange.open({ path, allow, reserveBytes });
       // Another agent would sweep what is not its own.
       locks.push(await Lock.take(exchange.own(".lock"), exchange.path));
+      await exchange.leaveMark();
       const label = (): string | null => agent!.url;
       const store = await ModelStore.open(join(directory, "models"), { exchange, home: label });
       const transfers = await TransferList.open(join(directory, "transfers"));
@@ -129,7 +130,10 @@ export class Agent implements LocalDeeds {
     const { exchange, store, transfers, home } = this.parts;
     return {
       ...{ version: SOFTWARE.split("/").at(-1), api: API_VERSION, home: home?.label ?? null, url: this.url },
-      exchange: { path: exchange.path, ...(await exchange.space()), reserveBytes: exchange.reserveBytes },
+      exchange: {
+        ...{ path: exchange.path, mark: exchange.mark, reserveBytes: exchange.reserveBytes },
+        ...(await exchange.space()),
+      },
       memory: await processMemory(),
       models: store.list(),
       transfers: transfers.all.map(({ record }) => transferJson(record)),

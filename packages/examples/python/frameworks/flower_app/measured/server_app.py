@@ -7,6 +7,7 @@ import time
 from flwr.app import Array, ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
+
 from measured.model import Model, draw
 from tensorwire.model_file import OutgoingModel
 
