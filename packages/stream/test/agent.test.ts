@@ -98,10 +98,11 @@ it("takes a model as a body, and converts what it fetches", async () => {
 
 it("says by what its exchange directory is known, and says otherwise when it was started anew", async () => {
   const agent = await AgentProcess.start("a", []);
-  const { mark } = (await agent.status()).exchange;
-  expect(await readFile(agent.exchange(".mark"), "utf8")).toBe(mark);
+  const { identity } = (await agent.status()).exchange;
+  const read = async () => JSON.parse(await readFile(agent.exchange(".models/.identity"), "utf8"));
+  expect(await read()).toBe(identity);
   await agent.kill();
   const again = await AgentProcess.start("a", []);
-  expect(await readFile(again.exchange(".mark"), "utf8")).toBe((await again.status()).exchange.mark);
-  expect((await again.status()).exchange.mark).not.toBe(mark);
+  expect(await read()).toBe((await again.status()).exchange.identity);
+  expect(await read()).not.toBe(identity);
 });

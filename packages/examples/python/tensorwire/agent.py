@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import uuid
@@ -164,8 +165,8 @@ class Agent:
             return self._exchange
         said = self.status().get("exchange")
         fields: dict[str, Any] = said if isinstance(said, dict) else {}
-        path, mark, reserve = (fields.get(field) for field in ("path", "mark", "reserveBytes"))
-        if not isinstance(path, str) or not isinstance(mark, str) or not _is_marked(path, mark):
+        path, identity, reserve = (fields.get(field) for field in ("path", "identity", "reserveBytes"))
+        if not isinstance(path, str) or not isinstance(identity, str) or not _is_the_agents(path, identity):
             return _Exchange("", False, 0)  # Asked for again next time: the agent may have been started anew just now.
         self._exchange = _Exchange(path, True, reserve if isinstance(reserve, int) else 0)
         return self._exchange
@@ -267,16 +268,14 @@ class _Fetched:
 
 
 def _json(value: Any) -> str:
-    import json
-
     return json.dumps(value)
 
 
-def _is_marked(path: str, mark: str) -> bool:
+def _is_the_agents(path: str, identity: str) -> bool:
     """Whether the agent's directory is the one of that path here: in another container it may be another one, or none."""
     try:
-        with open(os.path.join(path, ".mark"), encoding="ascii") as file:
-            return file.read(len(mark) + 1) == mark and os.access(path, os.W_OK | os.X_OK)
+        with open(os.path.join(path, ".models", ".identity"), encoding="utf-8") as file:
+            return bool(json.loads(file.read(256)) == identity) and os.access(path, os.W_OK | os.X_OK)
     except (OSError, ValueError):
         return False
 

@@ -56,8 +56,8 @@ def test_the_environment_names_the_agent(agents: Agents, monkeypatch: pytest.Mon
 
 def test_an_agent_whose_files_are_out_of_sight_is_spoken_to_in_bodies(agents: Agents) -> None:
     server, client = ends(agents)
-    with open(os.path.join(agents.exchange_of("site-1"), ".mark"), "w", encoding="ascii") as mark:
-        mark.write("of another agent")
+    with open(os.path.join(agents.exchange_of("site-1"), ".models", ".identity"), "w", encoding="utf-8") as identity:
+        identity.write('"of another directory"')
     sent = model()
     ref = client.publish(sent, codec="none", written=lambda _: pytest.fail("it was written to a directory that is not the agent's"))
     assert np.array_equal(server.fetch(ref)["weight"], sent["weight"])

@@ -14,6 +14,7 @@ import {
 import type { AgentTransfer } from "./agent-transfer.js";
 import { openDirectory } from "./directory.js";
 import { Exchange } from "./exchange.js";
+import { identifyExchange } from "./exchange-mark.js";
 import { fetching, unfetched } from "./fetching.js";
 import { Home } from "./home.js";
 import { API_VERSION, LocalApi, type LocalDeeds } from "./local-api.js";
@@ -72,7 +73,7 @@ export class Agent implements LocalDeeds {
       const exchange = await Exchange.open({ path, allow, reserveBytes });
       // Another agent would sweep what is not its own.
       locks.push(await Lock.take(exchange.own(".lock"), exchange.path));
-      await exchange.leaveMark();
+      const identity = await identifyExchange(exchange.path);
       const label = (): string | null => agent!.url;
       const store = await ModelStore.open(join(directory, "models"), { exchange, home: label });
       const transfers = await TransferList.open(join(directory, "transfers"));
@@ -83,7 +84,7 @@ export class Agent implements LocalDeeds {
         fetch: { move: fetching(shared), undo: unfetched(shared) },
         send: { move: sendingFile({ ...shared, dial }), undo: none },
       };
-      agent = new Agent(options, { exchange, store, transfers, home, deeds, locks, keepMs });
+      agent = new Agent(options, { exchange, identity, store, transfers, home, deeds, locks, keepMs });
       await agent.#start();
       return agent;
     } catch (error) {
@@ -127,11 +128,11 @@ export class Agent implements LocalDeeds {
 
   /** What it is doing, and what it has: the answer of `GET /v1/status`. */
   async status(): Promise<object> {
-    const { exchange, store, transfers, home } = this.parts;
+    const { exchange, identity, store, transfers, home } = this.parts;
     return {
       ...{ version: SOFTWARE.split("/").at(-1), api: API_VERSION, home: home?.label ?? null, url: this.url },
       exchange: {
-        ...{ path: exchange.path, mark: exchange.mark, reserveBytes: exchange.reserveBytes },
+        ...{ path: exchange.path, identity, reserveBytes: exchange.reserveBytes },
         ...(await exchange.space()),
       },
       memory: await processMemory(),
@@ -268,6 +269,8 @@ export class Agent implements LocalDeeds {
 /** What an agent is made of. */
 interface AgentParts {
   readonly exchange: Exchange;
+  /** Of the exchange directory. */
+  readonly identity: string;
   readonly store: ModelStore;
   readonly transfers: TransferList;
   readonly home: Home | undefined;

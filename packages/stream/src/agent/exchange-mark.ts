@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { lstat, mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { quote, TensorwireError } from "@tensorwire/core";
@@ -9,6 +10,7 @@ import { isErrno, targetError } from "../sink/target-error.js";
 export const OWN_FOLDER = ".models";
 
 const MARK = ".exchange";
+const IDENTITY = ".identity";
 const MarkSchema = v.object({ tensorwire: v.literal("exchange") });
 
 /**
@@ -34,6 +36,17 @@ export async function takeExchange(path: string): Promise<void> {
   } catch (cause) {
     throw targetError(cause, path);
   }
+}
+
+/**
+ * Says which directory this is: a program in another container, say, may see another one under the same path, and looks whether it
+ * reads there what the agent says. Drawn anew at each start, so that one that was copied is another one.
+ * @throws TensorwireError `TARGET_WRITE`, `TARGET_FULL`.
+ */
+export async function identifyExchange(path: string): Promise<string> {
+  const identity = randomUUID();
+  await writeRecord(join(path, OWN_FOLDER, IDENTITY), identity);
+  return identity;
 }
 
 /** Whatever lies in it is removed if it is no model's: it had better be no link to somewhere else, and nobody else's. */

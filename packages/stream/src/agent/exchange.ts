@@ -1,5 +1,4 @@
-import { randomUUID } from "node:crypto";
-import { link, lstat, readdir, realpath, rename, rm, statfs, unlink, writeFile } from "node:fs/promises";
+import { link, lstat, readdir, realpath, statfs, unlink } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { quote, TensorwireError } from "@tensorwire/core";
 import { JOURNAL_SUFFIX, PART_SUFFIX } from "../journal/leftover.js";
@@ -13,9 +12,6 @@ import type { ModelSource } from "../source/source.js";
 import { OWN_FOLDER, takeExchange } from "./exchange-mark.js";
 
 const MODEL = ".safetensors";
-
-/** A program in another container, say, may see another directory under the same path: in this file is what `status` says. */
-const MARK = ".mark";
 
 /** What is swept: of other files that lie there nobody has said that the agent may have them. */
 const LEFT = /\.safetensors(?:\.part(?:\..*)?)?$/;
@@ -41,9 +37,6 @@ export interface ExchangeSpace {
 
 /** Where model files change hands between a program and the agent, and what of it is the agent's. */
 export class Exchange {
-  /** Drawn anew at each start: a directory that was copied is another one. */
-  readonly mark = randomUUID();
-
   private constructor(
     /** Without links. */
     readonly path: string,
@@ -62,20 +55,6 @@ export class Exchange {
     const exchange = new Exchange(own.path, [own, ...others], reserveBytes);
     await exchange.checkRoom(0);
     return exchange;
-  }
-
-  /** What `mark` is read from. Once nobody else has this directory. @throws TensorwireError `TARGET_WRITE`, `TARGET_FULL`. */
-  async leaveMark(): Promise<void> {
-    const path = join(this.path, MARK);
-    const draft = `${path}.draft`;
-    try {
-      // Somebody else may have put links there: a new file is not written through one, and a rename replaces it.
-      await rm(draft, { force: true });
-      await writeFile(draft, this.mark, { flag: "wx" });
-      await rename(draft, path);
-    } catch (cause) {
-      throw targetError(cause, path);
-    }
   }
 
   /** Files of the agent's own. */
