@@ -36,6 +36,7 @@ export {
   HttpChannels,
   type HttpChannelsOptions,
 } from "./channel/http-channels.js";
+export type { DialWait } from "./channel/dial-wait.js";
 export { dialHttp, type HttpDialOptions } from "./channel/http-dial.js";
 export { type Listener, listen } from "./channel/listen.js";
 export type { ListenOptions } from "./channel/listening-place.js";

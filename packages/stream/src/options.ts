@@ -18,6 +18,7 @@ import { addressOffset } from "@tensorwire/quant-native";
 import type { GpuDevice } from "@tensorwire/quant-native/gpu";
 import type { MemoryBudget } from "./budget/memory-budget.js";
 import { checkRate } from "./channel/throttled.js";
+import type { DialWait } from "./channel/dial-wait.js";
 import type { DialOptions } from "./channel/websocket.js";
 import { resolveBackend } from "./device-backend.js";
 import type { Logger } from "./diagnostics/logger.js";
@@ -63,7 +64,7 @@ export interface TransferOptions extends TimeoutOptions {
    */
   readonly budget?: MemoryBudget | undefined;
   /** How a URL is dialled. */
-  readonly dial?: Omit<DialOptions, "signal"> | undefined;
+  readonly dial?: (Omit<DialOptions, "signal"> & DialWait) | undefined;
 }
 
 /** Options of `streamModel`. */

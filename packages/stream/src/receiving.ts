@@ -1,6 +1,7 @@
 import { type Manifest, TensorwireError } from "@tensorwire/core";
 import { Listener } from "./channel/listen.js";
 import type { OpenOptions } from "./channel/connect.js";
+import { dialWhenListening } from "./channel/dial-wait.js";
 import { checkReopens, type Endpoint, webUrl } from "./channel/endpoint.js";
 import { openConnection } from "./channel/open.js";
 import { TransferTrace } from "./diagnostics/transfer-trace.js";
@@ -225,7 +226,9 @@ export class Receiving implements ReceivedModel {
   async #from(origin: Endpoint, settings: ResolvedOptions, life: TransferLife): Promise<From> {
     const url = webUrl(origin, this.options.dial);
     if (url === undefined) return { endpoint: origin };
-    const { end, sending } = await openWebOrigin(url, this.options, settings, life.jobs, this.several?.());
+    const { end, sending } = await dialWhenListening(this.options.dial?.waitMs, life.jobs, () =>
+      openWebOrigin(url, this.options, settings, life.jobs, this.several?.()),
+    );
     // It is dialled by now.
     return { endpoint: end, sending, opening: { dial: undefined } };
   }

@@ -15,6 +15,8 @@ import { INK } from "./theme.js";
 
 const TEXT = `
 Two processes, from the start of both to the exit of both: of ours, each starts Node, imports the package, does its half, and exits.
+Both are started at once; a sender waits for the other's address when it has imported what it needs, and that of \`socat\` is started
+when its receiver listens.
 Contenders run in turns, in the opposite order every second round; as much of the file system's memory as a run takes was written
 once before. Figures are medians. *GB/s* is bytes of the model, 10^9, a second; *CPU* is processor seconds for each of those GB, of
 all threads, as the shell says that waited for the process; *peak* is resident memory at its highest as the kernel keeps it (VmHWM),

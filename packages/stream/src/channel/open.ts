@@ -6,6 +6,7 @@ import type { ResolvedOptions } from "../options.js";
 import { Connection } from "../session/connection.js";
 import { acceptConnection } from "./accept.js";
 import { connect, type OpenOptions, type Role, undialled } from "./connect.js";
+import { dialWhenListening } from "./dial-wait.js";
 import { duplexChannel, type StreamPair } from "./duplex.js";
 import { ChannelEnd, type Endpoint } from "./endpoint.js";
 import { Listener } from "./listen.js";
@@ -47,7 +48,10 @@ export async function openConnection(
     };
   }
   if (typeof endpoint === "string" || endpoint instanceof URL) {
-    const channel = await openUrl(String(endpoint), role, options, settings.idleTimeoutMs);
+    const { dial, signal } = options;
+    const channel = await dialWhenListening(dial?.waitMs, signal, () =>
+      openUrl(String(endpoint), role, options, settings.idleTimeoutMs),
+    );
     const { holds } = options;
     return { connection: connect(channel, role, settings, { token, holds, tensors }), owned: true };
   }

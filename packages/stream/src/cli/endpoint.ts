@@ -16,7 +16,11 @@ type Role = "send" | "receive";
 export interface PeerEndpoint {
   readonly endpoint: Endpoint;
   /** For the call that dials it. */
-  readonly dial?: { readonly tls: TlsOptions | undefined; readonly token: string | undefined };
+  readonly dial?: {
+    readonly tls: TlsOptions | undefined;
+    readonly token: string | undefined;
+    readonly waitMs: number | undefined;
+  };
   /** Nobody is told how it went: a pipe, a web server. */
   readonly oneWay: boolean;
   close(): Promise<void>;
@@ -44,7 +48,8 @@ export async function openPeer(
   }
   if (peer === "-") return { endpoint: pipe(role), oneWay: true, close };
   const url = checkUrl(peer!, role);
-  const dial = { tls: await tlsOptions(flags), token: await readToken(flags.tokenFile) };
+  const { wait: waitMs, tokenFile } = flags;
+  const dial = { tls: await tlsOptions(flags), token: await readToken(tokenFile), waitMs };
   // What a web server gives may be a file, which it does not ask after.
   return { endpoint: url, dial, oneWay: role === "receive" && /^http/i.test(url), close };
 }

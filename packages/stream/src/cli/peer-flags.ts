@@ -9,6 +9,7 @@ import { TOKEN_VARIABLE } from "./token.js";
 export interface PeerFlags {
   readonly listen?: string;
   readonly retry?: number;
+  readonly wait?: number;
   readonly insecure?: boolean;
   readonly tlsCa?: string;
   readonly tlsCert?: string;
@@ -34,6 +35,16 @@ export function addRetryFlag(command: Command): Command {
     countOption(
       "--retry",
       `after an interruption, connect again, or with --listen wait for the next peer, and go on: at most n times in a row that bring nothing (default ${RETRY_DEFAULTS.attempts}, 0: never)`,
+    ),
+  );
+}
+
+/** The option of commands that dial once, and may be started before the peer. */
+export function addWaitFlag(command: Command): Command {
+  return command.addOption(
+    durationOption(
+      "--wait",
+      "dial again for so long where nobody listens yet, so that both ends can be started at once (default 0: dial once)",
     ),
   );
 }

@@ -7,7 +7,7 @@ import { openPeer } from "./endpoint.js";
 import type { Flags } from "./flags.js";
 import { addIntegrityFlags } from "./integrity-flags.js";
 import { addRangeFlags, rangeOptions } from "./range-flags.js";
-import { addPeerFlags, addRetryFlag } from "./peer-flags.js";
+import { addPeerFlags, addRetryFlag, addWaitFlag } from "./peer-flags.js";
 import { addTransferFlags } from "./transfer-flags.js";
 import { addWriteFlags, receiveOptions } from "./write-flags.js";
 import { type Invocation, runTransfer } from "./invocation.js";
@@ -29,7 +29,7 @@ export function declareReceive(program: Command, invocation: Invocation): void {
       "where it goes: *.safetensors, *.twire to keep it encoded, any path for a raw file",
     )
     .action((url: string | undefined, flags: Flags) => receive(url, flags, invocation));
-  addRetryFlag(addPeerFlags(command));
+  addWaitFlag(addRetryFlag(addPeerFlags(command)));
   addTransferFlags(addIntegrityFlags(addPartsFlags(addWriteFlags(addRangeFlags(command)))));
 }
 

@@ -5,7 +5,7 @@ import { streamModel } from "../stream-model.js";
 import { openPeer } from "./endpoint.js";
 import { addChangedFlag, addEncodeFlags, streamOptions } from "./codec-flags.js";
 import type { Flags } from "./flags.js";
-import { addPeerFlags, addRetryFlag } from "./peer-flags.js";
+import { addPeerFlags, addRetryFlag, addWaitFlag } from "./peer-flags.js";
 import { addTransferFlags } from "./transfer-flags.js";
 import { type Invocation, runTransfer } from "./invocation.js";
 
@@ -22,7 +22,7 @@ export function declareSend(program: Command, invocation: Invocation): void {
       "ws://, wss://, http://, https://, tcp://, tls:// or unix:/ URL of the receiver; - writes to stdout, and the result to stderr",
     )
     .action((model: string, url: string | undefined, flags: Flags) => send(model, url, flags, invocation));
-  addTransferFlags(addChangedFlag(addEncodeFlags(addRetryFlag(addPeerFlags(command)))));
+  addTransferFlags(addChangedFlag(addEncodeFlags(addWaitFlag(addRetryFlag(addPeerFlags(command))))));
 }
 
 async function send(
