@@ -7,6 +7,7 @@ import {
   encodeTotals,
   type FrameHeader,
   FrameType,
+  type HashedManifest,
   type Loan,
   missingRanges,
   quote,
@@ -88,11 +89,10 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
     let work: Promise<unknown> = Promise.resolve();
     try {
       this.#transfer = connection.openSending(this);
-      const bytes = this.#manifestBytes();
       const twoWay = connection.channel.direction === "both";
-      const begin = this.#announce(bytes, twoWay);
+      const begin = this.#announce(twoWay);
       work = begin;
-      await life.race(begin);
+      const manifest = await life.race(begin);
       // The receiver, in this process too, gets its minimum only together with this end.
       const share = budget instanceof CommonBudget ? this.#share.open(budget, life.jobs) : undefined;
       share?.catch(() => {});
@@ -101,7 +101,7 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
       const streaming = this.#stream(want);
       work = streaming;
       await life.race(streaming);
-      const totals = this.#totals(bytes);
+      const totals = this.#totals(manifest);
       this.#ended = true;
       const ending = this.#send(encodeFrame(FrameType.END, this.#transfer, 0, encodeTotals(totals)));
       work = ending;
@@ -122,13 +122,15 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
   }
 
   /** SOURCE is for a peer that can answer: it is no part of an artifact. */
-  async #announce(manifest: Uint8Array, twoWay: boolean): Promise<void> {
+  async #announce(twoWay: boolean): Promise<HashedManifest> {
     const { version } = this.settings;
+    const manifest = this.#manifestBytes();
     const frames = [encodeFrame(FrameType.MANIFEST, this.#transfer, 0, manifest)];
     if (twoWay && version !== undefined) {
       frames.unshift(encodeFrame(FrameType.SOURCE, this.#transfer, 0, encodeJson({ version })));
     }
     await this.#send(...frames);
+    return this.#digest.manifest(manifest);
   }
 
   #manifestBytes(): Uint8Array {
@@ -228,7 +230,7 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
     for (const part of parts) this.settings.progress.wireBytes += part.length;
   }
 
-  #totals(manifest: Uint8Array): Totals {
+  #totals(manifest: HashedManifest): Totals {
     const { tensors } = this.settings.manifest;
     return {
       digest: this.#digest.transfer(manifest, tensors.length),
