@@ -8,9 +8,11 @@ import {
   type FrameHeader,
   FrameType,
   type HashedManifest,
+  HEADER_BYTES,
   type Loan,
   missingRanges,
   quote,
+  sealHeader,
   TensorwireError,
   type Totals,
   TransferDigest,
@@ -125,7 +127,15 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
   async #announce(twoWay: boolean): Promise<HashedManifest> {
     const { version } = this.settings;
     const manifest = this.#manifestBytes();
-    const frames = [encodeFrame(FrameType.MANIFEST, this.#transfer, 0, manifest)];
+    const header = {
+      type: FrameType.MANIFEST,
+      transfer: this.#transfer,
+      flags: 0,
+      bodyBytes: manifest.length,
+    };
+    // One frame with its body would be the manifest once more, which may be large.
+    const frames = [new Uint8Array(HEADER_BYTES), manifest];
+    sealHeader(frames[0]!, header, manifest);
     if (twoWay && version !== undefined) {
       frames.unshift(encodeFrame(FrameType.SOURCE, this.#transfer, 0, encodeJson({ version })));
     }
