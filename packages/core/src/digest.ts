@@ -7,10 +7,18 @@ import {
   SHA256_BYTES,
   writeChunkDigest,
 } from "./frame/held.js";
-import { xxh64 } from "./hash.js";
+import { xxh64, xxh64From } from "./hash.js";
 
 /** SHA-256 over the concatenation of `parts`: each runtime has its own, and the transfer's owner passes it. */
 export type Sha256 = (...parts: readonly Uint8Array[]) => Uint8Array;
+
+/** A manifest's part in the digests of a transfer. Its bytes, of hundreds of thousands of tensors, are many. */
+export interface HashedManifest {
+  /** XXH64 of the manifest's bytes and of what follows them. */
+  xxh64(rest: Uint8Array): bigint;
+  /** SHA-256 of the manifest's bytes, with that integrity. */
+  readonly sha256: Uint8Array | undefined;
+}
 
 /** In the place of a codec's number, which it never is: the chunk is not recorded. */
 export const NO_CODEC = 0xffff;
@@ -88,20 +96,25 @@ export class TransferDigest {
     return xxh64(new Uint8Array(entries.buffer, 0, used));
   }
 
+  /** What the digests take of a manifest, for whoever does not keep its bytes until every chunk is recorded. */
+  manifest(bytes: Uint8Array): HashedManifest {
+    return { xxh64: xxh64From(bytes), sha256: this.hash?.(bytes) };
+  }
+
   /** Digest of the transfer, once every chunk of it is recorded. */
-  transfer(manifest: Uint8Array, tensors: number): bigint {
+  transfer(manifest: Uint8Array | HashedManifest, tensors: number): bigint {
     const digests = new Uint8Array(tensors * 8);
     const view = new DataView(digests.buffer);
     for (let i = 0; i < tensors; i++) view.setBigUint64(i * 8, this.tensor(i), true);
-    return xxh64(manifest, digests);
+    return ArrayBuffer.isView(manifest) ? xxh64(manifest, digests) : manifest.xxh64(digests);
   }
 
   /** The other digest of the transfer, once every chunk is recorded: none but with integrity `sha256`. */
-  sha256(manifest: Uint8Array, tensors: number): Uint8Array | undefined {
+  sha256(manifest: Uint8Array | HashedManifest, tensors: number): Uint8Array | undefined {
     const { hash } = this;
     if (!hash) return undefined;
     const digests = new Uint8Array((1 + tensors) * SHA256_BYTES);
-    digests.set(hash(manifest));
+    digests.set(ArrayBuffer.isView(manifest) ? hash(manifest) : manifest.sha256!);
     for (let i = 0; i < tensors; i++) digests.set(this.tensorSha256(i)!, (1 + i) * SHA256_BYTES);
     return hash(digests);
   }

@@ -85,6 +85,11 @@ export class JsonReader {
     return value;
   }
 
+  /** A string that outlives the text: others may be parts of it, and keep all of it in memory. */
+  ownString(): string {
+    return JSON.parse(JSON.stringify(this.string()));
+  }
+
   /** An unsigned integer below 2⁵³, in digits alone. */
   count(): number {
     const first = this.#next();

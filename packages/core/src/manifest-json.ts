@@ -1,10 +1,11 @@
 import type { CodecSpec } from "./codec/codec.js";
-import { type DType, isDType } from "./dtype.js";
+import type { DType } from "./dtype.js";
 import { quote, TensorwireError } from "./errors.js";
 import { JsonReader } from "./json-reader.js";
 import { checkLimit, type Limits } from "./limits.js";
 import type { Manifest, SourceHeader } from "./manifest.js";
 import type { TensorInfo } from "./tensor.js";
+import { readDType, readShape } from "./tensor-json.js";
 
 /** A manifest as it is written: JSON of a known form, not yet checked against itself. */
 export interface WrittenManifest
@@ -180,9 +181,9 @@ class ManifestReader {
     let shape: readonly number[] = [];
     let members = 0;
     json.array((member) => {
-      if (member === 0) name = this.#tensor = json.string();
-      else if (member === 1) dtype = this.#readDType();
-      else if (member === 2) shape = this.#readShape();
+      if (member === 0) name = this.#tensor = json.ownString();
+      else if (member === 1) dtype = readDType(json);
+      else if (member === 2) shape = readShape(json, name, this.limits);
       else if (member === 3) this.#codecOf.push(json.count());
       else throw json.fault("more than name, dtype, shape and codec");
       members = member + 1;
@@ -190,23 +191,6 @@ class ManifestReader {
     if (members < ROW) throw json.fault("less than name, dtype, shape and codec");
     this.#tensors.push({ name, dtype, shape });
     this.#tensor = undefined;
-  }
-
-  #readDType(): DType {
-    const dtype = this.#json.string();
-    if (!isDType(dtype)) throw this.#json.fault(`unknown dtype ${quote(dtype)}`);
-    return dtype;
-  }
-
-  #readShape(): readonly number[] {
-    const shape: number[] = [];
-    this.#json.array((index) => {
-      if (index === this.limits.maxRank) {
-        checkLimit(this.limits, "maxRank", index + 1, `the rank of tensor ${quote(this.#tensor!)}`);
-      }
-      shape.push(this.#json.count());
-    });
-    return shape;
   }
 
   #readPair(index: number): void {

@@ -1,8 +1,9 @@
-import { byteLength, type DType, isDType } from "../dtype.js";
+import { byteLength, type DType } from "../dtype.js";
 import { quote, TensorwireError } from "../errors.js";
 import { JsonReader } from "../json-reader.js";
 import { checkLimit, type Limits, resolveLimits } from "../limits.js";
 import { elementCount, type TensorInfo } from "../tensor.js";
+import { readDType, readShape } from "../tensor-json.js";
 
 /** Bytes of the u64 that says how long the header is. */
 export const SAFETENSORS_PREFIX_BYTES = 8;
@@ -164,23 +165,6 @@ function readEntry(json: JsonReader, name: string, limits: Limits): SafetensorsE
     );
   }
   return { info: { name, dtype, shape }, begin, end };
-}
-
-function readDType(json: JsonReader): DType {
-  const dtype = json.string();
-  if (!isDType(dtype)) throw json.fault(`unknown dtype ${quote(dtype)}`);
-  return dtype;
-}
-
-function readShape(json: JsonReader, name: string, limits: Limits): number[] {
-  const shape: number[] = [];
-  json.array((index) => {
-    if (index === limits.maxRank) {
-      checkLimit(limits, "maxRank", index + 1, `the number of dimensions of tensor ${quote(name)}`);
-    }
-    shape.push(json.count());
-  });
-  return shape;
 }
 
 function readOffsets(json: JsonReader): readonly [number, number] {

@@ -1,6 +1,11 @@
 import { BATCH_BYTES, type Chunk, type ChunkPlan, type CodecRegistry, type Manifest } from "@tensorwire/core";
 import { isExact } from "../session/exact.js";
-import type { EncodedSource, ModelSource, SourceMemory } from "../source/source.js";
+import {
+  type EncodedSource,
+  isEncodedSource,
+  type ModelSource,
+  type SourceMemory,
+} from "../source/source.js";
 import type { Slabs } from "./receiver-memory.js";
 import type { ShareTerms } from "./share.js";
 import { type ChunkLoan, SlabCount } from "./slab-count.js";
@@ -25,10 +30,17 @@ export interface SenderMemorySettings {
   readonly residualBytes: number;
 }
 
-/** Source bytes that a sender has read, encoded or on their way out, at most; one more frame is being sent. */
-export function laneBytes({ maxChunkBytes }: ChunkPlan, windowBytes: number): number {
+/** Chunks that are encoded side by side, at most. */
+const LANE_CHUNKS = 4;
+
+/**
+ * Source bytes that a sender has read, encoded or on their way out, at most; one more frame is being sent.
+ * @param asItIs There is nothing to encode or to pack: the next chunk is read while one is being sent.
+ */
+export function laneBytes({ maxChunkBytes }: ChunkPlan, windowBytes: number, asItIs = false): number {
   // Small ones by the frame that they share: four of them alone would be a frame, and a system call, for each four.
-  return Math.min(windowBytes / 2, Math.max(maxChunkBytes, BATCH_BYTES) * 4);
+  const frameBytes = Math.max(maxChunkBytes, BATCH_BYTES);
+  return Math.min(windowBytes / 2, asItIs ? frameBytes : LANE_CHUNKS * frameBytes);
 }
 
 /** Slabs of each pool. */
@@ -36,6 +48,8 @@ interface StepSlabs {
   readonly source: number;
   readonly payloads: number;
   readonly packed: number;
+  /** Of the source's own. */
+  readonly lent: number;
 }
 
 /** What a sender takes of memory for so many steps of chunks that it reads ahead, at most. */
@@ -50,64 +64,73 @@ export class SenderMemory implements ShareTerms {
   readonly #reading: SourceMemory;
 
   constructor(private readonly settings: SenderMemorySettings) {
-    const { plan, windowBytes, source } = settings;
+    const { plan, windowBytes, source, compress } = settings;
     this.#reading = source.memory?.(plan) ?? { slabs: 1, bytes: 0 };
     this.stepBytes = Math.max(plan.maxChunkBytes, BATCH_BYTES);
-    const most = laneBytes(plan, windowBytes) + plan.maxChunkBytes + BATCH_BYTES;
+    const most =
+      laneBytes(plan, windowBytes, isEncodedSource(source) && !compress) + plan.maxChunkBytes + BATCH_BYTES;
     this.maxSteps = Math.ceil(most / this.stepBytes);
     this.#slabs = this.#count();
   }
 
   bytes(steps: number): number {
-    const { source, payloads, packed } = this.#slabs[steps]!;
+    const { source, payloads, packed, lent } = this.#slabs[steps]!;
     const { pools, residualBytes } = this.settings;
-    const lent = source * pools.source.slabBytes + payloads * pools.payloads.slabBytes;
-    const own = steps && this.#reading.bytes;
-    return lent + packed * pools.packed.slabBytes + steps * residualBytes + own;
+    const ours = source * pools.source.slabBytes + payloads * pools.payloads.slabBytes;
+    const theirs = lent * (this.#reading.lent?.slabBytes ?? 0) + (steps && this.#reading.bytes);
+    return ours + packed * pools.packed.slabBytes + steps * residualBytes + theirs;
   }
 
   /** Gives back what the pools have beyond so many steps. */
   keep(steps: number): void {
-    const { source, payloads, packed } = this.#slabs[steps]!;
+    const { source, payloads, packed, lent } = this.#slabs[steps]!;
     const { pools } = this.settings;
+    this.#reading.lent?.keep(lent);
     pools.source.keep(source);
     pools.payloads.keep(payloads);
     pools.packed.keep(packed);
   }
 
   #count(): StepSlabs[] {
-    const { manifest, pools, registry, compress, lossless } = this.settings;
-    const { lends = false } = this.#reading;
+    const { manifest, source, pools, registry, compress, lossless } = this.settings;
+    const { lends = false, loans, lent, slabs } = this.#reading;
+    const encoded = isEncodedSource(source);
     const codecs = manifest.tensors.map(({ codec }) => codec);
-    const chunk = (c: Chunk): number => c.bytes;
+    // What is packed is unpacked for a peer that cannot: then it is there twice, whoever has lent it.
+    const unpacks = encoded && !lossless;
+    const read = (c: Chunk): number => (loans && !unpacks ? loans.of(c) : c.bytes);
     const payload = ({ tensor, elements }: Chunk): number => {
       const { codec, dtype } = manifest.tensors[tensor]!;
       return codec.name === "none" ? 0 : registry.get(codec.name).payloadBytes(codec, dtype, elements);
     };
-    const sources = this.#slabCount(chunk, pools.source);
-    const payloads = this.#slabCount(payload, pools.payloads);
-    const packed = this.#slabCount((c) => Math.max(c.bytes, payload(c)), pools.packed);
-    // A chunk that falls back is there twice: as it is, and as it travels.
-    const twice = lossless && codecs.some((codec) => !isExact(codec)) ? 2 : 1;
-    const packing = !lends && (twice > 1 || codecs.some(({ name }) => name === "lossless"));
+    const counts = {
+      source: this.#slabCount(read, pools.source.slabBytes),
+      payloads: this.#slabCount(payload, pools.payloads.slabBytes),
+      packed: this.#slabCount((c) => Math.max(c.bytes, payload(c)), pools.packed.slabBytes),
+      lent: lent && this.#slabCount((c) => lent.of(c), lent.slabBytes),
+    };
+    // A chunk that falls back is there twice, too: as it is, and as it travels.
+    const falls = !encoded && lossless && codecs.some((codec) => !isExact(codec));
+    const packing = !encoded && (falls || codecs.some(({ name }) => name === "lossless"));
     const packs = lossless && (compress || packing);
-    // What is lent by its source takes a place of ours only to be unpacked, for a peer that cannot.
-    const reads = !lends || !lossless;
+    const twice = falls || (unpacks && !lends) ? 2 : 1;
+    const reads = !lends || unpacks;
     return Array.from({ length: this.maxSteps + 1 }, (_, steps) => {
       const bytes = steps * this.stepBytes;
       return {
-        source: steps && reads ? sources.within(bytes) * twice + this.#reading.slabs : 0,
-        payloads: lends ? 0 : payloads.within(bytes),
-        packed: packs ? packed.within(bytes) : 0,
+        source: steps && reads ? counts.source.within(bytes) * twice + slabs : 0,
+        payloads: encoded ? 0 : counts.payloads.within(bytes),
+        packed: packs ? counts.packed.within(bytes) : 0,
+        lent: counts.lent?.within(bytes) ?? 0,
       };
     });
   }
 
-  #slabCount(lent: (chunk: Chunk) => number, pool: Slabs): SlabCount {
+  #slabCount(lent: (chunk: Chunk) => number, slabBytes: number): SlabCount {
     const { plan } = this.settings;
     function* loans(): Generator<ChunkLoan> {
       for (const chunk of plan.walk()) yield { counted: chunk.bytes, lent: lent(chunk) };
     }
-    return new SlabCount(loans(), plan.chunks, pool.slabBytes);
+    return new SlabCount(loans(), plan.chunks, slabBytes);
   }
 }

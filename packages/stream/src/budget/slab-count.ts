@@ -16,7 +16,7 @@ const MAX_CHUNKS = 2 ** 20;
 export class SlabCount {
   /** Counted bytes before each chunk, and after the last. */
   readonly #before: Float64Array;
-  readonly #slab: Uint32Array;
+  readonly #slab: Int32Array;
   readonly #shared: boolean;
   /** Of a plan of more chunks than are noted: what a counted byte takes at most. */
   #largestRatio = 0;
@@ -28,11 +28,12 @@ export class SlabCount {
   ) {
     const noted = chunks <= MAX_CHUNKS ? chunks : 0;
     this.#before = new Float64Array(noted + 1);
-    this.#slab = new Uint32Array(noted);
-    let [slab, used, shared, i] = [0, 0, false, 0];
+    this.#slab = new Int32Array(noted);
+    let [slab, used, shared, i] = [-1, 0, false, 0];
     for (const { counted, lent } of loans) {
-      if (i > 0 && used + lent <= slabBytes) shared = true;
-      else if (i > 0) [slab, used] = [slab + 1, 0];
+      // What is not lent takes no place.
+      if (lent > 0 && slab >= 0 && used + lent <= slabBytes) shared = true;
+      else if (lent > 0) [slab, used] = [slab + 1, 0];
       used += loanBytes(lent);
       if (noted) {
         this.#before[i + 1] = this.#before[i]! + counted;

@@ -1,7 +1,16 @@
 import { randomFillSync } from "node:crypto";
 import type { Socket } from "node:net";
-import { type Channel, type ChannelPeer, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
+import {
+  BufferPool,
+  type Channel,
+  type ChannelPeer,
+  type ChannelReceiver,
+  type Loan,
+  TensorwireError,
+  unpooled,
+} from "@tensorwire/core";
 import WebSocket, { type ClientOptions, type RawData } from "ws";
+import { discardSlab } from "../budget/slab-memory.js";
 import { headersWith } from "../door/credential.js";
 import { withinGrace } from "../session/grace.js";
 import { isLoopback, shownUrl } from "./address.js";
@@ -137,6 +146,8 @@ class WebSocketChannel implements Channel {
   #under: Socket | undefined;
   #receiver: ChannelReceiver | undefined;
   readonly #early = new EarlyBytes();
+  /** What small parts are joined in, until it is written: a buffer anew for each message would wait for the garbage collector. */
+  readonly #joined = new BufferPool(MESSAGE_BYTES, undefined, discardSlab);
   #ended: { readonly error?: Error | undefined } | undefined;
   #closing: Promise<void> | undefined;
 
@@ -205,9 +216,12 @@ class WebSocketChannel implements Channel {
         else if (this.#under?.destroyed) reject(this.#reason());
         else if (--left === 0) resolve();
       };
-      for (const message of messages(parts)) {
+      for (const message of messages(parts, this.#joined)) {
         left++;
-        socket.send(message, { binary: true, compress: false }, written);
+        socket.send(message.bytes, { binary: true, compress: false }, (error) => {
+          message.release();
+          written(error);
+        });
       }
       written();
     });
@@ -265,25 +279,35 @@ export function closeError(code: number, reason: string): Error | undefined {
   return new TensorwireError("CHANNEL_CLOSED", `the WebSocket closed with ${code}${reason && ` ${reason}`}`);
 }
 
-/** Cuts large parts; joins small ones, which would cost a message each. */
-function* messages(parts: readonly Uint8Array[]): Generator<Uint8Array> {
+/** Cuts large parts; joins small ones, which would cost a message each, in loans of `joined`. */
+function* messages(parts: readonly Uint8Array[], joined: BufferPool): Generator<Loan> {
   let small: Uint8Array[] = [];
   let bytes = 0;
   for (const part of parts) {
     if (bytes + part.length > MESSAGE_BYTES && bytes) {
-      yield join(small, bytes);
+      yield join(small, bytes, joined);
       small = [];
       bytes = 0;
     }
     if (part.length > MESSAGE_BYTES) {
-      for (let at = 0; at < part.length; at += MESSAGE_BYTES) yield part.subarray(at, at + MESSAGE_BYTES);
+      for (let at = 0; at < part.length; at += MESSAGE_BYTES) {
+        yield unpooled(part.subarray(at, at + MESSAGE_BYTES));
+      }
     } else {
       small.push(part);
       bytes += part.length;
     }
   }
-  if (bytes) yield join(small, bytes);
+  if (bytes) yield join(small, bytes, joined);
 }
 
-const join = (parts: Uint8Array[], bytes: number): Uint8Array =>
-  parts.length === 1 ? parts[0]! : Buffer.concat(parts, bytes);
+function join(parts: readonly Uint8Array[], bytes: number, pool: BufferPool): Loan {
+  if (parts.length === 1) return unpooled(parts[0]!);
+  const loan = pool.lend(bytes);
+  let at = 0;
+  for (const part of parts) {
+    loan.bytes.set(part, at);
+    at += part.length;
+  }
+  return loan;
+}

@@ -15,6 +15,7 @@ import { resolveOptions } from "../options.js";
 import { joinedToken } from "../source/file-version.js";
 import { openSource } from "../source/open.js";
 import {
+  type ChunkLoans,
   type EncodedRecord,
   type EncodedSource,
   isEncodedSource,
@@ -162,8 +163,15 @@ class ArtifactView implements EncodedSource {
     return finiteToo(this.#source?.finite);
   }
 
+  /** Of the chunks that are viewed. */
   memory(plan: ChunkPlan): SourceMemory {
-    return this.#source?.memory?.(plan) ?? { slabs: 1, bytes: 0 };
+    const { loans, lent, ...memory } = this.#source?.memory?.(plan) ?? { slabs: 1, bytes: 0 };
+    const viewed = (all: ChunkLoans) => ({ of: (chunk: Chunk) => all.of(this.#viewedChunk(chunk)) });
+    return {
+      ...memory,
+      loans: loans && { ...loans, ...viewed(loans) },
+      lent: lent && { ...lent, ...viewed(lent) },
+    };
   }
 
   /** Of all that is viewed: which tensors they are of is not known. */
@@ -207,9 +215,12 @@ class ArtifactView implements EncodedSource {
   }
 
   readEncoded(chunk: Chunk, pool: BufferPool): Promise<{ record: EncodedRecord; loan: Loan }> {
+    return this.#source!.readEncoded(this.#viewedChunk(chunk), pool);
+  }
+
+  #viewedChunk(chunk: Chunk): Chunk {
     const tensor = this.#places[chunk.tensor]!;
-    const ordinal = this.#viewed!.range(tensor).first + chunk.index;
-    return this.#source!.readEncoded({ ...chunk, tensor, ordinal }, pool);
+    return { ...chunk, tensor, ordinal: this.#viewed!.range(tensor).first + chunk.index };
   }
 
   async verify(): Promise<void> {

@@ -1,5 +1,7 @@
 import { quote, TensorwireError } from "@tensorwire/core";
 import type { StreamOptions } from "../options.js";
+import { sharedArtifactSource } from "../source/artifact.js";
+import { SharedArtifacts } from "../source/shared-artifacts.js";
 import { isModelSource } from "../source/source.js";
 import type { SourceLike } from "../source/open.js";
 import { checkModelName } from "./model-path.js";
@@ -46,6 +48,7 @@ export class Publications {
   readonly #found = new Set<string>();
   /** Spools are opened one after the other. */
   #opening: Promise<unknown> = Promise.resolve();
+  readonly #shared = new SharedArtifacts();
   #closed = false;
 
   constructor(
@@ -66,7 +69,15 @@ export class Publications {
       throw new TensorwireError("INVALID_ARGUMENT", message);
     }
     this.#spools.get(name)?.retire();
-    this.#models.set(name, { options, open: typeof source === "function" ? source : () => source });
+    this.#models.set(name, { options, open: this.#open(source, options) });
+  }
+
+  /** An artifact that goes as it is, is the same one for all of them. */
+  #open(source: PublishedSource, { codec, policy }: PublishOptions): Publication["open"] {
+    if (typeof source === "function") return source;
+    const asItIs = codec === undefined && policy === undefined;
+    if (typeof source !== "string" || !source.endsWith(".twire") || !asItIs) return () => source;
+    return () => sharedArtifactSource(source, this.terms.settings, this.#shared);
   }
 
   /** @throws TensorwireError as `Spool.publish`. */

@@ -2,8 +2,9 @@ import { readdir, realpath, stat } from "node:fs/promises";
 import { join, sep } from "node:path";
 import { type Manifest, modelNameFault, quote, TensorwireError } from "@tensorwire/core";
 import { defaultBackend } from "@tensorwire/quant-native";
-import { artifactSource } from "../source/artifact.js";
+import { type ArtifactOptions, artifactSource, sharedArtifactSource } from "../source/artifact.js";
 import { safetensorsSource } from "../source/safetensors.js";
+import { SharedArtifacts } from "../source/shared-artifacts.js";
 import { shardedSafetensorsSource } from "../source/sharded.js";
 import type { EncodedSource, ModelSource } from "../source/source.js";
 import type { Publication, PublishOptions } from "./publications.js";
@@ -17,6 +18,7 @@ const MODELS = [".safetensors", INDEX, ".twire"];
  */
 export class ServedFolder {
   readonly #backend = defaultBackend();
+  readonly #shared = new SharedArtifacts();
 
   private constructor(
     /** Without links. */
@@ -49,8 +51,12 @@ export class ServedFolder {
     if (spool !== undefined && !path.endsWith(".twire")) return this.#spooled(path, spool);
     // An artifact that is to be encoded anew is not what is sent.
     const asItIs = path.endsWith(".twire") && options.codec === undefined && options.policy === undefined;
-    const file = asItIs && { file: async () => ({ path, within: this.path }) };
-    return { options, open: () => this.#source(path), ...file };
+    if (!asItIs) return { options, open: () => this.#source(path) };
+    return {
+      options,
+      open: () => sharedArtifactSource(path, this.#terms, this.#shared),
+      file: async () => ({ path, within: this.path }),
+    };
   }
 
   /** What state it is in decides whether it is encoded again. */
@@ -99,11 +105,15 @@ export class ServedFolder {
     }
   }
 
+  get #terms(): ArtifactOptions {
+    return { within: this.path, backend: this.#backend };
+  }
+
   /** Looked at again when the file is open: a link may have come between. */
   #source(path: string): ModelSource | EncodedSource {
     const within = this.path;
     if (path.endsWith(INDEX)) return shardedSafetensorsSource(path, { within });
     if (!path.endsWith(".twire")) return safetensorsSource(path, { within });
-    return artifactSource(path, { within, backend: this.#backend });
+    return artifactSource(path, this.#terms);
   }
 }

@@ -4,9 +4,10 @@ import { formatDigest, quote, TensorwireError } from "@tensorwire/core";
 import { PART_SUFFIX } from "../journal/leftover.js";
 import type { ResolvedOptions, TransferOptions } from "../options.js";
 import { artifactSink } from "../sink/artifact.js";
-import { type ArtifactSource, artifactSource } from "../source/artifact.js";
+import { type ArtifactSource, artifactSource, sharedArtifactSource } from "../source/artifact.js";
 import { joinedToken } from "../source/file-version.js";
 import type { SourceLike } from "../source/open.js";
+import { SharedArtifacts } from "../source/shared-artifacts.js";
 import { meteredSink } from "./metered-sink.js";
 import type { Retained } from "./retention.js";
 import type { SpoolCodec, SpoolRequest } from "./spool-options.js";
@@ -39,6 +40,7 @@ export class SpooledVersion implements Retained {
   readers = 0;
   readonly #made = new Map<string, SpooledArtifact>();
   readonly #making = new Map<string, Promise<SpooledArtifact>>();
+  readonly #shared = new SharedArtifacts();
   #removed = false;
 
   constructor(
@@ -101,9 +103,9 @@ export class SpooledVersion implements Retained {
     }
   }
 
-  /** A source of an artifact's chunks. */
-  async source({ path }: SpooledArtifact): Promise<ArtifactSource> {
-    return this.#source(path);
+  /** A source of an artifact's chunks, for one of its receivers. */
+  source({ path }: SpooledArtifact): ArtifactSource {
+    return sharedArtifactSource(path, this.terms.settings, this.#shared);
   }
 
   #source(path: string): ArtifactSource {

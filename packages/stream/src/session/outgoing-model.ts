@@ -22,7 +22,7 @@ export class OutgoingModel {
 
   constructor(private readonly settings: OutgoingSettings) {
     const { manifest, plan, source, registry, alignment } = settings;
-    this.pools = new OutgoingPools(manifest, plan, registry, alignment);
+    this.pools = new OutgoingPools(manifest, plan, registry, alignment, source.memory?.(plan));
     this.tally = new Tally(manifest, registry, plan);
     // Of an artifact: what its encoder counted.
     if (isEncodedSource(source)) this.tally.clamped = source.clamped ?? 0;

@@ -6,11 +6,11 @@ import {
   type SlabAlignment,
 } from "@tensorwire/core";
 import { discardSlab } from "../budget/slab-memory.js";
-import { READ_AHEAD_BYTES } from "../source/source.js";
+import { READ_AHEAD_BYTES, type SourceMemory } from "../source/source.js";
 
 /** What a sender's chunks are read, encoded and packed into: the same memory for every attempt at a transfer. */
 export class OutgoingPools {
-  /** Lends what the source is read into, and has room for any chunk. */
+  /** Lends what the source is read into, and has room for any chunk, or for any loan that the source makes. */
   readonly source: BufferPool;
   readonly payloads: BufferPool;
   readonly packed: BufferPool;
@@ -20,6 +20,7 @@ export class OutgoingPools {
     plan: ChunkPlan,
     registry: CodecRegistry,
     alignment: SlabAlignment | undefined,
+    memory?: SourceMemory | undefined,
   ) {
     let largest = 1;
     tensors.forEach(({ codec, dtype }, i) => {
@@ -27,7 +28,8 @@ export class OutgoingPools {
       const { elements } = plan.chunk(plan.range(i).first);
       largest = Math.max(largest, registry.get(codec.name).payloadBytes(codec, dtype, elements));
     });
-    this.source = new BufferPool(Math.max(plan.maxChunkBytes, READ_AHEAD_BYTES), alignment, discardSlab);
+    const sourceBytes = memory?.loans?.slabBytes ?? Math.max(plan.maxChunkBytes, READ_AHEAD_BYTES);
+    this.source = new BufferPool(sourceBytes, alignment, discardSlab);
     this.payloads = new BufferPool(largest, alignment, discardSlab);
     this.packed = new BufferPool(Math.max(largest, plan.maxChunkBytes), alignment, discardSlab);
   }

@@ -7,9 +7,12 @@ import {
   encodeTotals,
   type FrameHeader,
   FrameType,
+  type HashedManifest,
+  HEADER_BYTES,
   type Loan,
   missingRanges,
   quote,
+  sealHeader,
   TensorwireError,
   type Totals,
   TransferDigest,
@@ -88,11 +91,10 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
     let work: Promise<unknown> = Promise.resolve();
     try {
       this.#transfer = connection.openSending(this);
-      const bytes = this.#manifestBytes();
       const twoWay = connection.channel.direction === "both";
-      const begin = this.#announce(bytes, twoWay);
+      const begin = this.#announce(twoWay);
       work = begin;
-      await life.race(begin);
+      const manifest = await life.race(begin);
       // The receiver, in this process too, gets its minimum only together with this end.
       const share = budget instanceof CommonBudget ? this.#share.open(budget, life.jobs) : undefined;
       share?.catch(() => {});
@@ -101,7 +103,7 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
       const streaming = this.#stream(want);
       work = streaming;
       await life.race(streaming);
-      const totals = this.#totals(bytes);
+      const totals = this.#totals(manifest);
       this.#ended = true;
       const ending = this.#send(encodeFrame(FrameType.END, this.#transfer, 0, encodeTotals(totals)));
       work = ending;
@@ -122,13 +124,23 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
   }
 
   /** SOURCE is for a peer that can answer: it is no part of an artifact. */
-  async #announce(manifest: Uint8Array, twoWay: boolean): Promise<void> {
+  async #announce(twoWay: boolean): Promise<HashedManifest> {
     const { version } = this.settings;
-    const frames = [encodeFrame(FrameType.MANIFEST, this.#transfer, 0, manifest)];
+    const manifest = this.#manifestBytes();
+    const header = {
+      type: FrameType.MANIFEST,
+      transfer: this.#transfer,
+      flags: 0,
+      bodyBytes: manifest.length,
+    };
+    // One frame with its body would be the manifest once more, which may be large.
+    const frames = [new Uint8Array(HEADER_BYTES), manifest];
+    sealHeader(frames[0]!, header, manifest);
     if (twoWay && version !== undefined) {
       frames.unshift(encodeFrame(FrameType.SOURCE, this.#transfer, 0, encodeJson({ version })));
     }
     await this.#send(...frames);
+    return this.#digest.manifest(manifest);
   }
 
   #manifestBytes(): Uint8Array {
@@ -228,7 +240,7 @@ export class ModelSender implements TransferEnd, WatchedEnd, WaitingBytes {
     for (const part of parts) this.settings.progress.wireBytes += part.length;
   }
 
-  #totals(manifest: Uint8Array): Totals {
+  #totals(manifest: HashedManifest): Totals {
     const { tensors } = this.settings.manifest;
     return {
       digest: this.#digest.transfer(manifest, tensors.length),

@@ -1,6 +1,7 @@
 import { BATCH_BYTES, BATCH_RECORDS, type Chunk, type ChunkRange } from "@tensorwire/core";
 import type { LaneShare } from "../budget/lane-share.js";
 import { laneBytes } from "../budget/sender-memory.js";
+import { isEncodedSource } from "../source/source.js";
 import { whenAnswered } from "./answer.js";
 import type { ChunkEncoder } from "./chunk-encoder.js";
 import type { CreditGate } from "./credit.js";
@@ -9,7 +10,7 @@ import { Lane } from "./lane.js";
 import type { OutgoingChunk } from "./outgoing-chunk.js";
 import type { SenderSettings } from "./sender-settings.js";
 
-type Settings = Pick<SenderSettings, "plan" | "windowBytes" | "feedback" | "life">;
+type Settings = Pick<SenderSettings, "plan" | "source" | "compress" | "windowBytes" | "feedback" | "life">;
 
 /** What becomes of the chunks that a peer does not want. */
 export interface HeldPolicy {
@@ -43,7 +44,8 @@ export class SourcePump {
     private readonly send: (chunks: readonly OutgoingChunk[]) => Promise<void>,
   ) {
     // Chunks that are read, encoded or on their way out, decoded size: the sender's own share of the window.
-    this.#lane = new Lane(laneBytes(settings.plan, settings.windowBytes));
+    const { plan, windowBytes, source, compress } = settings;
+    this.#lane = new Lane(laneBytes(plan, windowBytes, isEncodedSource(source) && !compress));
   }
 
   /** Resolves when all chunks of `ranges` are sent, and those of the others that have changed. */

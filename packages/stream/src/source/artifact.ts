@@ -4,27 +4,21 @@ import {
   type ChunkIndex,
   type ChunkPlan,
   type ChunkRange,
-  type CodecBackend,
-  type CodecRegistry,
-  defaultCodecs,
-  type Limits,
   type Loan,
   type Manifest,
   Packing,
-  PortableBackend,
   quote,
-  resolveLimits,
   TensorwireError,
   type Totals,
 } from "@tensorwire/core";
 import { tensorsMake } from "../artifact/checks.js";
-import { type ArtifactIndex, indexArtifact } from "../artifact/contents.js";
-import { PayloadCheck } from "../artifact/payload-check.js";
-import { PayloadDigests } from "../artifact/payload-digests.js";
+import type { ArtifactIndex } from "../artifact/contents.js";
 import { sha256Of } from "../session/sha256.js";
-import { type ByteRange, type ByteReader, slabsAhead } from "./byte-reader.js";
+import type { ByteRange, ByteReader } from "./byte-reader.js";
 import { FileReader } from "./file-reader.js";
-import { type EncodedRecord, type EncodedSource, READ_AHEAD_BYTES, type SourceMemory } from "./source.js";
+import { type ArtifactTerms, OpenedArtifact } from "./opened-artifact.js";
+import type { ArtifactHold, ReadPayload, SharedArtifacts } from "./shared-artifacts.js";
+import type { EncodedRecord, EncodedSource, SourceMemory } from "./source.js";
 
 /** Where an artifact's bytes are, if not in a file. */
 export interface ArtifactBytes {
@@ -34,12 +28,7 @@ export interface ArtifactBytes {
   open(): Promise<ByteReader>;
 }
 
-export interface ArtifactOptions {
-  readonly limits?: Partial<Limits> | undefined;
-  /** Codecs that the artifact may name. */
-  readonly registry?: CodecRegistry | undefined;
-  /** Unpacks payloads, and hashes them. Default: the portable one. */
-  readonly backend?: Pick<CodecBackend, "hash" | "unpack"> | undefined;
+export interface ArtifactOptions extends ArtifactTerms {
   /** The folder, without links, that a file must lie in. Default: it lies anywhere. */
   readonly within?: string | undefined;
 }
@@ -72,6 +61,15 @@ export function artifactSource(
   return new Artifact(typeof artifact === "string" ? file(artifact, options) : artifact, options);
 }
 
+/** The artifact at a path, for one of many readers that may have it at once. */
+export function sharedArtifactSource(
+  path: string,
+  options: ArtifactOptions,
+  shared: SharedArtifacts,
+): ArtifactSource {
+  return new Artifact(file(path, options), options, shared);
+}
+
 function file(path: string, { within }: ArtifactOptions): ArtifactBytes {
   return { name: path, open: () => FileReader.open(path, undefined, within) };
 }
@@ -79,14 +77,15 @@ function file(path: string, { within }: ArtifactOptions): ArtifactBytes {
 class Artifact implements ArtifactSource {
   readonly name: string;
   #reader: ByteReader | undefined;
-  #index: ArtifactIndex | undefined;
-  #check: PayloadCheck | undefined;
-  /** With integrity `sha256`. */
-  #digests: PayloadDigests | undefined;
+  #hold: ArtifactHold | undefined;
+  #artifact: OpenedArtifact | undefined;
+  /** What was asked of the reader last, whoever waits for it. */
+  #busy: Promise<unknown> | undefined;
 
   constructor(
     private readonly artifact: ArtifactBytes,
     private readonly options: ArtifactOptions,
+    private readonly shared?: SharedArtifacts | undefined,
   ) {
     this.name = artifact.name;
   }
@@ -96,25 +95,34 @@ class Artifact implements ArtifactSource {
   }
 
   async open(): Promise<Manifest> {
-    const { limits, registry = defaultCodecs, backend = new PortableBackend(registry) } = this.options;
-    this.#reader = await this.artifact.open();
-    this.#index = await indexArtifact(this.#reader, resolveLimits(limits), registry);
-    const { manifest, plan, chunks, indexed } = this.#index;
-    this.#check = new PayloadCheck(manifest, backend, registry);
-    const sha256 = sha256Of(manifest);
-    const expected = indexed ? (tensor: number) => chunks.tensor(tensor) : undefined;
-    this.#digests = sha256 && new PayloadDigests(plan, sha256, expected);
-    return manifest;
+    const reader = await this.artifact.open();
+    this.#reader = reader;
+    this.#hold = this.shared?.join(this.name, reader.version);
+    const look = (): Promise<OpenedArtifact> => this.#working(OpenedArtifact.open(reader, this.options));
+    this.#artifact = await (this.#hold ? this.#hold.opened(look) : look());
+    return this.#artifact.index.manifest;
   }
 
-  memory({ maxChunkBytes }: ChunkPlan): SourceMemory {
-    const slabBytes = Math.max(maxChunkBytes, READ_AHEAD_BYTES);
-    return { slabs: slabsAhead(this.#reader?.readAheadBytes, slabBytes), bytes: 0 };
+  #working<T>(work: Promise<T>): Promise<T> {
+    this.#busy = work.catch(() => {});
+    return work;
+  }
+
+  memory(plan: ChunkPlan): SourceMemory {
+    const { memory } = this.#known;
+    const hold = this.#hold;
+    if (hold) return memory.among((slabs) => hold.reserve(slabs));
+    const { readAheadBytes } = this.#reader!;
+    return readAheadBytes === undefined ? memory.alone() : memory.ahead(plan, readAheadBytes);
+  }
+
+  get #known(): OpenedArtifact {
+    if (this.#artifact) return this.#artifact;
+    throw new TensorwireError("INVALID_ARGUMENT", `${quote(this.name)} is not open`);
   }
 
   get #opened(): ArtifactIndex {
-    if (this.#index) return this.#index;
-    throw new TensorwireError("INVALID_ARGUMENT", `${quote(this.name)} is not open`);
+    return this.#known.index;
   }
 
   get clamped(): number {
@@ -142,13 +150,22 @@ class Artifact implements ArtifactSource {
     this.#reader?.expect?.(payloadRanges(this.#opened.chunks, runs));
   }
 
-  async readEncoded(chunk: Chunk, pool: BufferPool): Promise<{ record: EncodedRecord; loan: Loan }> {
-    const { position, ...record } = this.#opened.chunks.entry(chunk.ordinal);
+  async readEncoded(chunk: Chunk, pool: BufferPool): Promise<ReadPayload> {
+    const artifact = this.#known;
+    if (!this.#hold || !artifact.memory.isShared(chunk.ordinal)) return this.#read(chunk, pool, pool);
+    const read = (slabs: BufferPool): Promise<ReadPayload> => this.#working(this.#read(chunk, slabs, pool));
+    return this.#hold.take(artifact, chunk.ordinal, read);
+  }
+
+  /** @param unpacking Lends room to verify what is packed. */
+  async #read(chunk: Chunk, pool: BufferPool, unpacking: BufferPool): Promise<ReadPayload> {
+    const { index, check } = this.#known;
+    const { position, ...record } = index.chunks.entry(chunk.ordinal);
     const loan = await this.#reader!.read(position, record.packedBytes, pool);
     let scratch: Loan | undefined;
     try {
-      if (record.packing !== Packing.RAW) scratch = pool.lend(record.payloadBytes);
-      const why = await this.#check!.fault(chunk, record, loan.bytes, scratch?.bytes);
+      if (record.packing !== Packing.RAW) scratch = unpacking.lend(record.payloadBytes);
+      const why = await check.fault(chunk, record, loan.bytes, scratch?.bytes);
       if (why !== undefined) throw await this.#corrupt(chunk, position, why);
       return { record: this.#hashed(chunk, record, scratch ?? loan), loan };
     } catch (error) {
@@ -161,10 +178,11 @@ class Artifact implements ArtifactSource {
 
   /** The record with all that the manifest's integrity asks for. */
   #hashed(chunk: Chunk, record: IndexedRecord, { bytes }: Loan): EncodedRecord {
-    const { manifest } = this.#opened;
+    const { index, digests } = this.#known;
+    const { manifest } = index;
     const sha256 = sha256Of(manifest)?.(bytes);
     if (!sha256) return record;
-    if (!this.#digests!.add(chunk, record.codec, sha256)) {
+    if (!digests!.add(chunk, record.codec, sha256)) {
       throw new TensorwireError("SOURCE_INVALID", this.#otherPayloads(), {
         tensor: manifest.tensors[chunk.tensor]!.name,
       });
@@ -182,10 +200,10 @@ class Artifact implements ArtifactSource {
    */
   async verify(): Promise<void> {
     if (this.#reader?.unvouched) await this.#reader.verify();
-    const { manifest, totals, indexed } = this.#opened;
-    const digests = this.#digests;
+    const { index, digests } = this.#known;
+    const { manifest, totals, indexed } = index;
     if (!digests || indexed || manifest.tensors.some((_, i) => !digests.of(i))) return;
-    if (tensorsMake(totals.sha256, this.#opened, (i) => digests.of(i)!)) return;
+    if (tensorsMake(totals.sha256, index, (i) => digests.of(i)!)) return;
     throw new TensorwireError("SOURCE_INVALID", this.#otherPayloads());
   }
 
@@ -200,6 +218,9 @@ class Artifact implements ArtifactSource {
   }
 
   async close(): Promise<void> {
+    // What it has begun to read others may wait for.
+    if (this.#hold) await this.#busy;
+    this.#hold?.leave();
     await this.#reader?.close();
   }
 }

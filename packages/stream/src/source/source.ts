@@ -22,6 +22,24 @@ export interface SourceMemory {
   readonly bytes: number;
   /** Its chunks are lent out of those, and take no slabs. Default false. */
   readonly lends?: boolean | undefined;
+  /** What it takes of the pool for each chunk. Default: as many bytes as the chunk has, in slabs that have room for any. */
+  readonly loans?: ChunkLoans | undefined;
+  /** Memory of its own that it lends chunks out of; what several transfers have in hand lies there once. */
+  readonly lent?: (ChunkLoans & KeptSlabs) | undefined;
+}
+
+/** Loans that are made for chunks as they are read. */
+export interface ChunkLoans {
+  /** Bytes of a slab. */
+  readonly slabBytes: number;
+  /** Bytes that are lent for a chunk, at most: 0 where that is none of these. */
+  of(chunk: Chunk): number;
+}
+
+/** Slabs that are there for as long as they are reserved. */
+export interface KeptSlabs {
+  /** From now on so many are reserved by this source's reader. */
+  keep(slabs: number): void;
 }
 
 /**
