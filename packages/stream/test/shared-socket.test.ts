@@ -97,14 +97,19 @@ it("lets a message of the other program wait behind one of ours at most, in eith
     const waiting: number[] = [];
     while (waiting.length < 50) {
       await new Promise((resolve) => setTimeout(resolve, 2));
-      if (from.bufferedAmount > 0 || waiting.length > 0) waiting.push(from.bufferedAmount);
+      const buffered = Reflect.get(WebSocket.prototype, "bufferedAmount", from);
+      if (buffered > 0 || waiting.length > 0) waiting.push(buffered);
+      // What the other program asks for is how much of its own waits.
+      expect(from.bufferedAmount).toBe(0);
     }
     // What a WebSocket puts before a message is 14 bytes at most.
     expect(Math.max(...waiting)).toBeLessThanOrEqual(256 * 1024 + 14);
     expect(Math.min(...waiting)).toBeGreaterThan(64 * 1024);
-    from.send("x");
+    from.send("x".repeat(1000));
+    expect(from.bufferedAmount).toBeGreaterThanOrEqual(1000);
+    expect(from.bufferedAmount).toBeLessThan(1014);
     to.resume();
-    expect(String((await heard)[0])).toBe("x");
+    expect(String((await heard)[0])).toBe("x".repeat(1000));
     await sending;
     expect((await receiving.done).sourceBytes).toBe(32 * MIB);
   }
@@ -227,4 +232,49 @@ it("escapes a message in pieces that begin as ours do only together", async () =
     socket.send(message.subarray(from, to), { fin: false });
   socket.send(message.subarray(20));
   expect(await heard).toEqual([message, true]);
+});
+
+it("escapes whatever ws takes for bytes", async () => {
+  const heard: unknown[] = [];
+  shareSocket(accepted).socket.on("message", (data, isBinary) => heard.push([data, isBinary]));
+  const { socket } = shareSocket(client);
+  const theirs = alike(1, "theirs");
+  const buffer = theirs.buffer.slice(theirs.byteOffset, theirs.byteOffset + theirs.length) as ArrayBuffer;
+  const shared = new SharedArrayBuffer(theirs.length);
+  new Uint8Array(shared).set(theirs);
+  const blob = new Blob([buffer]);
+  const forms = {
+    array: [...theirs],
+    json: theirs.toJSON(),
+    buffer,
+    view: new DataView(buffer),
+    shared,
+    blob,
+    // Another's than Node's.
+    foreign: {
+      size: blob.size,
+      type: "",
+      stream: () => blob.stream(),
+      arrayBuffer: () => blob.arrayBuffer(),
+      [Symbol.toStringTag]: "Blob",
+    },
+  };
+  for (const form of Object.values(forms)) socket.send(form as never);
+  socket.send(5);
+  socket.send([7, 8]);
+  socket.send("x", { binary: true });
+  socket.send("", { binary: true, fin: false });
+  socket.send(theirs);
+  while (heard.length < 11) await new Promise((resolve) => setTimeout(resolve, 5));
+  expect(heard).toEqual([
+    ...Object.keys(forms).map(() => [theirs, true]),
+    [Buffer.from("5"), false],
+    [Buffer.from([7, 8]), true],
+    [Buffer.from("x"), true],
+    [theirs, true],
+  ]);
+});
+
+it.each([undefined, null, 5, "ws://host", {}])("refuses what is no WebSocket: %s", (socket) => {
+  expect(() => shareSocket(socket as never)).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
 });

@@ -9,6 +9,7 @@ import { connect, type OpenOptions, type Role, undialled } from "./connect.js";
 import { dialWhenListening } from "./dial-wait.js";
 import { duplexChannel, type StreamPair } from "./duplex.js";
 import { ChannelEnd, type Endpoint } from "./endpoint.js";
+import { connectionOn, keepConnection } from "./known-connections.js";
 import { Listener } from "./listen.js";
 import { sharedChannelOf } from "./shared-socket.js";
 import { openUrl } from "./open-url.js";
@@ -21,9 +22,6 @@ export interface OpenedConnection {
   /** Whether it was opened here, and so is closed here. */
   readonly owned: boolean;
 }
-
-// One connection a channel, however many transfers: the second call on an open WebSocket finds the first one's.
-const connections = new WeakMap<object, Connection>();
 
 /** Opens what is no channel yet, and puts frames on it. */
 export async function openConnection(
@@ -57,8 +55,9 @@ export async function openConnection(
   }
   const shared = sharedChannelOf(endpoint);
   if (shared) return openConnection(shared, role, options, settings);
-  const known = connections.get(endpoint);
+  const known = connectionOn(endpoint);
   if (known) {
+    if (known.failure) await known.over();
     if (role === "receive") checkSameHello(known, tensors);
     return { connection: known, owned: false };
   }
@@ -66,7 +65,7 @@ export async function openConnection(
   const channel = channelOf(endpoint);
   if (token !== undefined) checkPrivacy(channel.peer, `the other end of this ${channel.kind} channel`);
   const connection = connect(channel, "any", settings, { token, tensors });
-  connections.set(endpoint, connection);
+  keepConnection(endpoint, connection);
   return { connection, owned: false };
 }
 

@@ -19,14 +19,24 @@ export class SharedChannel implements Channel {
   readonly #early = new EarlyBytes();
   #ended: { readonly error: Error | undefined } | undefined;
   readonly #over = deferred<never>();
-  #sending: Promise<unknown> = Promise.resolve();
+  #sending: Promise<unknown>;
   #closing: Promise<void> | undefined;
+  /** Our word for the end, on its way or there. */
+  #word: Promise<void> | undefined;
+  readonly #silent = deferred<void>();
 
+  /** @param before Resolves when the channel before this one is `silent`: the other end reads past what it does not expect yet. */
   constructor(
     readonly number: number,
     private readonly message: SendMessage,
+    private readonly before: Promise<void>,
   ) {
-    this.#over.promise.catch(() => {});
+    this.#sending = before;
+  }
+
+  /** Resolves when nothing is sent any more, and the other end knows of that. */
+  get silent(): Promise<void> {
+    return this.#silent.promise;
   }
 
   /** It has failed, was closed, or the other end has closed it. */
@@ -85,32 +95,38 @@ export class SharedChannel implements Channel {
   }
 
   close(error?: Error): Promise<void> {
-    if (!this.#closing) {
-      const heard = this.#ended !== undefined;
-      this.#closing = error ? this.#drop(error, heard) : this.#close(heard);
-    } else if (error) this.end(error);
+    if (error) this.#drop(error);
+    this.#closing ??= this.#close();
     return this.#closing;
   }
 
-  async #close(heard: boolean): Promise<void> {
-    await Promise.race([this.#sending, this.#over.promise.catch(() => {})]);
-    if (!heard && !this.#ended) {
-      const told = this.message(MessageKind.END, this.number, () => 0).catch(() => {});
-      await Promise.race([told, this.#over.promise.catch(() => {})]);
-    }
+  async #close(): Promise<void> {
+    const over = this.#over.promise.catch(() => {});
+    await Promise.race([this.#sending, over]);
+    if (!this.#ended) await Promise.race([this.#say(MessageKind.END), over]);
     this.end(undefined);
   }
 
-  async #drop(error: Error, heard: boolean): Promise<void> {
-    this.end(error);
+  #drop(error: Error): void {
+    if (this.#ended) return;
     // In its turn, behind what the socket has in hand: nobody here waits for that.
-    if (!heard) this.message(MessageKind.FAILED, this.number, () => 0).catch(() => {});
+    void this.#say(MessageKind.FAILED);
+    this.end(error);
+  }
+
+  #say(kind: MessageKind): Promise<void> {
+    this.#word ??= this.before
+      .then(() => this.message(kind, this.number, () => 0))
+      .catch(() => {})
+      .then(() => this.#silent.resolve());
+    return this.#word;
   }
 
   /** Nothing comes any more: the other end, or the socket, says so. */
   end(error: Error | undefined): void {
     if (this.#ended) return;
     this.#ended = { error };
+    if (!this.#word) void this.before.then(() => this.#silent.resolve());
     this.#over.reject(this.#reason());
     this.#receiver?.end(error);
   }

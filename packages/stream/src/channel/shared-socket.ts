@@ -1,11 +1,11 @@
 import { setImmediate } from "node:timers/promises";
-import { bytesOf, type Channel, TensorwireError } from "@tensorwire/core";
+import { type Channel, TensorwireError } from "@tensorwire/core";
 import WebSocket from "ws";
 import { type Deferred, deferred } from "../session/deferred.js";
+import { FORMS, formed, unmistakable } from "./foreign-message.js";
+import { connectionOn } from "./known-connections.js";
 import { SharedChannel } from "./shared-channel.js";
 import {
-  escaped,
-  beginsMark,
   isMarked,
   MESSAGE_HEADER_BYTES,
   MessageKind,
@@ -13,7 +13,7 @@ import {
   SHARED_MESSAGE_BYTES,
   writeHeader,
 } from "./socket-message.js";
-import { closeError } from "./websocket.js";
+import { closedError, closeError, WebSocketEnd } from "./websocket-end.js";
 
 /** A WebSocket that carries models, and the messages of another program. */
 export interface SharedSocket {
@@ -45,7 +45,7 @@ const shares = new WeakMap<object, SocketShare>();
 export function shareSocket(socket: WebSocket): SharedSocket {
   let share = shares.get(socket);
   if (!share) {
-    const { emit, send, terminate } = socket as Partial<WebSocket>;
+    const { emit, send, terminate } = Object(socket) as Partial<WebSocket>;
     if ([emit, send, terminate].some((method) => typeof method !== "function")) {
       throw new TensorwireError(
         "INVALID_ARGUMENT",
@@ -79,14 +79,17 @@ class SocketShare implements SharedSocket {
   /** The other program is in the middle of a message that it sends piece by piece: nothing of ours may come between. */
   #unfinished: Deferred<void> | undefined;
   #closed = false;
+  readonly #end = new WebSocketEnd();
+  /** Bytes of ours that the socket has taken and not yet written. */
+  #buffered = 0;
 
   constructor(readonly socket: WebSocket) {
     this.#emit = socket.emit;
     this.#send = socket.send.bind(socket) as Send;
     this.#form = socket.binaryType;
-    this.#channel = this.#next(1);
+    this.#channel = this.#next(1, Promise.resolve());
     this.#interpose();
-    if (socket.readyState === WebSocket.CLOSED) this.#end(undefined);
+    if (socket.readyState === WebSocket.CLOSED) this.#ended(undefined);
   }
 
   /** Neither its listeners nor its class change: it still is the very socket. */
@@ -99,12 +102,25 @@ class SocketShare implements SharedSocket {
       if (event === "message" && args[1] === true) return share.#arrived(args[0] as Buffer);
       // Whoever reads from the connection was made for the form that the other program had asked for.
       if (event === "open") share.#takeForm();
-      if (event === "error") share.#end(args[0] as Error);
-      if (event === "close") share.#end(closeError(args[0] as number, String(args[1])));
+      if (event === "error") share.#ended(args[0] as Error);
+      if (event === "close") {
+        const [code, reason] = [args[0] as number, String(args[1])];
+        share.#ended(closeError(code, reason), closedError(code, reason));
+      }
       return share.#emit.call(this, event, ...args);
     } as WebSocket["emit"];
     socket.send = ((data: unknown, options?: unknown, written?: unknown) =>
       this.#outgoing(data, options, written)) as WebSocket["send"];
+    Object.defineProperty(socket, "bufferedAmount", {
+      configurable: true,
+      enumerable: true,
+      get: () => Math.max(0, this.#waiting - this.#buffered),
+    });
+  }
+
+  /** Bytes that the socket has to write, whoever's. */
+  get #waiting(): number {
+    return Reflect.get(Object.getPrototypeOf(this.socket), "bufferedAmount", this.socket);
   }
 
   /** Whatever form the other program wants, ours come as they are. */
@@ -123,12 +139,18 @@ class SocketShare implements SharedSocket {
   }
 
   get channel(): Channel {
-    if (this.#channel.over && !this.#closed) this.#channel = this.#next(this.#channel.number + 1);
+    const { number, silent } = this.#channel;
+    if (this.#spent && !this.#closed) this.#channel = this.#next(number + 1, silent);
     return this.#channel;
   }
 
-  #next(number: number): SharedChannel {
-    return new SharedChannel(number, (kind, channel, fill) => this.#ours(kind, channel, fill));
+  /** What fails on a channel has failed before the channel has: the peer is told first. */
+  get #spent(): boolean {
+    return this.#channel.over || connectionOn(this.#channel)?.failure !== undefined;
+  }
+
+  #next(number: number, before: Promise<void>): SharedChannel {
+    return new SharedChannel(number, (kind, channel, fill) => this.#ours(kind, channel, fill), before);
   }
 
   /** A binary message. */
@@ -139,7 +161,7 @@ class SocketShare implements SharedSocket {
     if (kind === MessageKind.ESCAPED) return this.#theirs(Buffer.from(body));
     if (channel === this.#channel.number) this.#channel.arrived(kind, body);
     // The other end has begun with the next one. What is of an earlier one was on its way when that was given up.
-    else if (channel === this.#channel.number + 1 && this.#channel.over) {
+    else if (channel === this.#channel.number + 1 && this.#spent) {
       (this.channel as SharedChannel).arrived(kind, body);
     }
     return true;
@@ -151,7 +173,9 @@ class SocketShare implements SharedSocket {
 
   /** A message of the other program, or, where it says so, a piece of one. */
   #outgoing(data: unknown, options: unknown, written: unknown): void {
-    const { binary = typeof data !== "string", fin = true } = Object(options) as SendOptions;
+    // As ws has it: what is given as undefined is no default of its.
+    const text = typeof data === "string" || typeof data === "number";
+    const { binary, fin } = { binary: !text, fin: true, ...(options as SendOptions) };
     const begins = !this.#unfinished;
     const sent = begins && binary ? unmistakable(data, fin) : data;
     this.#send(sent, options, written);
@@ -165,7 +189,7 @@ class SocketShare implements SharedSocket {
   /** One message of ours, when no other of ours is on its way. */
   #ours(kind: MessageKind, channel: number, fill: (room: Uint8Array) => number): Promise<void> {
     const sent = this.#turn.then(async () => {
-      await opened(this.socket);
+      await this.#opened();
       while (this.#unfinished && !this.#closed) await this.#unfinished.promise;
       writeHeader(this.#message, kind, channel);
       const bytes = fill(this.#message.subarray(MESSAGE_HEADER_BYTES));
@@ -180,17 +204,34 @@ class SocketShare implements SharedSocket {
 
   #written(message: Uint8Array): Promise<void> {
     const { socket } = this;
-    return new Promise((resolve, reject) => {
+    const written = new Promise<void>((resolve, reject) => {
+      const before = this.#waiting;
       this.#send(message, { binary: true, compress: false }, (error?: Error) => {
-        if (error) reject(error);
+        this.#buffered = 0;
         // Node says of what a destroyed socket had in hand that it was written.
-        else if (socket.readyState === WebSocket.CLOSED) reject(notOpen());
+        if (error || socket.readyState === WebSocket.CLOSED) reject(error);
         else resolve();
       });
+      this.#buffered = this.#waiting - before;
     });
+    return written.catch(async () => Promise.reject(await this.#end.why()));
   }
 
-  #end(error: Error | undefined): void {
+  /** Resolves when a socket that is opening is open. @throws TensorwireError `CHANNEL_CLOSED` where it is neither. */
+  async #opened(): Promise<void> {
+    const { socket } = this;
+    if (socket.readyState === WebSocket.CONNECTING) {
+      await new Promise<void>((resolve) => {
+        socket.once("open", resolve);
+        socket.once("close", () => resolve());
+      });
+    }
+    if (socket.readyState !== WebSocket.OPEN) throw await this.#end.why();
+  }
+
+  /** @param reason For who would still send. */
+  #ended(error: Error | undefined, reason = error): void {
+    if (reason) this.#end.is(reason);
     if (this.#closed) return;
     this.#closed = true;
     this.#unfinished?.resolve();
@@ -202,46 +243,3 @@ interface SendOptions {
   readonly binary?: boolean;
   readonly fin?: boolean;
 }
-
-const FORMS: readonly string[] = ["nodebuffer", "arraybuffer", "fragments", "blob"];
-
-/** A binary message as the other program wants it. */
-function formed(data: Buffer, form: string): unknown {
-  const { buffer, byteOffset, byteLength } = data;
-  switch (form) {
-    case "arraybuffer":
-      return byteLength === buffer.byteLength ? buffer : buffer.slice(byteOffset, byteOffset + byteLength);
-    case "fragments":
-      return [data];
-    case "blob":
-      return new Blob([data as Uint8Array<ArrayBuffer>]);
-    default:
-      return data;
-  }
-}
-
-/** The other program's message, which nobody takes for one of ours, whatever is in it. */
-function unmistakable(data: unknown, whole: boolean): unknown {
-  // What is in it is known only later.
-  if (data instanceof Blob) return new Blob([escaped(new Uint8Array(0)) as Uint8Array<ArrayBuffer>, data]);
-  const bytes = ArrayBuffer.isView(data)
-    ? bytesOf(data)
-    : data instanceof ArrayBuffer || data instanceof SharedArrayBuffer
-      ? new Uint8Array(data)
-      : undefined;
-  // Of a message in pieces the next one may go on as the mark does.
-  return bytes && (isMarked(bytes) || (!whole && beginsMark(bytes))) ? escaped(bytes) : data;
-}
-
-/** Resolves when a socket that is opening is open. @throws TensorwireError `CHANNEL_CLOSED` where it is neither. */
-async function opened(socket: WebSocket): Promise<void> {
-  if (socket.readyState === WebSocket.CONNECTING) {
-    await new Promise<void>((resolve) => {
-      socket.once("open", resolve);
-      socket.once("close", () => resolve());
-    });
-  }
-  if (socket.readyState !== WebSocket.OPEN) throw notOpen();
-}
-
-const notOpen = (): TensorwireError => new TensorwireError("CHANNEL_CLOSED", "the WebSocket is not open");

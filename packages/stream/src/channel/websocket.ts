@@ -18,6 +18,7 @@ import { EarlyBytes } from "./early-bytes.js";
 import { tunnelTo } from "./proxy.js";
 import { statusError } from "./refusal-status.js";
 import { clientTls, isCertificateFault, type TlsOptions } from "./tls-options.js";
+import { closedError, closeError, WebSocketEnd } from "./websocket-end.js";
 import { WebSocketPayloads } from "./websocket-payloads.js";
 
 /** Bytes of one WebSocket message, whatever the frame: a reader that waits for all of a message has to hold it. */
@@ -150,6 +151,7 @@ class WebSocketChannel implements Channel {
   readonly #joined = new BufferPool(MESSAGE_BYTES, undefined, discardSlab);
   #ended: { readonly error?: Error | undefined } | undefined;
   #closing: Promise<void> | undefined;
+  readonly #over = new WebSocketEnd();
 
   constructor(
     private readonly socket: WebSocket,
@@ -163,7 +165,10 @@ class WebSocketChannel implements Channel {
     if (side) this.#takePayloads(side);
     socket.on("message", (data: RawData, isBinary: boolean) => this.#message(data, isBinary));
     socket.on("error", (error) => this.#end(error));
-    socket.on("close", (code, reason) => this.#end(closeError(code, reason.toString())));
+    socket.on("close", (code, reason) => {
+      this.#over.is(closedError(code, reason.toString()));
+      this.#end(closeError(code, reason.toString()));
+    });
   }
 
   /** From the socket under it, before anything is read. */
@@ -205,15 +210,12 @@ class WebSocketChannel implements Channel {
   async send(parts: readonly Uint8Array[]): Promise<void> {
     const { socket } = this;
     if (socket.readyState === WebSocket.CONNECTING) await opened(socket);
-    if (socket.readyState !== WebSocket.OPEN) {
-      throw this.#reason();
-    }
-    await new Promise<void>((resolve, reject) => {
+    if (socket.readyState !== WebSocket.OPEN) throw await this.#over.why();
+    const sent = new Promise<void>((resolve, reject) => {
       let left = 1;
       const written = (error?: Error | null): void => {
-        if (error) reject(error);
         // Node says of what a destroyed socket had in hand that it was written.
-        else if (this.#under?.destroyed) reject(this.#reason());
+        if (error || this.#under?.destroyed) reject(error);
         else if (--left === 0) resolve();
       };
       for (const message of messages(parts, this.#joined)) {
@@ -225,11 +227,13 @@ class WebSocketChannel implements Channel {
       }
       written();
     });
+    await sent.catch(async () => Promise.reject(await this.#over.why()));
   }
 
   close(error?: Error): Promise<void> {
     // An orderly close waits for the peer: this one does not.
     if (error && this.#closing) this.socket.terminate();
+    this.#over.is(error ?? new TensorwireError("CHANNEL_CLOSED", "the WebSocket was closed on this side"));
     this.#closing ??= this.#close(error);
     return this.#closing;
   }
@@ -249,16 +253,13 @@ class WebSocketChannel implements Channel {
     await closed;
   }
 
-  #reason(): Error {
-    return this.#ended?.error ?? new TensorwireError("CHANNEL_CLOSED", "the WebSocket is not open");
-  }
-
   #fail(error: Error): void {
     this.#end(error);
     this.socket.terminate();
   }
 
   #end(error?: Error): void {
+    if (error) this.#over.is(error);
     if (this.#ended) return;
     this.#ended = { error };
     this.#receiver?.end(error);
@@ -271,12 +272,6 @@ function opened(socket: WebSocket): Promise<void> {
     socket.once("open", resolve);
     socket.once("close", () => resolve());
   });
-}
-
-/** What the end of a WebSocket is to a channel: undefined where it is an orderly one. */
-export function closeError(code: number, reason: string): Error | undefined {
-  if (code === 1000 || code === 1001 || code === 1005) return undefined;
-  return new TensorwireError("CHANNEL_CLOSED", `the WebSocket closed with ${code}${reason && ` ${reason}`}`);
 }
 
 /** Cuts large parts; joins small ones, which would cost a message each, in loans of `joined`. */

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import {
   asTensorwireError,
   type Channel,
@@ -23,6 +24,7 @@ import {
 import { ConnectionTrace } from "../diagnostics/connection-trace.js";
 import type { ServedModel } from "../diagnostics/events.js";
 import { Announcements } from "./announcements.js";
+import { deferred } from "./deferred.js";
 import { faultOf, peerError } from "./fault.js";
 import { checkAddress } from "./frame-address.js";
 import { FrameWriter } from "./frame-writer.js";
@@ -65,6 +67,8 @@ export class Connection implements ChannelReceiver, FrameHandler {
   #transfers = 0;
   #failure: TensorwireError | undefined;
   #closing: Promise<void> | undefined;
+  /** Nothing comes over the channel any more. */
+  readonly #ended = deferred<void>();
 
   constructor(
     readonly channel: Channel,
@@ -84,8 +88,22 @@ export class Connection implements ChannelReceiver, FrameHandler {
   #greet(): void {
     this.#begun = true;
     this.send(this.#greeting.words(this.#idle.idleTimeoutMs)).catch((error) =>
-      this.#fail(asTensorwireError(error, "CHANNEL_CLOSED")),
+      this.close(asTensorwireError(error, "CHANNEL_CLOSED")),
     );
+  }
+
+  /** What it has failed with: nothing but last words goes over the channel any more. */
+  get failure(): TensorwireError | undefined {
+    return this.#failure;
+  }
+
+  /**
+   * Of one that has failed: resolves when there is no channel any more, as far as that can be waited for, and never at once. Who
+   * begins one transfer after the other, whatever became of the last, leaves the process its turns so, and sees the channel's end.
+   */
+  async over(): Promise<void> {
+    await withinGrace(this.#closing ?? this.#ended.promise);
+    await setImmediate();
   }
 
   /** The peer's HELLO. */
@@ -176,6 +194,12 @@ export class Connection implements ChannelReceiver, FrameHandler {
     return this.#closing;
   }
 
+  /** Over a socket that only one end shares nothing comes; nor does it before the other end uses its channel. */
+  get silence(): string | undefined {
+    if (this.#greeting.heard || this.channel.kind !== "shared") return undefined;
+    return "nothing at all has come: is this WebSocket shared at the other end too (shareSocket), and does it receive there, or send?";
+  }
+
   /**
    * Somebody here waits for the peer. A connection that was opened for one transfer is there for nothing else; another one
    * has times of rest.
@@ -202,6 +226,7 @@ export class Connection implements ChannelReceiver, FrameHandler {
   }
 
   end(error?: Error): void {
+    this.#ended.resolve();
     const position = this.#parser.position;
     if (error)
       return this.#fail(asTensorwireError(error, "CHANNEL_CLOSED", `the channel failed ${position}`));
@@ -260,7 +285,8 @@ export class Connection implements ChannelReceiver, FrameHandler {
       case FrameType.CANCEL:
       case FrameType.ERROR: {
         const error = peerError(header.type, parseJson(header.type, FaultSchema, body));
-        if (header.transfer === 0) return this.#fail(error);
+        // The peer's last words: it waits for nothing, and one that does not close the channel must not keep it.
+        if (header.transfer === 0) return void this.close(error);
         if (!(header.flags & FLAG_TO_SENDER)) this.#withdraw(header.transfer);
         return this.#endOf(header)?.fail(error);
       }

@@ -8,6 +8,8 @@ import { MAX_TIMEOUT_MS, MIN_TIMEOUT_MS } from "./timeouts.js";
 export interface WatchedLine {
   /** Somebody waits for the peer. */
   readonly awaited: boolean;
+  /** What may be the matter with a peer that has never said anything, where something else may be than that it is gone. */
+  readonly silence: string | undefined;
   /** The peer is gone. */
   refuse(error: TensorwireError): Promise<void>;
 }
@@ -84,9 +86,10 @@ export class IdleWatch {
   }
 
   #gone(): TensorwireError {
+    const { silence = "try again, or raise idleTimeoutMs where the line is that slow" } = this.line;
     return new TensorwireError(
       "IDLE_TIMEOUT",
-      `no whole frame came from the peer for ${this.idleTimeoutMs} ms, not even a heartbeat: it is taken for gone (${this.parser.position}); try again, or raise idleTimeoutMs where the line is that slow`,
+      `no whole frame came from the peer for ${this.idleTimeoutMs} ms, not even a heartbeat: it is taken for gone (${this.parser.position}); ${silence}`,
     );
   }
 }
