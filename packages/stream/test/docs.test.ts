@@ -18,6 +18,7 @@ import {
 import { describe, expect, it } from "vitest";
 import { MAX_WAIT_SECONDS } from "../src/agent/local-api.js";
 import { MAX_MODELS, MAX_OWNER_MODELS } from "../src/agent/model-store.js";
+import { MAX_EXPIRES_SECONDS } from "../src/agent/requests.js";
 import { MAX_JSON_BYTES } from "../src/agent/request-body.js";
 import { MAX_RUNNING, MAX_TRANSFERS } from "../src/agent/transfer-list.js";
 import { MIN_BODY_BYTES } from "../src/channel/body-size.js";
@@ -171,6 +172,11 @@ it("docs/limits.md has what an agent keeps", () => {
     ["such models that one principal has uploaded", String(MAX_OWNER_MODELS)],
     ["JSON of a request", MAX_JSON_BYTES.toLocaleString("en-US")],
     ["how long a program may wait for an answer", `${MAX_WAIT_SECONDS} s`],
+    [
+      "how long anything may stay that nobody frees (`--keep`, `expiresSeconds`)",
+      `${MAX_EXPIRES_SECONDS.toLocaleString("en-US")} s`,
+    ],
+    ["memory of its transfers, where `--memory` says nothing else", "128 MiB each way"],
   ]) {
     expect(table).toContain(`| ${words} | ${value} |`);
   }
