@@ -122,11 +122,21 @@ it("says nothing of it with --quiet, and objects on stdout with --json", async (
   });
 });
 
-it("writes no line for each of a crowd that is turned away, and no control character", async () => {
+it("writes no control character, whoever has put it into a name", async () => {
+  const agent = await AgentProcess.start("agent", ["--patience", "0"]);
+  const name = "\u001b[31mred\n.safetensors";
+  await small(agent.exchange(name));
+  const body = { path: name, to: "ws://127.0.0.1:1/models/a" };
+  expect((await agent.over(await agent.ask("POST", "/v1/sends", { body }))).state).toBe("failed");
+  const lines = await said(agent);
+  expect(lines.at(-1)).toMatch(/^\\u\{1b\}\[31mred\\u\{a\}\.safetensors to 127\.0\.0\.1:1 .*CHANNEL_OPEN/);
+});
+
+it("writes no line for each of a crowd that is turned away", async () => {
   const home = await homeWithTokens("--local", "127.0.0.1:0");
   for (let round = 0; round < 16; round++) {
     const knocking = Array.from({ length: 16 }, async () => {
-      const socket = new WebSocket(`${home.url}/models/a%1b%5b31m`, {
+      const socket = new WebSocket(`${home.url}/models/a`, {
         headers: { authorization: "Bearer none" },
       });
       await new Promise((resolve) => socket.on("error", () => {}).once("close", resolve));
