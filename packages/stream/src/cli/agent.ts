@@ -13,7 +13,7 @@ import { addPeerFlags } from "./peer-flags.js";
 import { addTransferFlags } from "./transfer-flags.js";
 
 /** Memory of all transfers of one direction, where nobody says otherwise. */
-const MEMORY_BYTES = 128 * 1024 * 1024;
+export const AGENT_MEMORY_BYTES = 128 * 1024 * 1024;
 
 /** That much of it, at least, so that one transfer alone is not slowed: a sender has a quarter to itself. */
 const WINDOWS = 4;
@@ -43,7 +43,7 @@ async function agent(flags: AgentFlags, { output, signal }: Invocation): Promise
   } = transfer;
   const dial = { tls: await tlsOptions(flags), token: await readToken(flags.tokenFile) };
   // A process of its own, beside a trainer that wants the machine's memory.
-  if (budget === undefined) boundProcessBudgets(Math.max(MEMORY_BYTES, WINDOWS * windowBytes));
+  if (budget === undefined) boundProcessBudgets(Math.max(AGENT_MEMORY_BYTES, WINDOWS * windowBytes));
   const announcer = new Announcer(output, flags.quiet);
   const running = await createAgent({
     onEvent: (event) => tellOfAgent(event, flags.home !== undefined, announcer),

@@ -1,5 +1,5 @@
 /** Lines at once, where none have been written for a while. */
-const BURST = 100;
+export const LINES_AT_ONCE = 100;
 
 /** Milliseconds from one to the next after that. */
 const INTERVAL_MS = 1000;
@@ -9,7 +9,7 @@ const INTERVAL_MS = 1000;
  * fill. What is left out is counted, and said so.
  */
 export class LineBound {
-  #room = BURST;
+  #room = LINES_AT_ONCE;
   #filled = performance.now();
   #left = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -20,7 +20,7 @@ export class LineBound {
   /** Whether one more may be written now. */
   take(): boolean {
     const now = performance.now();
-    this.#room = Math.min(BURST, this.#room + (now - this.#filled) / INTERVAL_MS);
+    this.#room = Math.min(LINES_AT_ONCE, this.#room + (now - this.#filled) / INTERVAL_MS);
     this.#filled = now;
     if (this.#room >= 1 && this.#left === 0) {
       this.#room--;
