@@ -10,7 +10,7 @@ hasAgents();
 const MIB = 1024 * 1024;
 
 it("leaves nothing of a transfer that is freed before it has begun", async () => {
-  const list = await TransferList.open(at("transfers"));
+  const list = await TransferList.open(at("transfers"), () => {});
   const deeds: string[] = [];
   const deed = {
     move: async () => {

@@ -18,8 +18,11 @@ import {
 import { describe, expect, it } from "vitest";
 import { MAX_WAIT_SECONDS } from "../src/agent/local-api.js";
 import { MAX_MODELS, MAX_OWNER_MODELS } from "../src/agent/model-store.js";
+import { MAX_EXPIRES_SECONDS } from "../src/agent/requests.js";
 import { MAX_JSON_BYTES } from "../src/agent/request-body.js";
 import { MAX_RUNNING, MAX_TRANSFERS } from "../src/agent/transfer-list.js";
+import { AGENT_MEMORY_BYTES } from "../src/cli/agent.js";
+import { LINES_AT_ONCE } from "../src/cli/line-bound.js";
 import { MIN_BODY_BYTES } from "../src/channel/body-size.js";
 import { PAUSES_MS } from "../src/channel/http-attempts.js";
 import { MAX_HTTP_CHANNELS } from "../src/channel/http-channels.js";
@@ -171,6 +174,15 @@ it("docs/limits.md has what an agent keeps", () => {
     ["such models that one principal has uploaded", String(MAX_OWNER_MODELS)],
     ["JSON of a request", MAX_JSON_BYTES.toLocaleString("en-US")],
     ["how long a program may wait for an answer", `${MAX_WAIT_SECONDS} s`],
+    [
+      "how long anything may stay that nobody frees (`--keep`, `expiresSeconds`)",
+      `${MAX_EXPIRES_SECONDS.toLocaleString("en-US")} s`,
+    ],
+    [
+      "memory of its transfers, where `--memory` says nothing else",
+      `${AGENT_MEMORY_BYTES / 2 ** 20} MiB each way`,
+    ],
+    ["lines of refusals, failures and interruptions, at once", String(LINES_AT_ONCE)],
   ]) {
     expect(table).toContain(`| ${words} | ${value} |`);
   }

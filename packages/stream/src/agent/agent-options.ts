@@ -2,6 +2,7 @@ import { TensorwireError } from "@tensorwire/core";
 import type { ListenOptions } from "../channel/listening-place.js";
 import type { TlsOptions } from "../channel/tls-options.js";
 import type { TransferOptions } from "../options.js";
+import type { AgentEvent } from "./agent-event.js";
 import type { LocalPlace } from "./local-server.js";
 import { MAX_EXPIRES_SECONDS } from "./requests.js";
 import type { Terms } from "./terms.js";
@@ -38,6 +39,8 @@ export interface AgentOptions {
   readonly encoding?: Omit<Terms, "windowBytes"> | undefined;
   /** What all transfers have in common. */
   readonly transfer?: Omit<TransferOptions, "signal" | "onProgress" | "dial" | "retry"> | undefined;
+  /** Is told of transfers that are over or interrupted, and of who is turned away. */
+  readonly onEvent?: ((event: AgentEvent) => void) | undefined;
 }
 
 /** @throws TensorwireError `INVALID_ARGUMENT`. */

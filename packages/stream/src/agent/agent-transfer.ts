@@ -2,6 +2,7 @@ import { asTensorwireError, TensorwireError } from "@tensorwire/core";
 import { setMaxListeners } from "node:events";
 import type { ProgressEvent } from "../session/progress.js";
 import { abortError } from "../session/transfer.js";
+import type { TellAgent } from "./agent-event.js";
 import { faultOf, type TransferRecord } from "./transfer-record.js";
 
 /** What a transfer has come to. */
@@ -26,16 +27,22 @@ export type Move = (record: TransferRecord, context: MoveContext) => Promise<Out
 /** Takes back what a transfer leaves that has come to nothing, by that error. Never rejects. */
 export type Undo = (record: TransferRecord, error: TensorwireError) => Promise<void>;
 
+/** Causes of one interruption that are told apart. */
+const MAX_CAUSES = 8;
+
 /** One transfer of an agent, as long as it is not forgotten. */
 export class AgentTransfer {
   readonly #abort = new AbortController();
   /** The agent ends: what is under way goes on when it is started again. */
   #leaving = false;
   #over: Promise<void> = Promise.resolve();
+  /** What has interrupted it since it moved last, as far as that was told. */
+  readonly #causes = new Set<string>();
 
   constructor(
     public record: TransferRecord,
     private readonly save: (record: TransferRecord) => Promise<void>,
+    private readonly tell: TellAgent,
   ) {
     setMaxListeners(0, this.#abort.signal);
   }
@@ -63,6 +70,7 @@ export class AgentTransfer {
 
   async #run(move: Move, undo: Undo, resumed: boolean): Promise<void> {
     const { signal } = this.#abort;
+    const began = performance.now();
     let end: Partial<TransferRecord>;
     let afterwards = async (): Promise<void> => {};
     try {
@@ -75,7 +83,7 @@ export class AgentTransfer {
         },
         progress: ({ totalBytes, acknowledgedBytes, wireBytes }) =>
           this.#set({ totalBytes, sourceBytes: acknowledgedBytes, wireBytes }),
-        interrupted: (error) => this.#set({ error: error && faultOf(error) }),
+        interrupted: (error) => this.#interrupted(error),
       });
       end = { ...outcome, state: "done", error: undefined };
     } catch (cause) {
@@ -94,6 +102,16 @@ export class AgentTransfer {
       // Where the disk refuses the record there still is a program that waits for an answer.
     }
     this.#set(end);
+    this.tell({ event: "over", record: this.record, seconds: (performance.now() - began) / 1000 });
+  }
+
+  #interrupted(error: TensorwireError | undefined): void {
+    this.#set({ error: error && faultOf(error) });
+    if (!error) return this.#causes.clear();
+    const cause = `${error.code} ${error.message}`;
+    if (this.#causes.has(cause) || this.#causes.size >= MAX_CAUSES) return;
+    this.#causes.add(cause);
+    this.tell({ event: "interrupted", record: this.record, error });
   }
 
   #set(change: Partial<TransferRecord>): void {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { SOFTWARE } from "../channel/connect.js";
 import { checkModelName } from "../server/model-path.js";
 import { Lock } from "../sink/lock.js";
+import { type TellAgent, tellLater } from "./agent-event.js";
 import {
   type AgentOptions,
   checkAgentOptions,
@@ -76,7 +77,8 @@ export class Agent implements LocalDeeds {
       const identity = await identifyExchange(exchange.path);
       const label = (): string | null => agent!.url;
       const store = await ModelStore.open(join(directory, "models"), { exchange, home: label });
-      const transfers = await TransferList.open(join(directory, "transfers"));
+      const tell = tellLater(options.onEvent);
+      const transfers = await TransferList.open(join(directory, "transfers"), tell);
       const shared = { exchange, store, home, options: transfer, patienceMs };
       const none = async (): Promise<void> => {};
       const deeds: Deeds = {
@@ -84,7 +86,7 @@ export class Agent implements LocalDeeds {
         fetch: { move: fetching(shared), undo: unfetched(shared) },
         send: { move: sendingFile({ ...shared, dial }), undo: none },
       };
-      agent = new Agent(options, { exchange, identity, store, transfers, home, deeds, locks, keepMs });
+      agent = new Agent(options, { exchange, identity, store, transfers, home, deeds, locks, keepMs, tell });
       await agent.#start();
       return agent;
     } catch (error) {
@@ -95,7 +97,7 @@ export class Agent implements LocalDeeds {
   }
 
   async #start(): Promise<void> {
-    const { exchange, store, transfers, deeds, keepMs } = this.parts;
+    const { exchange, store, transfers, deeds, keepMs, tell } = this.parts;
     const {
       directory,
       listen,
@@ -107,12 +109,12 @@ export class Agent implements LocalDeeds {
       if (held !== undefined) await store.release(held);
       else if (owned && path !== undefined) await exchange.discard(path);
     };
-    if (listen) this.#peers = await Peers.open({ exchange, store, listen, options, keepMs });
+    if (listen) this.#peers = await Peers.open({ exchange, store, listen, options, keepMs, tell });
     transfers.resume(deeds);
     this.#stopSweeping = sweeping({ exchange, store, transfers, keepMs });
     const file = this.options.localTokenFile ?? ("socket" in local ? undefined : join(directory, "token"));
     const token = file === undefined ? undefined : await localToken(file);
-    const api = new LocalApi(this, token);
+    const api = new LocalApi(this, token, tell);
     this.#local = await localServer(local, (request, response) => void api.answer(request, response));
   }
 
@@ -277,6 +279,7 @@ interface AgentParts {
   readonly deeds: Deeds;
   readonly locks: readonly Lock[];
   readonly keepMs: number;
+  readonly tell: TellAgent;
 }
 
 /**

@@ -1,5 +1,6 @@
 import { quote, TensorwireError } from "@tensorwire/core";
 import { shownUrl } from "../channel/address.js";
+import { dialFault } from "../channel/dial-fault.js";
 import { HttpLine } from "../channel/http-line.js";
 import { statusError } from "../channel/refusal-status.js";
 import type { DialOptions } from "../channel/websocket.js";
@@ -67,8 +68,7 @@ export class Home {
       return statusCode === 204;
     } catch (cause) {
       if (cause instanceof TensorwireError) throw cause;
-      const message = `cannot reach ${this.label}: ${(cause as Error).message}`;
-      throw new TensorwireError("CHANNEL_OPEN", message, { cause });
+      throw dialFault(this.label, cause);
     } finally {
       line.close();
     }

@@ -7,6 +7,7 @@ import { sameSecret, tokenOfHeader } from "../door/credential.js";
 import { nameInPath } from "../server/model-path.js";
 import { isErrno } from "../sink/target-error.js";
 import { fileFault } from "../source/file-fault.js";
+import type { TellAgent } from "./agent-event.js";
 import type { AgentTransfer } from "./agent-transfer.js";
 import { answerError, answerJson } from "./json-answer.js";
 import { readJson } from "./request-body.js";
@@ -31,12 +32,16 @@ export interface LocalDeeds {
   free(name: string, transfer: string | undefined): Promise<number>;
 }
 
+/** Whoever may reach the local interface is a program of this machine. */
+const LOCAL_PEER = { address: "the local interface", private: true } as const;
+
 /** HTTP with JSON, for programs of this machine: docs/agent.md. */
 export class LocalApi {
   constructor(
     private readonly deeds: LocalDeeds,
     /** None is asked for where there is none. */
     private readonly token: string | undefined,
+    private readonly tell: TellAgent,
   ) {}
 
   /** Never rejects. */
@@ -55,10 +60,12 @@ export class LocalApi {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { headers, url = "" } = request;
     if (this.token !== undefined && !sameSecret(tokenOfHeader(headers.authorization), this.token)) {
-      throw new TensorwireError(
+      const error = new TensorwireError(
         "UNAUTHORIZED",
         "this agent asks for its token (--local-token-file), and this is another",
       );
+      this.tell({ event: "refused", error, peer: LOCAL_PEER });
+      throw error;
     }
     const [path = "", search = ""] = url.split("?", 2);
     const [, version = "", ...parts] = path.split("/");
@@ -106,8 +113,14 @@ function accepted(response: ServerResponse, { record }: AgentTransfer): void {
   answerJson(response, 202, transferJson(record));
 }
 
-/** @throws TensorwireError `NOT_FOUND`: no model can have such a name. */
-const nameIn = (segments: readonly string[]): string => nameInPath(`/${segments.join("/")}`, "/");
+/** @throws TensorwireError `INVALID_ARGUMENT`, as of a name in a body: no model can have such a name. */
+function nameIn(segments: readonly string[]): string {
+  try {
+    return nameInPath(`/${segments.join("/")}`, "/");
+  } catch (cause) {
+    throw new TensorwireError("INVALID_ARGUMENT", (cause as Error).message, { cause });
+  }
+}
 
 /** One that is written wrong would be taken for one that is not there: all models of a name, and not the one. */
 function checkQuery(query: URLSearchParams, known: string): void {

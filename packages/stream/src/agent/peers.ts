@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import { createServer as createSecureServer } from "node:https";
 import {
   asTensorwireError,
+  type ChannelPeer,
   formatDigest,
   formatSha256,
   type Manifest,
@@ -16,7 +17,7 @@ import { peerOf } from "../channel/request-peer.js";
 import { boundTo } from "../channel/server.js";
 import { boundSilence } from "../channel/silent-sockets.js";
 import { serverTls } from "../channel/tls-options.js";
-import { hasRight, type Principal } from "../door/principal.js";
+import { type Authorize, hasRight, type Principal } from "../door/principal.js";
 import type { TransferOptions } from "../options.js";
 import { guardedBy } from "../server/clear-text.js";
 import { nameInPath } from "../server/model-path.js";
@@ -29,6 +30,7 @@ import { sourceBytes } from "../server/served-transfer.js";
 import { artifactSink } from "../sink/artifact.js";
 import { safetensorsSink } from "../sink/safetensors.js";
 import type { Sink } from "../sink/sink.js";
+import type { TellAgent } from "./agent-event.js";
 import { discardSink } from "./discard-sink.js";
 import type { Exchange } from "./exchange.js";
 import { FREE_PREFIX } from "./home.js";
@@ -44,6 +46,7 @@ export interface PeersParts {
   readonly options: TransferOptions;
   /** How long an upload stays that does not say so. */
   readonly keepMs: number;
+  readonly tell: TellAgent;
 }
 
 /** Where other agents upload what they publish, and fetch what is published. */
@@ -57,7 +60,7 @@ export class Peers {
 
   /** @throws TensorwireError `INVALID_ARGUMENT`, also for an address off loopback that nothing guards; `CHANNEL_OPEN`. */
   static async open(parts: PeersParts): Promise<Peers> {
-    const { listen, options } = parts;
+    const { listen, options, tell } = parts;
     const { tls, insecure, authorize, idleTimeoutMs } = listen;
     const asked =
       listen.url === undefined ? listen : { ...listen, url: String(listen.url).replace(/^http/i, "ws") };
@@ -75,8 +78,12 @@ export class Peers {
       ...{ ...transfer, modelLimits, server: web, insecure, authorize },
       ...(idleTimeoutMs !== undefined && { idleTimeoutMs }),
       find: (name) => peers!.#find(name),
+      called,
       onReceive: ({ name }, manifest, peer) => peers!.#receive(name, manifest, peer),
     });
+    server.on("refused", (refusal) => tell({ event: "refused", ...refusal }));
+    server.on("transfer", (served) => tell({ event: "served", ...served, ...apart(served.name) }));
+    server.on("answer", (served) => tell({ event: "answered", ...served, ...apart(served.name) }));
     try {
       const url = hostUrl(place.scheme, await boundTo(web, place.address));
       peers = new Peers(parts, web, url, server);
@@ -152,7 +159,7 @@ export class Peers {
 
   /** What is asked for beside models: that one be freed. */
   async #request(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { listen, store } = this.parts;
+    const { listen, store, tell } = this.parts;
     const peer = peerOf(request);
     request.on("error", () => {});
     try {
@@ -160,26 +167,29 @@ export class Peers {
         throw new TensorwireError("NOT_FOUND", "there is nothing here");
       }
       const authorize = guardedBy({ ...listen, server: this.web });
-      const principal = authorize && (await authorize(peer.credential, peer));
+      const principal = authorize && (await asked(authorize, peer));
       if (authorize && !principal) throw new TensorwireError("UNAUTHORIZED", "the credential is refused");
       const path = nameInPath(peer.path!, FREE_PREFIX);
       const any = hasRight(principal, "free", path);
       if (!any && !hasRight(principal, "publish", path)) {
-        throw new TensorwireError("FORBIDDEN", "this credential gives no right to free that model");
+        throw new TensorwireError("FORBIDDEN", `this credential gives no right to free ${called(path)}`);
       }
       const [name, id] = split(path);
       const known = id === undefined ? undefined : store.get(id);
       if (!any && known && known.name === name && !isOf(known, principal)) {
         throw new TensorwireError(
           "FORBIDDEN",
-          "this credential gives no right to free what others have published",
+          `this credential gives no right to free what others have published: ${called(path)}`,
         );
       }
       const freed = id === undefined ? 0 : await store.free(name!, id);
       if (id !== undefined) await store.forsake(id, (made) => any || isOf(made, principal));
       response.writeHead(freed > 0 ? 204 : 404, { connection: "close" }).end();
     } catch (cause) {
-      answerRefusal(response, asTensorwireError(cause, "UNAUTHORIZED"));
+      const error = asTensorwireError(cause, "INTERNAL");
+      const { credential: _, ...visible } = peer;
+      tell({ event: "refused", error, peer: visible });
+      answerRefusal(response, error);
     }
   }
 
@@ -192,6 +202,15 @@ export class Peers {
     this.web.close();
     this.web.closeAllConnections();
     await closed;
+  }
+}
+
+/** What it throws is for the owner, and the peer does not hear of it. @throws TensorwireError `UNAUTHORIZED`. */
+async function asked(authorize: Authorize, peer: ChannelPeer): Promise<Principal | undefined> {
+  try {
+    return await authorize(peer.credential, peer);
+  } catch (cause) {
+    throw new TensorwireError("UNAUTHORIZED", "the credential could not be checked", { cause });
   }
 }
 
@@ -220,4 +239,16 @@ function split(path: string): readonly [string | undefined, string | undefined] 
 function lifetime(query: string | undefined, keepMs: number): number {
   const seconds = Number(new URLSearchParams(query).get("expires") ?? Number.NaN);
   return seconds >= 1 && seconds <= MAX_EXPIRES_SECONDS ? seconds * 1000 : keepMs;
+}
+
+/** Of the path in a URL, which stands for both. */
+function apart(path: string): { readonly name: string; readonly transfer: string | undefined } {
+  const [name = path, transfer] = split(path);
+  return { name, transfer };
+}
+
+/** A model for people: its name and its transfer, where the path has both. */
+function called(path: string): string {
+  const { name, transfer } = apart(path);
+  return transfer === undefined ? quote(name) : `${quote(name)} (transfer ${transfer})`;
 }

@@ -1,5 +1,11 @@
 import { chmod, lstat, rename, rm, unlink } from "node:fs/promises";
-import { DEFAULT_LIMITS, DEFAULT_WINDOW_BYTES, quote, TensorwireError } from "@tensorwire/core";
+import {
+  asTensorwireError,
+  DEFAULT_LIMITS,
+  DEFAULT_WINDOW_BYTES,
+  quote,
+  TensorwireError,
+} from "@tensorwire/core";
 import { resolveChunkBytes, type TransferOptions } from "../options.js";
 import type { TransferSummary } from "../session/summary.js";
 import { artifactSink } from "../sink/artifact.js";
@@ -34,9 +40,27 @@ export const takenFile = (id: string): string => id + TAKEN_SUFFIX;
 /** Publishes a file: at the home, or here. */
 export function publishing(parts: PublishingParts): Move {
   const { store, home } = parts;
-  // From its first moment on, so that nothing of it is swept.
-  return (record, context) =>
-    store.making(record.id, () => (home ? uploaded : stored)(record, context, parts));
+  return async (record, context) => {
+    try {
+      // From its first moment on, so that nothing of it is swept.
+      return await store.making(record.id, () => (home ? uploaded : stored)(record, context, parts));
+    } catch (cause) {
+      throw asGiven(asTensorwireError(cause, "INTERNAL"), record, parts.exchange);
+    }
+  };
+}
+
+/** The error, so that it names the file as the program knows it, and not where the agent has put it meanwhile. */
+function asGiven(
+  error: TensorwireError,
+  { id, request }: TransferRecord,
+  exchange: Exchange,
+): TensorwireError {
+  const { body, path } = request as unknown as PublishRequest;
+  const given = body ? "the body of the request" : quote(path);
+  const taken = [takenFile(id), `${takenFile(id)}.safetensors`, `${id}.safetensors`];
+  for (const file of taken) error.message = error.message.replaceAll(quote(exchange.own(file)), given);
+  return error;
 }
 
 /** Takes back what is left of a publication that came to nothing; a file that was given for it is the program's again. */

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { quote, TensorwireError } from "@tensorwire/core";
+import type { TellAgent } from "./agent-event.js";
 import { AgentTransfer, type Move, type Undo } from "./agent-transfer.js";
 import { RecordFolder } from "./record-folder.js";
 import { type TransferKind, type TransferRecord, TransferSchema } from "./transfer-record.js";
@@ -38,18 +39,21 @@ export class TransferList {
   /** Frees what is the agent's of one that is forgotten. */
   forgotten: (record: TransferRecord) => Promise<void> = async () => {};
 
-  private constructor(private readonly records: RecordFolder<typeof TransferSchema>) {}
+  private constructor(
+    private readonly records: RecordFolder<typeof TransferSchema>,
+    private readonly tell: TellAgent,
+  ) {}
 
   /** @throws TensorwireError `TARGET_WRITE`, `TARGET_EXISTS`. */
-  static async open(directory: string): Promise<TransferList> {
+  static async open(directory: string, tell: TellAgent): Promise<TransferList> {
     const records = await RecordFolder.open(directory, TransferSchema);
-    const list = new TransferList(records);
+    const list = new TransferList(records, tell);
     for (const [id, record] of await records.all()) list.#transfers.set(id, list.#transfer(record));
     return list;
   }
 
   #transfer(record: TransferRecord): AgentTransfer {
-    return new AgentTransfer(record, (changed) => this.records.write(changed.id, changed));
+    return new AgentTransfer(record, (changed) => this.records.write(changed.id, changed), this.tell);
   }
 
   /** What was under way when an earlier process died goes on. */

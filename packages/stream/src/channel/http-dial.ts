@@ -1,10 +1,10 @@
 import { type Channel, TensorwireError } from "@tensorwire/core";
 import { isLoopback, shownUrl } from "./address.js";
+import { dialFault } from "./dial-fault.js";
 import { HttpChannel } from "./http.js";
 import { ID_PARAMETER, MEDIA_TYPE } from "./http-exchange.js";
 import { type HttpAnswer, HttpLine, type HttpLineOptions } from "./http-line.js";
 import { statusError } from "./refusal-status.js";
-import { isCertificateFault } from "./tls-options.js";
 
 /** How an HTTP channel is opened. */
 export interface HttpDialOptions extends HttpLineOptions {
@@ -52,12 +52,7 @@ export async function tryHttp(
   } catch (cause) {
     line.close();
     if (signal?.aborted) throw cause;
-    const { message, code } = cause as NodeJS.ErrnoException;
-    const retry = isCertificateFault(cause) ? { retryable: false } : {};
-    throw new TensorwireError("CHANNEL_OPEN", `cannot reach ${shownUrl(url)}: ${message || code}`, {
-      cause,
-      ...retry,
-    });
+    throw dialFault(shownUrl(url), cause);
   }
   const { statusCode, headers, body } = answer;
   body.on("error", () => {}).resume();

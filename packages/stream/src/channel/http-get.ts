@@ -1,11 +1,11 @@
 import type { Readable } from "node:stream";
 import { type Channel, type ChannelReceiver, TensorwireError } from "@tensorwire/core";
+import { dialFault } from "./dial-fault.js";
 import type { HttpDialOptions } from "./http-dial.js";
 import { HttpLine } from "./http-line.js";
 import { shownUrl } from "./address.js";
 import { deliverPaced } from "./paced.js";
 import { statusError } from "./refusal-status.js";
-import { isCertificateFault } from "./tls-options.js";
 
 /**
  * An artifact behind any web server, read by one plain GET: a channel without a way back. What it brings is verified as
@@ -30,12 +30,7 @@ export async function httpReadChannel(
   } catch (cause) {
     line.close();
     if (cause instanceof TensorwireError || signal?.aborted) throw cause;
-    const { message, code } = cause as NodeJS.ErrnoException;
-    const retry = isCertificateFault(cause) ? { retryable: false } : {};
-    throw new TensorwireError("CHANNEL_OPEN", `cannot reach ${shownUrl(url)}: ${message || code}`, {
-      cause,
-      ...retry,
-    });
+    throw dialFault(shownUrl(url), cause);
   }
 }
 

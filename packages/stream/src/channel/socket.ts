@@ -1,10 +1,10 @@
 import type { Server, Socket } from "node:net";
 import { type Channel, TensorwireError } from "@tensorwire/core";
+import { dialFault } from "./dial-fault.js";
 import { ownSocketChannel } from "./duplex.js";
 import { refusalBytes } from "../door/turning-away.js";
 import { socketPeer, UNIX_PEER } from "./peer.js";
 import type { Visitors } from "./server.js";
-import { isCertificateFault } from "./tls-options.js";
 
 /** What sockets of one kind have in common, whichever end has them. */
 export interface SocketKind {
@@ -37,10 +37,7 @@ export async function dialSocket(
     socket.on("error", () => {});
     socket.destroy();
     if (signal?.aborted) throw cause;
-    // Of a name with several addresses each has an error of its own, and all of them together have no message.
-    const { message, code } = cause as NodeJS.ErrnoException;
-    const options = { cause, ...(isCertificateFault(cause) && { retryable: false }) };
-    throw new TensorwireError("CHANNEL_OPEN", `cannot reach ${url}: ${message || code}`, options);
+    throw dialFault(url, cause);
   } finally {
     signal?.removeEventListener("abort", onAbort!);
   }

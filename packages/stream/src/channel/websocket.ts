@@ -14,10 +14,11 @@ import { discardSlab } from "../budget/slab-memory.js";
 import { headersWith } from "../door/credential.js";
 import { withinGrace } from "../session/grace.js";
 import { isLoopback, shownUrl } from "./address.js";
+import { dialFault } from "./dial-fault.js";
 import { EarlyBytes } from "./early-bytes.js";
 import { tunnelTo } from "./proxy.js";
 import { statusError } from "./refusal-status.js";
-import { clientTls, isCertificateFault, type TlsOptions } from "./tls-options.js";
+import { clientTls, type TlsOptions } from "./tls-options.js";
 import { closedError, closeError, WebSocketEnd } from "./websocket-end.js";
 import { WebSocketPayloads } from "./websocket-payloads.js";
 
@@ -93,13 +94,7 @@ export async function dialWebSocket(url: string, options: DialOptions = {}): Pro
     socket.on("error", () => {});
     socket.terminate();
     if (signal?.aborted || cause instanceof TensorwireError) throw cause;
-    const reason =
-      cause instanceof Error ? cause.message || (cause as NodeJS.ErrnoException).code : String(cause);
-    const retry = isCertificateFault(cause) ? { retryable: false } : {};
-    throw new TensorwireError("CHANNEL_OPEN", `cannot reach ${shownUrl(url)}: ${reason}`, {
-      cause,
-      ...retry,
-    });
+    throw dialFault(shownUrl(url), cause);
   } finally {
     signal?.removeEventListener("abort", onAbort!);
   }

@@ -1,17 +1,15 @@
 import { TensorwireError } from "@tensorwire/core";
 import type { Command } from "commander";
-import { createModelServer, type ModelServer, type Refusal } from "../server/model-server.js";
-import type { ServedAnswer, ServedTransfer } from "../server/visits.js";
+import { createModelServer } from "../server/model-server.js";
 import { ServedFolder } from "../server/served-folder.js";
+import { Announcer } from "./announcer.js";
 import { listeningOptions } from "./endpoint.js";
 import { addCodecFlags, addSeedFlag, streamOptions } from "./codec-flags.js";
 import type { Flags } from "./flags.js";
 import { addListeningFlags } from "./peer-flags.js";
 import { addTransferFlags } from "./transfer-flags.js";
 import type { Invocation } from "./invocation.js";
-import { printable } from "./printable.js";
-import { errorJson, summaryJson } from "./report.js";
-import { formatRate, formatSize } from "./sizes.js";
+import { tellAnswer, tellRefusal, tellServed } from "./served-lines.js";
 
 export interface ServeFlags extends Flags {
   readonly uploads?: string;
@@ -57,52 +55,18 @@ async function serve(folder: string, flags: ServeFlags, invocation: Invocation):
     dashboard: flags.dashboard,
     find: (name) => models.find(name),
   });
-  tell(server, flags, invocation);
+  const announcer = new Announcer(output, flags.quiet);
+  server.on("refused", (refusal) => tellRefusal(refusal, announcer));
+  server.on("answer", (answer) => tellAnswer(answer, announcer));
+  server.on("transfer", (transfer) => tellServed(transfer, announcer));
   output.note(`tensorwire: listening on ${server.url}`);
   if (server.dashboardUrl) output.note(`tensorwire: dashboard at ${server.dashboardUrl}`);
   const force = interrupt.stage();
   await aborted(interrupt.signal);
   if (server.transfers > 0) output.note("tensorwire: waiting for transfers to end; once more to end them");
   await server.close({ signal: force });
+  announcer.end();
   if (force.aborted) throw new TensorwireError("ABORTED", "transfers were ended before they were complete");
-}
-
-function tell(server: ModelServer, { quiet = false }: Flags, { output }: Invocation): void {
-  const say = (json: object, text: string): void => {
-    if (output.json) output.result(JSON.stringify(json));
-    else if (!quiet) output.note(printable(text));
-  };
-  server.on("refused", ({ error, peer }: Refusal) => {
-    say(
-      { event: "refused", peer: peer.address, ...JSON.parse(errorJson(error)) },
-      `refused ${peer.address}: ${error.code}: ${error.message}`,
-    );
-  });
-  server.on("answer", ({ name, peer, status, bytes }: ServedAnswer) => {
-    const principal = peer.principal?.name ?? null;
-    const what = { name, peer: peer.address, principal, status, bytes };
-    say({ event: "answer", ...what }, `sent ${formatSize(bytes)} of ${name} to ${principal ?? peer.address}`);
-  });
-  server.on("transfer", ({ id, direction, name, peer, done }: ServedTransfer) => {
-    const principal = peer.principal?.name ?? null;
-    const whose = principal === null ? peer.address : `${principal} (${peer.address})`;
-    const what = { id, direction, name, peer: peer.address, principal };
-    done.then(
-      (summary) => {
-        const { sourceBytes, seconds } = summary;
-        const size = `${formatSize(sourceBytes)} at ${formatRate(sourceBytes, seconds)}`;
-        const deed = direction === "fetch" ? `sent ${name} to ${whose}` : `received ${name} from ${whose}`;
-        say({ event: "done", ...what, ...JSON.parse(summaryJson(summary)) }, `${deed}: ${size}`);
-      },
-      (error: TensorwireError) => {
-        const deed = direction === "fetch" ? `${name} to ${whose}` : `${name} from ${whose}`;
-        say(
-          { event: "failed", ...what, ...JSON.parse(errorJson(error)) },
-          `${deed}: ${error.code}: ${error.message}`,
-        );
-      },
-    );
-  });
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -17,13 +17,16 @@ export interface TransferFlags {
 }
 
 /** Options of every command that moves a model. */
-export function addTransferFlags(command: Command): Command {
+export function addTransferFlags(
+  command: Command,
+  memory = "a quarter of what it may use, each way",
+): Command {
   return addOutputFlags(command)
     .addOption(windowOption())
     .addOption(
       sizeOption(
         "--memory",
-        "memory for the buffers of all transfers of the process together (default: a quarter of what it may use, each way)",
+        `memory for the buffers of all transfers of the process together (default: ${memory})`,
       ),
     )
     .addOption(sizeOption("--max-model-bytes", "refuse larger models (default 64TiB)"))

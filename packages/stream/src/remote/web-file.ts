@@ -3,7 +3,7 @@ import { shownUrl } from "../channel/address.js";
 import { Attempts, StatusError } from "../channel/http-attempts.js";
 import type { HttpAnswer, HttpLineOptions } from "../channel/http-line.js";
 import { statusError } from "../channel/refusal-status.js";
-import { isCertificateFault } from "../channel/tls-options.js";
+import { dialFault } from "../channel/dial-fault.js";
 import { AnswerBody } from "./answer-body.js";
 import { contentLength, contentRange, isEncoded, strongTag } from "./answer-headers.js";
 import { Redirects } from "./redirects.js";
@@ -76,7 +76,7 @@ export class WebFile {
       } catch (cause) {
         signal.throwIfAborted();
         if (cause instanceof TensorwireError) throw cause;
-        if (!(cause instanceof StatusError)) throw this.#unreachable(cause as NodeJS.ErrnoException);
+        if (!(cause instanceof StatusError)) throw dialFault(this.name, cause);
         const refusal = statusError(this.name, cause.status);
         await attempts.again(refusal.retryable ? cause : refusal, signal).catch(() => {
           signal.throwIfAborted();
@@ -84,12 +84,6 @@ export class WebFile {
         });
       }
     }
-  }
-
-  #unreachable(cause: NodeJS.ErrnoException): TensorwireError {
-    const message = `cannot reach ${this.name}: ${cause.message || cause.code}`;
-    const retry = isCertificateFault(cause) ? { retryable: false } : {};
-    return new TensorwireError("CHANNEL_OPEN", message, { cause, ...retry });
   }
 
   async #byHead(signal: AbortSignal): Promise<FileState | undefined> {

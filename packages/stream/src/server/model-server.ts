@@ -1,6 +1,6 @@
 import { EventEmitter, setMaxListeners } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { TensorwireError } from "@tensorwire/core";
+import { quote, TensorwireError } from "@tensorwire/core";
 import type { Dashboard } from "../dashboard/dashboard.js";
 import { publish } from "../diagnostics/events.js";
 import { logTo } from "../diagnostics/logger.js";
@@ -90,11 +90,12 @@ export class ModelServer extends EventEmitter<ModelServerEvents> {
     // One signal for all transfers: each listens to it.
     setMaxListeners(0, this.#force.signal);
     const spools = { ...terms, room: new SpoolRoom(this.#limits.maxSpoolBytes) };
-    this.#publications = new Publications(options.find, spools);
+    this.#publications = new Publications(options.find, spools, options.called);
     const { uploads, authorize } = options;
     this.#collections = new Collections(spools, { uploads, named: authorize !== undefined });
     this.#visits = new Visits({
       prefix: this.#prefix,
+      called: options.called ?? quote,
       publications: this.#publications,
       collections: this.#collections,
       seats: this.#seats,

@@ -54,6 +54,8 @@ export class Publications {
   constructor(
     private readonly find: FindModel | undefined,
     private readonly terms: SpoolTerms,
+    /** As errors call it. */
+    private readonly called: (name: string) => string = quote,
   ) {}
 
   get names(): string[] {
@@ -139,7 +141,7 @@ export class Publications {
     const spool = this.#spooled(name);
     if (spool && !this.#models.has(name)) return spool.reading(wish);
     const found = this.#models.get(name) ?? (await this.find?.(name));
-    if (!found) throw new TensorwireError("NOT_FOUND", `there is no model called ${quote(name)}`);
+    if (!found) throw new TensorwireError("NOT_FOUND", `there is no model called ${this.called(name)}`);
     if ("spool" in found.options) return this.#spoolFound(name, found, found.options, wish);
     const { version, codec } = wish;
     if (version === undefined && codec === undefined) return found;

@@ -14,6 +14,8 @@ export interface ModelServerOptions
   readonly prefix?: string | undefined;
   /** Finds a model that is not published by name, when a peer asks for it. */
   readonly find?: FindModel | undefined;
+  /** How errors call the model of that name, where the name has more in it than people call it by. Default: the name, quoted. */
+  readonly called?: ((name: string) => string) | undefined;
   /** Says where a model goes that a peer sends, or refuses it. Default: under its name in `uploads`. */
   readonly onReceive?: OnReceive | undefined;
   /** The folder that models are written to, and nothing outside it. Without it, and without `onReceive`, none are taken. */
@@ -34,8 +36,19 @@ export interface ModelServerOptions
 
 /** What is a server's own affair left out, the rest is for its transfers. */
 export function transferOptions(options: ModelServerOptions): TransferOptions {
-  const { prefix, find, onReceive, uploads, receive, limits, modelLimits, metrics, dashboard, ...others } =
-    options;
+  const {
+    prefix,
+    find,
+    called,
+    onReceive,
+    uploads,
+    receive,
+    limits,
+    modelLimits,
+    metrics,
+    dashboard,
+    ...others
+  } = options;
   const { server, url, host, port, tls, insecure, authorize, ...transfer } = others;
   const { stallTimeoutMs = SERVER_STALL_TIMEOUT_MS } = transfer;
   return { ...transfer, stallTimeoutMs, limits: modelLimits };

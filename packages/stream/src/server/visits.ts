@@ -43,6 +43,8 @@ export interface ServedAnswer extends Answered {
 /** What visits need of their server. */
 export interface Host {
   readonly prefix: string;
+  /** As errors call the model of that name. */
+  readonly called: (name: string) => string;
   readonly publications: Publications;
   readonly collections: Collections;
   readonly seats: Seats;
@@ -144,14 +146,14 @@ export class Visits {
   }
 
   #checkRight({ principal }: Visitor, direction: ServedTransfer["direction"], name: string): void {
-    const { collections, terms } = this.host;
+    const { collections, terms, called } = this.host;
     const takes = terms.onReceive || terms.folder || collections.of(name);
     if (direction === "upload" && !takes) {
       throw new TensorwireError("FORBIDDEN", "this server takes no models");
     }
-    if (hasRight(principal, direction === "upload" ? "publish" : "fetch", name)) return;
-    const deed = direction === "upload" ? "send" : "have";
-    throw new TensorwireError("FORBIDDEN", `this credential gives no right to ${deed} that model`);
+    const right = direction === "upload" ? "publish" : "fetch";
+    if (hasRight(principal, right, name)) return;
+    throw new TensorwireError("FORBIDDEN", `this credential gives no right to ${right} ${called(name)}`);
   }
 }
 
