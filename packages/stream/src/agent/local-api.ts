@@ -60,9 +60,10 @@ export class LocalApi {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { headers, url = "" } = request;
     if (this.token !== undefined && !sameSecret(tokenOfHeader(headers.authorization), this.token)) {
+      const shown = headers.authorization === undefined ? "none was shown" : "this is another";
       const error = new TensorwireError(
         "UNAUTHORIZED",
-        "this agent asks for its token (--local-token-file), and this is another",
+        `this agent asks for its token (--local-token-file), and ${shown}`,
       );
       this.tell({ event: "refused", error, peer: LOCAL_PEER });
       throw error;
