@@ -32,7 +32,7 @@ import { withinGrace } from "./grace.js";
 import { Greeting } from "./greeting.js";
 import { IdleWatch } from "./idle-watch.js";
 import type { ReceivingEnd, TransferEnd } from "./transfer-end.js";
-import { type WaitingManifest, WaitingManifests } from "./waiting-manifests.js";
+import { TransferEnds } from "./transfer-ends.js";
 
 export interface ConnectionOptions {
   readonly hello: Omit<Hello, "versions">;
@@ -54,17 +54,13 @@ export class Connection implements ChannelReceiver, FrameHandler {
   readonly #writer: FrameWriter;
   readonly #idle: IdleWatch;
   readonly #trace: ConnectionTrace;
-  readonly #sending = new Map<number, TransferEnd>();
-  readonly #receiving = new Map<number, TransferEnd>();
+  readonly #ends: TransferEnds;
   readonly #greeting: Greeting;
   readonly #announcements = new Announcements();
-  readonly #manifests: WaitingManifests;
   /** Whose payload the parser fills. */
   #filling: TransferEnd | undefined;
-  readonly #receivers: ReceivingEnd[] = [];
   /** This side has written something: the preamble is out. */
   #begun = false;
-  #transfers = 0;
   #failure: TensorwireError | undefined;
   #closing: Promise<void> | undefined;
   /** Nothing comes over the channel any more. */
@@ -76,7 +72,7 @@ export class Connection implements ChannelReceiver, FrameHandler {
   ) {
     this.#parser = new FrameParser(this, options.limits);
     this.#greeting = new Greeting(options.hello);
-    this.#manifests = new WaitingManifests(options.limits);
+    this.#ends = new TransferEnds(options.limits);
     this.#writer = new FrameWriter(channel);
     this.#trace = new ConnectionTrace(channel);
     const idleTimeoutMs = channel.direction === "both" ? options.idleTimeoutMs : 0;
@@ -129,22 +125,13 @@ export class Connection implements ChannelReceiver, FrameHandler {
   /** Begins a transfer from here. */
   openSending(end: TransferEnd): number {
     if (this.#failure) throw this.#failure;
-    const transfer = ++this.#transfers;
-    this.#sending.set(transfer, end);
-    return transfer;
+    return this.#ends.open(end);
   }
 
   /** Gives `end` the next transfer that the peer begins. */
   receive(end: ReceivingEnd): void {
     if (this.#failure) throw this.#failure;
-    const waiting = this.#manifests.take();
-    if (waiting) this.#begin(end, waiting);
-    else this.#receivers.push(end);
-  }
-
-  #begin(end: ReceivingEnd, { transfer, body, source }: WaitingManifest): void {
-    this.#receiving.set(transfer, end);
-    end.begin(transfer, body, source);
+    this.#ends.receive(end);
   }
 
   /** Forgets a transfer that is over. */
@@ -153,11 +140,7 @@ export class Connection implements ChannelReceiver, FrameHandler {
       this.#filling = undefined;
       this.#parser.skip();
     }
-    const waiting = this.#receivers.indexOf(end as ReceivingEnd);
-    if (waiting >= 0) this.#receivers.splice(waiting, 1);
-    for (const ends of [this.#sending, this.#receiving]) {
-      for (const [transfer, other] of ends) if (other === end) ends.delete(transfer);
-    }
+    this.#ends.release(end);
   }
 
   /** Tells the peer why a transfer ends, as far as the channel still carries words. */
@@ -206,7 +189,7 @@ export class Connection implements ChannelReceiver, FrameHandler {
    */
   get awaited(): boolean {
     if (!this.#greeting.heard || this.options.hello.role !== "any") return true;
-    return this.#receivers.length + this.#sending.size + this.#receiving.size > 0;
+    return this.#ends.count > 0;
   }
 
   // --- ChannelReceiver
@@ -219,10 +202,7 @@ export class Connection implements ChannelReceiver, FrameHandler {
       void this.refuse(asTensorwireError(error, "INTERNAL"));
       return;
     }
-    for (const end of this.#receiving.values()) {
-      const brake = end.brake?.();
-      if (brake) return brake;
-    }
+    return this.#ends.brake();
   }
 
   end(error?: Error): void {
@@ -248,18 +228,17 @@ export class Connection implements ChannelReceiver, FrameHandler {
     if (header.type === FrameType.PING) return;
     if (header.type === FrameType.MANIFEST || header.type === FrameType.SOURCE) {
       this.#announcements.check(header);
-      if (header.type === FrameType.MANIFEST && !this.#receivers.length)
-        this.#manifests.admit(header.bodyBytes);
+      if (header.type === FrameType.MANIFEST) this.#ends.admit(header.bodyBytes);
       return;
     }
     if (header.type === FrameType.INDEX && this.channel.direction === "both")
       throw new TensorwireError("PROTOCOL", "INDEX, which only an artifact has");
-    const end = this.#endOf(header);
+    const end = this.#ends.of(header);
     if (end) return end.admit(header);
     // The rest of a transfer that failed here is read past; what nobody has asked for yet would be lost quietly.
     const { type, transfer } = header;
     if (type !== FrameType.DATA && type !== FrameType.END) return;
-    if (transfer > this.#announcements.latest || this.#manifests.has(transfer)) {
+    if (transfer > this.#announcements.latest || this.#ends.waits(transfer)) {
       throw new TensorwireError(
         "PROTOCOL",
         `${frameName(type)} for transfer ${transfer}, which nobody asked for`,
@@ -275,44 +254,34 @@ export class Connection implements ChannelReceiver, FrameHandler {
         return;
       case FrameType.SOURCE:
         return this.#announcements.source(header.transfer, body);
-      case FrameType.MANIFEST: {
-        const manifest = this.#announcements.manifest(header.transfer, body);
-        const receiver = this.#receivers.shift();
-        if (receiver) this.#begin(receiver, manifest);
-        else this.#manifests.add(manifest);
-        return;
-      }
+      case FrameType.MANIFEST:
+        return this.#ends.announced(this.#announcements.manifest(header.transfer, body));
       case FrameType.CANCEL:
       case FrameType.ERROR: {
         const error = peerError(header.type, parseJson(header.type, FaultSchema, body));
         // The peer's last words: it waits for nothing, and one that does not close the channel must not keep it.
         if (header.transfer === 0) return void this.close(error);
         if (!(header.flags & FLAG_TO_SENDER)) this.#withdraw(header.transfer);
-        return this.#endOf(header)?.fail(error);
+        return this.#ends.of(header)?.fail(error);
       }
       default:
-        return this.#endOf(header)?.control(header, body);
+        return this.#ends.of(header)?.control(header, body);
     }
   }
 
   /** The peer gave up a transfer that nobody here has begun. */
   #withdraw(transfer: number): void {
-    this.#manifests.cancel(transfer);
+    this.#ends.withdraw(transfer);
     this.#announcements.withdraw(transfer);
   }
 
   lend(header: FrameHeader, record: ChunkRecord): Loan | undefined {
-    this.#filling = this.#endOf(header);
+    this.#filling = this.#ends.of(header);
     return this.#filling?.lend(record);
   }
 
   payload(_header: FrameHeader, record: ChunkRecord, loan: Loan): void {
     this.#filling!.payload(record, loan);
-  }
-
-  #endOf(header: FrameHeader): TransferEnd | undefined {
-    const ends = header.flags & FLAG_TO_SENDER ? this.#sending : this.#receiving;
-    return ends.get(header.transfer);
   }
 
   #welcome(body: Uint8Array): void {
@@ -328,7 +297,6 @@ export class Connection implements ChannelReceiver, FrameHandler {
     this.#parser.close();
     this.#greeting.fail(error);
     this.#announcements.fail(error);
-    for (const receiver of this.#receivers.splice(0)) receiver.fail(error);
-    for (const end of [...this.#sending.values(), ...this.#receiving.values()]) end.fail(error);
+    this.#ends.fail(error);
   }
 }
