@@ -65,6 +65,7 @@ it("refuses what is of another version, or no request at all", async () => {
     [{ extra: 1 }, "INVALID_ARGUMENT"],
     [{ name: ".hidden" }, "INVALID_ARGUMENT"],
     [{ codec: "zip" }, "CODEC_UNSUPPORTED"],
+    [{ codec: "normfloat4:block" }, "INVALID_ARGUMENT"],
     [{ codec: "none", policy: {} }, "INVALID_ARGUMENT"],
     [{ policy: { rules: 1 } }, "INVALID_ARGUMENT"],
     [{ id: "../../etc" }, "INVALID_ARGUMENT"],
@@ -85,6 +86,10 @@ it("refuses what is of another version, or no request at all", async () => {
   expect((await asked("POST", "/v1/models", body))[0]).toBe(202);
   expect((await asked("POST", "/v1/models", body))[0]).toBe(202);
   expect(await asked("POST", "/v1/models", { ...body, codec: "float16" })).toEqual([409, "TARGET_EXISTS"]);
+  // However its codec is written.
+  for (const codec of ["normfloat4:block=128", { name: "normfloat4", block: 128 }]) {
+    expect((await asked("POST", "/v1/models", { ...model, id: "another-id", codec }))[0]).toBe(202);
+  }
 });
 
 it("says that its home is of another version", async () => {

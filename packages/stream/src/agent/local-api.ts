@@ -55,9 +55,10 @@ export class LocalApi {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { headers, url = "" } = request;
     if (this.token !== undefined && !sameSecret(tokenOfHeader(headers.authorization), this.token)) {
+      const shown = headers.authorization === undefined ? "none was shown" : "this is another";
       throw new TensorwireError(
         "UNAUTHORIZED",
-        "this agent asks for its token (--local-token-file), and this is another",
+        `this agent asks for its token (--local-token-file), and ${shown}`,
       );
     }
     const [path = "", search = ""] = url.split("?", 2);

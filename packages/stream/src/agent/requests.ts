@@ -11,6 +11,7 @@ import {
 import * as v from "valibot";
 import type { PublishOptions } from "../server/publications.js";
 import { checkModelName } from "../server/model-path.js";
+import { parseSpecText } from "../spec-text.js";
 import { parseReference, TransferId } from "./reference.js";
 
 /** How a model is encoded, as far as a program says so. */
@@ -147,7 +148,11 @@ function chosen(codec: unknown, policy: unknown): { codec?: CodecSpec; policy?: 
   if (codec !== undefined && policy !== undefined) {
     throw new TensorwireError("INVALID_ARGUMENT", "give a codec or a policy: one of them says it all");
   }
-  if (codec !== undefined) return { codec: defaultCodecs.resolve(codec as CodecSpec | string) };
+  if (codec !== undefined) {
+    return {
+      codec: typeof codec === "string" ? parseSpecText(codec) : defaultCodecs.resolve(codec as CodecSpec),
+    };
+  }
   if (policy === undefined) return {};
   const parsed = parsePolicy(policy);
   resolvePolicy(parsed, []);

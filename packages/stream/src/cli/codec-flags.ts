@@ -12,7 +12,7 @@ import {
 import { type Command, Option } from "commander";
 import { resolveChunkBytes, type StreamOptions } from "../options.js";
 import { checkSeed } from "../session/seed.js";
-import { parseCodec } from "./codec-text.js";
+import { parseSpecText } from "../spec-text.js";
 import { countOption } from "./counts.js";
 import { type IntegrityFlags, integrityOption } from "./integrity-flags.js";
 import { chunkOption, type ReadingFlags } from "./reading-flags.js";
@@ -60,7 +60,7 @@ export function addCodecFlags(command: Command): Command {
         "--codec <name>",
         `${defaultCodecs.names().join(", ")}; parameters as in normfloat4:block=128`,
       )
-        .argParser(parseCodec)
+        .argParser(parseSpecText)
         .conflicts("policy"),
     )
     .option("--policy <file>", "JSON: which codec each tensor gets, by name, dtype and size")
