@@ -96,10 +96,18 @@ def numpy_dtype(dtype: str) -> np.dtype[Any]:
     return found
 
 
+def check_torch() -> None:
+    """Raises ``INVALID_ARGUMENT`` where torch is not installed."""
+    if torch_module() is None and importlib.util.find_spec("torch") is None:
+        raise TensorwireError(
+            "INVALID_ARGUMENT",
+            "torch is not installed: install it, or ask for format='numpy', also where a model was published as torch tensors",
+        )
+
+
 def torch_dtype(dtype: str) -> Any:
     """Raises ``INVALID_ARGUMENT`` where torch is not installed, or has no such dtype."""
-    if importlib.util.find_spec("torch") is None:
-        raise TensorwireError("INVALID_ARGUMENT", "the model was published as torch tensors: install torch, or ask for format='numpy'")
+    check_torch()
     found = getattr(importlib.import_module("torch"), _TORCH.get(dtype, ""), None)
     if found is None:
         raise TensorwireError("INVALID_ARGUMENT", f"this release of torch has no {dtype}")

@@ -10,6 +10,7 @@ import io
 import json
 import weakref
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -17,10 +18,12 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, 
 from flwr.common.constant import ErrorCode, SType
 from flwr.serverapp import Grid
 
-from .agent import PATIENCE, Agent
+from .agent import Agent
 from .dtype import dtype_of
+from .errands import run_errand
 from .errors import TensorwireError
 from .model_file import MappedModel, TensorPlace
+from .patience import PATIENCE
 from .publications import Publications
 from .ref import Ref
 
@@ -104,7 +107,7 @@ class _References:
             ref = _reference(record)
             found[key] = record if ref is None else _mapped(agent.fetch_model(ref))
             if ref is not None and free:
-                _free(agent, ref)
+                run_errand(partial(agent.free, ref))
         return found
 
 
@@ -282,10 +285,3 @@ def _exchange(record: ArrayRecord, model: MappedModel) -> None:
     arrays = {place.name: MappedArray(model, place) for place in model.places}
     for name in model.names():
         record[name] = arrays[model.layout.ties.get(name, name)]
-
-
-def _free(agent: Agent, ref: Ref) -> None:
-    try:
-        agent.free(ref)
-    except TensorwireError:
-        pass  # It expires there.

@@ -12,13 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from .dtype import is_tensor
+from .dtype import check_torch, is_tensor
 from .errors import TensorwireError
 
 #: The key of a layout in safetensors' metadata.
 LAYOUT_KEY = "tensorwire.layout"
 
 FORMATS = ("numpy", "torch")
+
+
+def check_format(format: Any) -> None:
+    """Raises ``INVALID_ARGUMENT`` unless tensors can come so, here."""
+    if format is not None and format not in FORMATS:
+        raise TensorwireError("INVALID_ARGUMENT", f"tensors come as 'numpy' or 'torch', and not as format={format!r}")
+    if format == "torch":
+        check_torch()
 
 
 @dataclass

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from .dtype import DTYPE_BYTES, dtype_of, is_tensor, numpy_dtype, torch_dtype, torch_module
 from .errors import TensorwireError
-from .layout import LAYOUT_KEY, Layout, layout_of
+from .layout import LAYOUT_KEY, Layout, check_format, layout_of
 
 #: One write, or one portion of a body: large enough to be one of few, small enough to be no memory.
 PORTION_BYTES = 4 << 20
@@ -41,11 +41,16 @@ class OutgoingModel:
 
     def __init__(self, tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
         """Raises ``INVALID_ARGUMENT`` for a name or value that a safetensors file cannot hold."""
+        for what, given in (("tensors", tensors), ("metadata", {} if metadata is None else metadata)):
+            if not isinstance(given, Mapping):
+                raise TensorwireError("INVALID_ARGUMENT", f"{what} are a mapping by name, and no {type(given).__name__}")
         for name, value in tensors.items():
             check_tensor(name, value)
         for key, text in (metadata or {}).items():
-            if not _is_text(key) or not _is_text(text):
+            if not is_text(key) or not is_text(text):
                 raise TensorwireError("INVALID_ARGUMENT", f"metadata is text by text, and that of {key!r} is not")
+            if key == LAYOUT_KEY:
+                raise TensorwireError("INVALID_ARGUMENT", f"metadata {key!r} says how tensors were held, and is written by this package")
         layout, travelling = layout_of(tensors)
         # Wide dtypes first: every tensor then begins at a multiple of its element, and can be used where it lies.
         self._tensors = dict(sorted(travelling.items(), key=lambda item: -DTYPE_BYTES[_dtype(item[1])]))
@@ -132,14 +137,14 @@ def _name(descriptor: int, path: str) -> None:
         os.close(folder)
 
 
-def _is_text(value: Any) -> bool:
+def is_text(value: Any) -> bool:
     # Half of a surrogate pair is no character, and cannot be written.
     return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def check_tensor(name: Any, value: Any) -> None:
     """Raises ``INVALID_ARGUMENT`` unless the pair can be a tensor of a model."""
-    if not _is_text(name) or not name or name == "__metadata__":
+    if not is_text(name) or not name or name == "__metadata__":
         raise TensorwireError("INVALID_ARGUMENT", f"{name!r} is no name for a tensor")
     if dtype_of(value) is None:
         kind = value.dtype if isinstance(value, np.ndarray) or is_tensor(value) else type(value).__name__
@@ -229,8 +234,9 @@ class MappedModel:
             raise TensorwireError("SOURCE_INVALID", f"{path} is no safetensors file: {error}") from error
         except OSError as error:
             raise TensorwireError("SOURCE_READ", f"cannot read {path}: {error.strerror or error}") from error
+        self.layout = Layout.from_text(metadata.pop(LAYOUT_KEY, None), [place.name for place in self.places])
+        #: What whoever published it has said of it.
         self.metadata = metadata
-        self.layout = Layout.from_text(metadata.get(LAYOUT_KEY), [place.name for place in self.places])
 
     def again(self) -> MappedModel:
         """The same file in another mapping: what is written to one is not seen in the other."""
@@ -262,6 +268,7 @@ class MappedModel:
 
     def tensors(self, format: str | None = None) -> dict[str, Any]:
         """All tensors, as they were published: the format, the order, and one object for those that share it."""
+        check_format(format)
         layout = self.layout
         found = {p.name: self.tensor(p, format or layout.format_of(p.name)) for p in self.places}
         for name, target in layout.ties.items():
@@ -270,8 +277,10 @@ class MappedModel:
 
 
 def tensor_at(buffer: Any, place: TensorPlace, begin: int, format: str) -> Any:
-    """A tensor whose bytes begin there in a writable buffer."""
+    """A tensor whose bytes begin there in a writable buffer: it lies in it, or, where they lie at no multiple of its element, copied."""
     elements = prod(place.shape)
+    if begin % DTYPE_BYTES[place.dtype]:
+        buffer, begin = bytearray(buffer[begin : begin + place.end - place.begin]), 0
     if format == "torch":
         dtype = torch_dtype(place.dtype)
         torch: Any = torch_module()

@@ -19,12 +19,13 @@ from nvflare.app_common.abstract.model import ModelLearnableKey
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.app_event_type import AppEventType
 
-from .agent import PATIENCE, Agent
+from .agent import Agent
 from .allocator import give_back_freed
 from .dtype import dtype_of
-from .errors import TensorwireError
+from .errands import run_errand
 from .giving_way import give_way
 from .model_file import MappedModel
+from .patience import PATIENCE
 from .publications import Publications
 from .ref import Ref
 
@@ -145,7 +146,7 @@ class FetchWeights(_AgentFilter):
             found = {**data, **dxo.data[_REST]}
             data = {key: found[key] for key in dxo.data[_ORDER]}
         if self._is_result():
-            _free(agent, ref)  # A result has one reader.
+            run_errand(lambda: agent.free(ref))  # A result has one reader.
         give_back_freed()
         self.log_info(fl_ctx, f"fetched {ref.name}: {ref.bytes / 2**20:.2f} MiB, {time.monotonic() - begun:.2f} s, {ref.digest}")
         return DXO(data_kind=dxo.data_kind, data=data, meta=_meta(dxo))
@@ -179,10 +180,3 @@ def _model_name(fl_ctx: FLContext, shareable: Shareable) -> str:
     round_number = shareable.get_header(AppConstants.CURRENT_ROUND)
     parts = [fl_ctx.get_job_id(), fl_ctx.get_identity_name(), "model" if round_number is None else f"round-{round_number}"]
     return "/".join(["nvflare", *(re.sub(r"[^A-Za-z0-9_-]", "-", str(part or "unknown"))[:64] for part in parts)])
-
-
-def _free(agent: Agent, ref: Ref) -> None:
-    try:
-        agent.free(ref)
-    except TensorwireError:
-        pass  # It expires there.

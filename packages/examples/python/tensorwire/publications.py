@@ -6,11 +6,12 @@ import atexit
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
 from .agent import Agent
-from .errors import TensorwireError
+from .errands import run_errand
 from .ref import Ref
 
 
@@ -34,12 +35,8 @@ class _Publication:
 
     def free(self) -> None:
         ref, self.ref = self.ref, None
-        if ref is None or self.agent is None:
-            return
-        try:
-            self.agent.free(ref)
-        except TensorwireError:
-            pass  # It expires there.
+        if ref is not None and self.agent is not None:
+            run_errand(partial(self.agent.free, ref))
 
 
 _dropped: SimpleQueue[_Publication] = SimpleQueue()

@@ -6,8 +6,7 @@ import http.client
 import json
 import os
 import socket
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +19,14 @@ TOKEN_FILE_VARIABLE = "TENSORWIRE_AGENT_TOKEN_FILE"
 
 _MOST_ANSWER_BYTES = 16 << 20
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def json_text(value: Any) -> str:
+    """Raises ``INVALID_ARGUMENT`` for what JSON does not have."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TensorwireError("INVALID_ARGUMENT", f"what is asked of the agent is none of JSON's values: {error}") from error
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -41,6 +48,15 @@ class Body:
 
     def __init__(self, response: http.client.HTTPResponse, address: str) -> None:
         self._response, self._address = response, address
+
+    def __enter__(self) -> Body:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._response.close()
 
     def readinto(self, buffer: Any, /) -> int:
         try:
@@ -89,7 +105,7 @@ class Transport:
 
     def request(self, method: str, target: str, body: Any = None) -> Any:
         """The JSON answer. Raises the agent's error, ``CHANNEL_OPEN`` where nobody is there, ``CHANNEL_CLOSED``."""
-        data = None if body is None else json.dumps(body).encode()
+        data = None if body is None else json_text(body).encode()
         response = self.open(method, target, data, {"content-type": "application/json"} if data else {})
         with response:
             return self._json(response)
@@ -146,11 +162,9 @@ class Transport:
         where = f"set {TOKEN_FILE_VARIABLE} to that file in this program's environment, or {TOKEN_VARIABLE}"
         raise TensorwireError(said.code, f"the agent at {self.address}: {said.message}; {where}")
 
-    @contextmanager
-    def body(self, target: str) -> Iterator[Body]:
+    def body(self, target: str) -> Body:
         """The body of the answer to a GET. Raises as ``request`` does."""
-        with self.open("GET", target) as response:
-            yield Body(response, self.address)
+        return Body(self.open("GET", target), self.address)
 
     def _json(self, response: http.client.HTTPResponse, of_error: bool = False) -> Any:
         try:
@@ -169,7 +183,7 @@ class Transport:
             raise TensorwireError("PROTOCOL", f"whatever listens at {self.address} is no agent: its answer is no JSON") from error
 
     def _bearer(self) -> str | None:
-        token = self._token or os.environ.get(TOKEN_VARIABLE)
+        token = self._token or os.environ.get(TOKEN_VARIABLE) or None
         file = os.environ.get(TOKEN_FILE_VARIABLE)
         if token is None and file:
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -37,6 +37,13 @@ def lasting_agents(_lasting_agents: Agents) -> Iterator[Agents]:
     until = time.monotonic() + 10
     while left := [_lasting_agents.left_at(site) for site in ("server", "site-1") if any(_lasting_agents.left_at(site))]:
         assert time.monotonic() < until, left
+        time.sleep(0.02)
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < until
         time.sleep(0.02)
 
 

@@ -120,6 +120,23 @@ def test_a_layout_that_does_not_fit_is_refused(tmp_path: Path, layout: str) -> N
     assert raised.value.code == "SOURCE_INVALID"
 
 
+def test_what_is_said_of_a_model_can_be_said_again(tmp_path: Path) -> None:
+    model = MappedModel(written(tmp_path, {"w": np.ones(3)}, round="7"))
+    assert model.metadata == {"round": "7"}
+    (tmp_path / "again").mkdir()
+    assert MappedModel(written(tmp_path / "again", model.tensors(), **model.metadata)).metadata == model.metadata
+
+
+@pytest.mark.parametrize("format", ["jax", "torch"])
+def test_a_format_that_nobody_has_here_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("tensorwire.dtype.torch_module", lambda: None)
+    model = MappedModel(written(tmp_path, {"w": np.ones(3)}))
+    with pytest.raises(TensorwireError, match="torch is not installed" if format == "torch" else "format='jax'") as raised:
+        model.tensors(format)
+    assert raised.value.code == "INVALID_ARGUMENT"
+
+
 @pytest.mark.parametrize("cut", [4, 20, -1])
 def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, cut: int) -> None:
     path = written(tmp_path, {"w": np.arange(100)})
@@ -134,13 +151,37 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, cut: int) -> None:
 
 
 def test_chunks_are_the_model(tmp_path: Path) -> None:
-    tensors = {"w": np.arange(1000, dtype=np.float32), "i": np.arange(7), "b": np.array([True])}
+    tensors = {"w": np.arange(1000, dtype=np.float32), "i": np.arange(7), "b": np.array([True]), "none": np.empty((0, 7), np.float16)}
     found: dict[str, list[object]] = {}
     for chunk in chunks_of_file(written(tmp_path, tensors), 100):
         assert len(chunk.data) <= 100
         assert chunk.first == len(found.setdefault(chunk.name, []))
+        assert (chunk.shape, len(chunk) == 0) == (tensors[chunk.name].shape, chunk.name == "none")
         found[chunk.name] += chunk.numpy().tolist()
+    assert found == {name: value.reshape(-1).tolist() for name, value in tensors.items()}
+
+
+def test_chunks_of_tied_tensors_come_under_each_name(tmp_path: Path) -> None:
+    weight = np.arange(50, dtype=np.float32)
+    tensors = {"embedding": weight, "other": np.arange(3), "head": weight, "copy": weight}
+    found: dict[str, list[float]] = {name: [] for name in tensors}
+    for chunk in chunks_of_file(written(tmp_path, tensors), 100):
+        assert chunk.tied_to == ("embedding" if chunk.name in ("head", "copy") else None)
+        found[chunk.name] += chunk.numpy().tolist()
+        chunk.numpy()[:] = -1  # Of this name alone.
     assert found == {name: value.tolist() for name, value in tensors.items()}
+
+
+def test_a_tensor_that_does_not_lie_aligned_is_aligned_when_it_is_mapped(tmp_path: Path) -> None:
+    header = b'{"x":{"dtype":"F16","shape":[5],"data_offsets":[0,10]},"i":{"dtype":"I32","shape":[4],"data_offsets":[10,26]}}'
+    header += b" " * (-len(header) % 8)
+    path = tmp_path / "theirs.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(10) + np.arange(4, dtype=np.int32).tobytes())
+    model = MappedModel(str(path))
+    for found in (model.tensors()["i"], model.fresh(model.places[1])):
+        assert found.flags.aligned and found.flags.writeable and found.tolist() == [0, 1, 2, 3]
+    model.tensors()["i"][:] = 7
+    assert model.tensors()["i"].tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("nameless", [True, False])
@@ -168,7 +209,14 @@ def test_a_process_that_ends_while_it_writes_leaves_nothing(tmp_path: Path, monk
 
 def test_what_a_file_would_lose_is_refused() -> None:
     masked = np.ma.masked_array([1.0, 2.0], [True, False])
-    for tensors, metadata in (({"m": masked}, None), ({"\ud800": np.ones(1)}, None), ({"w": np.ones(1)}, {"round": 1})):
+    for tensors, metadata in (
+        ({"m": masked}, None),
+        ({"\ud800": np.ones(1)}, None),
+        ({"w": np.ones(1)}, {"round": 1}),
+        ({"w": np.ones(1)}, {LAYOUT_KEY: "mine"}),
+        ({"w": np.ones(1)}, ["round"]),
+        ([("w", np.ones(1))], None),
+    ):
         with pytest.raises(TensorwireError) as caught:
             OutgoingModel(tensors, metadata)  # type: ignore[arg-type]
         assert caught.value.code == "INVALID_ARGUMENT"

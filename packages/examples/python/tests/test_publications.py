@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
+from conftest import eventually
 from tensorwire import Agent, Ref, TensorwireError
 from tensorwire.publications import Publications
 
@@ -28,13 +27,6 @@ def reference(name: str) -> Ref:
 
 def failing() -> Ref:
     raise TensorwireError("TARGET_FULL", "no room")
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    until = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def test_what_could_not_be_published_leaves_nothing_and_is_published_the_next_time() -> None:
