@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, stat, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -283,11 +283,18 @@ describe("pipes", () => {
     expect((await run("pack", model, at("whole.twire"))).code).toBe(0);
     const whole = await readFile(at("whole.twire"));
     const receiver = new CliProcess(["receive", "-", "--out", at("truncated.safetensors"), "--json"]);
-    receiver.child.stdin!.end(whole.subarray(0, whole.length - 1000));
+    receiver.child.stdin!.write(whole.subarray(0, whole.length - 1000));
+    // What is gone on with is what was there: the stream is cut once something is.
+    const part = "truncated.safetensors.part";
+    const written = () =>
+      stat(at(part))
+        .then(({ blocks }) => blocks > 0)
+        .catch(() => false);
+    while (!(await written())) await new Promise((resolve) => setTimeout(resolve, 20));
+    receiver.child.stdin!.end();
     const received = await receiver.ended;
     expect(received.code).toBe(5);
     expect(json(received).error).toMatchObject({ code: "CHANNEL_CLOSED", retryable: true });
-    const part = "truncated.safetensors.part";
     expect((await readdir(folder)).filter((name) => name.startsWith("truncated")).sort()).toEqual([
       part,
       `${part}.journal`,
