@@ -1,6 +1,6 @@
 import { once } from "node:events";
-import type { AddressInfo } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
+import type { AddressInfo, Socket } from "node:net";
+import { setImmediate, setTimeout as sleep } from "node:timers/promises";
 import { encodeFrame, encodeJson, FrameType, PREAMBLE, type TensorwireError } from "@tensorwire/core";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type ServerOptions, WebSocket, WebSocketServer } from "ws";
@@ -141,7 +141,9 @@ it("leaves the process its turns where one transfer after the other is begun on 
   const [channel] = memoryChannelPair();
   await channel.close();
   let turned = false;
-  setImmediate(() => setImmediate(() => (turned = true)));
+  void setImmediate()
+    .then(() => setImmediate())
+    .then(() => (turned = true));
   let failures = 0;
   for (; !turned && failures < 100; failures++) {
     await expect(receiveModel(channel).done).rejects.toMatchObject({ code: "CHANNEL_CLOSED" });
@@ -152,7 +154,10 @@ it("leaves the process its turns where one transfer after the other is begun on 
 
 /** Resolves when the client's socket takes nothing any more, with a frame on its way. */
 async function stuck(): Promise<void> {
-  await sleep(20);
+  const { _socket: socket } = client as unknown as { readonly _socket: Socket };
+  const before = socket.bytesWritten;
+  // By bytes and not by time: on a busy machine all of the model is there before a timer is.
+  while (socket.bytesWritten - before < MIB) await setImmediate();
   accepted.pause();
   for (let looks = 0; looks < 20; ) {
     await sleep(2);
