@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from agents import Agents
-from conftest import needs
+from aggregate import WORST
+from conftest import CODECS, needs
 from tensorwire import TensorwireError
-from test_agent import BOUNDS
 
 try:
     from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -95,7 +95,7 @@ def messages(arrays: Any, nodes: Iterable[int]) -> list[Any]:
     return [Message(content, dst_node_id=node, message_type="train") for node in nodes]
 
 
-@pytest.mark.parametrize("codec", BOUNDS)
+@pytest.mark.parametrize("codec", CODECS)
 def test_records_leave_the_message_and_come_back(lasting_agents: Agents, codec: str) -> None:
     arrays = record()
     expected = {name: array.numpy() for name, array in arrays.items()}
@@ -111,7 +111,7 @@ def test_records_leave_the_message_and_come_back(lasting_agents: Agents, codec: 
             for name, value in expected.items():
                 array = found[name].numpy()
                 assert array.dtype == value.dtype and array.shape == value.shape
-                worst = (1 + added) * 1.5 * BOUNDS[codec] * (np.abs(expected["weight"]).max() + added)
+                worst = (1 + added) * 1.5 * WORST[codec] * (np.abs(expected["weight"]).max() + added)
                 assert np.abs(array - (value + value.dtype.type(added))).max() <= (0 if name == "steps" else worst)
     assert {name: array.numpy().tolist() for name, array in arrays.items()} == {name: value.tolist() for name, value in expected.items()}
     assert all(isinstance(array, MappedArray) for array in arrays.values())

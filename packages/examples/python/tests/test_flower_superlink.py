@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import threading
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 import pytest
 
 from agents import Agents
-from conftest import needs
+from conftest import needs, restart_in_mid_round
 from flower_run import run_flower
 from mid_round import MidRound
 from mid_round import __file__ as mid_round_file
@@ -87,18 +85,7 @@ def has_nothing_left(agents: Agents) -> None:
 
 def test_agents_that_are_killed_and_started_anew_in_mid_round_are_waited_for(agents: Agents, tmp_path: Path) -> None:
     agents.start("site-2")
-
-    def again(_: Any) -> None:
-        # One that has a client waiting for it, the home with its models, and one that its client is done with or not.
-        for name in ("site-2", "server", "site-1"):
-            agents.kill(name)
-        time.sleep(1)
-        for name in ("server", "site-1"):
-            agents.start(name)
-        # The client finds nobody, and waits.
-        threading.Timer(2, lambda: agents.start("site-2")).start()
-
-    run = Run(tmp_path / "run", agents, faults={"site-2": "hold"}, in_mid_round=again, rounds=2)
+    run = Run(tmp_path / "run", agents, faults={"site-2": "hold"}, in_mid_round=lambda _: restart_in_mid_round(agents), rounds=2)
     assert run.received == [(2, 0), (2, 0)], run.said
     assert "exception" not in run.said_at("site-1") + run.said_at("site-2")
     has_nothing_left(agents)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from agents import Agents
-from conftest import needs
+from aggregate import WORST
+from conftest import CODECS, needs
 from tensorwire import TensorwireError
-from test_agent import BOUNDS
 
 try:
     from nvflare.apis.dxo import DXO, DataKind, from_shareable
@@ -71,7 +71,7 @@ def on_the_wire(shareable: Shareable) -> Shareable:
     return received
 
 
-@pytest.mark.parametrize("codec", BOUNDS)
+@pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("chain", ["task_data", "task_result"])
 @pytest.mark.parametrize("kind", ["WEIGHTS", "WEIGHT_DIFF"])
 def test_weights_leave_the_message_and_come_back(lasting_agents: Agents, codec: str, chain: str, kind: str) -> None:
@@ -90,7 +90,7 @@ def test_weights_leave_the_message_and_come_back(lasting_agents: Agents, codec: 
     for name in ("weight", "half"):
         assert found.data[name].dtype == sent[name].dtype
         error = np.abs(found.data[name].astype("f8") - sent[name].astype("f8")).max()
-        assert error <= (BOUNDS[codec] + (0.001 if name == "half" and codec != "none" else 0)) * np.abs(sent["weight"]).max()
+        assert error <= (WORST[codec] + (0.001 if name == "half" and codec != "none" else 0)) * np.abs(sent["weight"]).max()
     # A result has one reader; a task stays until the framework drops it.
     assert len(lasting_agents.status("server")["models"]) == (1 if chain == "task_data" else 0)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +15,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from agents import Agents
-from conftest import needs
+from conftest import needs, restart_in_mid_round
 from mid_round import MidRound
 from model import Model
 from nvflare_run import run_nvflare
@@ -101,18 +99,7 @@ def test_the_aggregate_is_the_same(agents: Agents, tmp_path: Path, difference: b
 
 def test_agents_that_are_killed_and_started_anew_in_mid_round_are_waited_for(agents: Agents, tmp_path: Path) -> None:
     agents.start("site-2")
-
-    def again(_: Any) -> None:
-        # One that has a client waiting for it, the home with its models, and one that its client is done with or not.
-        for name in ("site-2", "server", "site-1"):
-            agents.kill(name)
-        time.sleep(1)
-        for name in ("server", "site-1"):
-            agents.start(name)
-        # The client finds nobody, and waits.
-        threading.Timer(2, lambda: agents.start("site-2")).start()
-
-    run = Run(tmp_path / "run", agents=agents.address, in_mid_round=again)
+    run = Run(tmp_path / "run", agents=agents.address, in_mid_round=lambda _: restart_in_mid_round(agents))
     assert run.rounds == 3, run.said
     assert "ERROR" not in run.said and run.said.count("Aggregated 2/2") == 3, run.said
     has_nothing_left(agents)
